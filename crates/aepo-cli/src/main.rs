@@ -1,0 +1,2 @@
+//! The `aepo` binary.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Where do tasks come from?
+pub mod task;

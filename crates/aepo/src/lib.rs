@@ -1,0 +1,12 @@
+//! The AEPO pipeline: data, prompts, rollouts, scores and updates for tool-using agents, as plain numbers.
+//!
+//! Read the modules in the order of the data's path: `data`, `prompt`, `rollout`, `score`, `train`; `run` names the
+//! stages of a training step. This crate opens no file, no socket and no process, and reads no clock.
+pub mod data;
+pub mod policy;
+pub mod prompt;
+pub mod rollout;
+pub mod score;
+pub mod seed;
+pub mod tool;
+pub mod train;
