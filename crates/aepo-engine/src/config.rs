@@ -47,6 +47,9 @@ pub struct ModelConfig {
 const MAX_DIM: usize = 1 << 20;
 const MAX_PARAMETERS: u128 = 1 << 40;
 
+/// Widest attention head.
+pub const MAX_HEAD_DIM: usize = 512;
+
 impl ModelConfig {
     /// Reads a `config.json`; the error names the key.
     pub fn from_json(text: &str) -> Result<ModelConfig, String> {
@@ -113,8 +116,8 @@ impl ModelConfig {
                 self.num_key_value_heads, self.num_attention_heads
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("head_dim must be even for RoPE, found {}", self.head_dim));
+        if !self.head_dim.is_multiple_of(2) || self.head_dim > MAX_HEAD_DIM {
+            return Err(format!("head_dim must be even and at most {MAX_HEAD_DIM}, found {}", self.head_dim));
         }
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
             return Err(format!("rms_norm_eps must lie between 0 and 1, found {}", self.rms_norm_eps));

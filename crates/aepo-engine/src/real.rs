@@ -148,6 +148,22 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     sum_lanes(lanes)
 }
 
+/// Σ a, in the same sixteen lanes.
+#[inline(always)]
+pub fn sum<T: Real>(a: &[T]) -> T {
+    let mut lanes = [T::ZERO; 16];
+    let (a16, rest) = a.as_chunks::<16>();
+    for x in a16 {
+        for i in 0..16 {
+            lanes[i] += x[i];
+        }
+    }
+    for (i, &x) in rest.iter().enumerate() {
+        lanes[i] += x;
+    }
+    sum_lanes(lanes)
+}
+
 /// Largest element; −∞ for none.
 #[inline(always)]
 pub fn max<T: Real>(a: &[T]) -> T {

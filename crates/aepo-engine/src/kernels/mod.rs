@@ -18,17 +18,6 @@ use crate::real::{Real, vectorize};
 /// Rows one task works on at least.
 pub(crate) const ROW_CHUNK: usize = 32;
 
-/// `a += b`.
-pub fn add_assign<T: Real>(a: &mut [T], b: &[T]) {
-    a.par_chunks_mut(1 << 14).zip(b.par_chunks(1 << 14)).for_each(|(a, b)| {
-        vectorize(|| {
-            for (x, &y) in a.iter_mut().zip(b) {
-                *x += y;
-            }
-        });
-    });
-}
-
 /// Adds `bias` to each row of `x`.
 pub fn add_bias<T: Real>(x: &mut [T], bias: &[T]) {
     x.par_chunks_mut(ROW_CHUNK * bias.len()).for_each(|rows| {
