@@ -344,7 +344,10 @@ def check_gradient(cfg, weights, batch, grad):
     generator = torch.Generator().manual_seed(1)
     direction = {n: torch.randn(w.shape, generator=generator, dtype=w.dtype) for n, w in weights.items()}
     step = 1e-7
-    at = lambda sign: scalar(cfg, {n: w + sign * step * direction[n] for n, w in weights.items()}, batch, 1.0)  # noqa: E731
+
+    def at(sign):
+        return scalar(cfg, {n: w + sign * step * direction[n] for n, w in weights.items()}, batch, 1.0)
+
     numeric = (at(1.0) - at(-1.0)) / (2 * step)
     exact = sum((grad[n] * direction[n]).sum() for n in weights)
     assert abs(numeric - exact) < 1e-6 * max(1.0, abs(exact)), (numeric.item(), exact.item())
