@@ -116,6 +116,7 @@ fn printing_elsewhere_is_found() {
     let bad = "fn f() {\n    println!(\"x\");\n    writeln!(std::io::stderr(), \"x\");\n}";
     check(only_cli_prints, "crates/aepo-engine/src/a.rs", bad, &[2, 3]);
     check(only_cli_prints, "crates/aepo-cli/src/a.rs", bad, &[]);
+    check(only_cli_prints, "crates/aepo-engine/examples/a.rs", bad, &[]);
 }
 
 #[test]

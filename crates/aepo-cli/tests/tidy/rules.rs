@@ -69,7 +69,7 @@ pub const OPENS_PROCESS: &[&str] = &[
 /// Opening sockets: `aepo-tools` alone.
 pub const OPENS_SOCKET: &[&str] = &["std::net", "std::os::unix::net", "libc::socket"];
 
-/// Printing: `aepo-cli` alone.
+/// Printing: `aepo-cli` alone, and examples, which are programs of their own.
 pub const PRINTS: &[&str] =
     &["println!", "eprintln!", "print!", "eprint!", "std::io::stdout", "std::io::stderr", "io::stdout", "io::stderr"];
 
@@ -191,7 +191,7 @@ pub fn only_tools_open_sockets(f: &Source) -> Vec<Fault> {
 }
 
 pub fn only_cli_prints(f: &Source) -> Vec<Fault> {
-    if f.krate() == Some("aepo-cli") {
+    if f.krate() == Some("aepo-cli") || f.path.contains("/examples/") {
         return vec![];
     }
     f.forbid(PRINTS, "only aepo-cli prints")
