@@ -10,3 +10,6 @@ pub mod score;
 pub mod seed;
 pub mod tool;
 pub mod train;
+
+#[cfg(test)]
+mod testing;

@@ -1,6 +1,13 @@
 //! How do tasks and tool results become token ids, and sampled ids an action?
 
+pub mod parse;
+pub mod render;
+pub mod tokenizer;
+
 use crate::tool::Tool;
+
+pub use render::Renderer;
+pub use tokenizer::Tokenizer;
 
 /// What the model did in one turn, read from the tokens it sampled in that turn and from nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,4 +35,32 @@ pub enum Malformation {
     BadTags,
     /// `<answer>` without a `\boxed{…}`.
     NoBox,
+}
+
+/// Why a tokenizer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The bytes are no tokenizer of the `tokenizers` JSON format.
+    #[error("not a tokenizer: {0}")]
+    Unreadable(String),
+    /// The protocol needs a token that the vocabulary does not have as one special id.
+    #[error("the tokenizer has no special token {name}")]
+    MissingSpecial {
+        /// The token's text.
+        name: String,
+    },
+    /// Not every byte has a token, so some texts could not be encoded.
+    #[error("the tokenizer has no token for byte {byte:#04x}; it must be byte-level")]
+    MissingByte {
+        /// The first byte without a token.
+        byte: u8,
+    },
+    /// Training a vocabulary failed.
+    #[error("training a vocabulary of {vocab_size} failed: {cause}")]
+    Training {
+        /// Tokens asked for.
+        vocab_size: usize,
+        /// What the trainer said.
+        cause: String,
+    },
 }

@@ -1,0 +1,133 @@
+//! Should a path fork after this tool result?
+
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::tree::PathKey;
+
+/// When paths fork.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BranchRule {
+    /// Never.
+    None,
+    /// Where the entropy after a tool result rises above the root's (AEPO; with `penalty_slope` 0, ARPO's paper rule).
+    Entropy {
+        /// α, the score at no change of entropy.
+        alpha: f64,
+        /// γ, per nat.
+        gamma: f64,
+        /// τ, the score that must be exceeded.
+        tau: f64,
+        /// P̂(l) = min(1, penalty_slope · l).
+        penalty_slope: f64,
+    },
+}
+
+/// What the rule says of one tool result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// P_t in [0, 1].
+    pub probability: f64,
+    /// Whether the score alone, without the penalty, exceeds τ: a high-entropy round.
+    pub high: bool,
+    /// Whether the penalised score does: fork.
+    pub fork: bool,
+}
+
+/// `P_t = clamp((α + γ·ΔH_t) · (1 − P̂(l)), 0, 1)`, fork iff `P_t > τ` (arXiv 2510.14545, §3.2; ΔH_t is taken after
+/// the tool result, against the root entropy of the same trajectory; the released code takes it before the call).
+#[must_use]
+pub fn entropy_verdict(
+    alpha: f64,
+    gamma: f64,
+    tau: f64,
+    penalty_slope: f64,
+    entropy_delta: f64,
+    n_consecutive: u32,
+) -> Verdict {
+    let score = alpha + gamma * entropy_delta;
+    let penalty = (penalty_slope * f64::from(n_consecutive)).min(1.0);
+    let probability = (score * (1.0 - penalty)).clamp(0.0, 1.0);
+    Verdict { probability, high: score.clamp(0.0, 1.0) > tau, fork: probability > tau }
+}
+
+/// Why a decision came out as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The path forked.
+    Forked,
+    /// The score did not exceed the threshold.
+    LowEntropy,
+    /// It would have, without the penalty on consecutive forks.
+    Penalised,
+    /// The tree had all its leaves.
+    NoBudget,
+}
+
+/// One decision on a fork, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The path that was about to fork.
+    pub path: PathKey,
+    /// How many calls it had made, this one included.
+    pub n_calls: u32,
+    /// Tokens on the path when the decision became possible: the logical time at which it was taken.
+    pub time: usize,
+    /// H_t, mean over the first `entropy_tokens` tokens after the result, nats per token.
+    pub entropy: f64,
+    /// ΔH_t = H_t − H_root, nats per token.
+    pub entropy_delta: f64,
+    /// l before this decision.
+    pub n_consecutive: u32,
+    /// P_t.
+    pub probability: f64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How many children were started.
+    pub n_children: usize,
+}
+
+/// l after a decision: one more after a fork, 0 after a low-entropy round. A round that the penalty or the budget kept
+/// from forking breaks no chain and lengthens none.
+#[must_use]
+pub fn next_chain(n_consecutive: u32, outcome: Outcome) -> u32 {
+    match outcome {
+        Outcome::Forked => n_consecutive + 1,
+        Outcome::LowEntropy => 0,
+        Outcome::Penalised | Outcome::NoBudget => n_consecutive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_values_of_the_penalty() {
+        let v = |delta, l| entropy_verdict(0.5, 0.2, 0.5, 0.05, delta, l);
+        // (0.5 + 0.2·1)·(1 − 0.05·2) = 0.63.
+        assert!((v(1.0, 2).probability - 0.63).abs() < 1e-12);
+        assert!(v(1.0, 2).fork);
+        // (0.7)·(1 − 0.3) = 0.49: high, held back by the penalty.
+        assert_eq!((v(1.0, 6).high, v(1.0, 6).fork), (true, false));
+        // No change of entropy is not a rise.
+        assert_eq!((v(0.0, 0).high, v(0.0, 0).fork), (false, false));
+        assert_eq!(v(-9.0, 0).probability, 0.0);
+        assert_eq!(v(9.0, 0).probability, 1.0);
+        assert_eq!(v(9.0, 30).probability, 0.0);
+    }
+
+    #[test]
+    fn without_a_slope_the_chain_does_not_matter() {
+        for l in 0..50 {
+            assert!(entropy_verdict(0.5, 0.2, 0.5, 0.0, 0.1, l).fork);
+        }
+    }
+
+    #[test]
+    fn chains_grow_by_forks_and_end_at_low_entropy() {
+        assert_eq!(next_chain(2, Outcome::Forked), 3);
+        assert_eq!(next_chain(2, Outcome::LowEntropy), 0);
+        assert_eq!(next_chain(2, Outcome::Penalised), 2);
+    }
+}

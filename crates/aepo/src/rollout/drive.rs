@@ -1,0 +1,467 @@
+//! In what order do policy and tools work on a batch of tasks? One closed event loop, no barrier anywhere.
+//!
+//! Every path goes on as soon as its own completion or tool result is there. What a tree looks like in the end does
+//! not depend on the order in which they come (see `growth`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::policy::{Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop};
+use crate::prompt::Action;
+use crate::rollout::branch::{BranchRule, Decision, Outcome, entropy_verdict, next_chain};
+use crate::rollout::budget::BudgetRule;
+use crate::rollout::growth::{Growth, Path, Pending, State};
+use crate::rollout::trajectory::head_entropy;
+use crate::rollout::tree::{CallRecord, RolloutTree, StopReason};
+use crate::seed::Seed;
+use crate::tool::{CallId, ToolCall, ToolOutcome, ToolResult, Toolset};
+
+/// Where a path is cut. Every limit ends the path by its state: no token is ever added that the model did not sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tool calls per trajectory.
+    pub n_calls: usize,
+    /// Tokens per trajectory, the prompt excluded, tool results included.
+    pub response_tokens: usize,
+    /// Tokens per turn.
+    pub turn_tokens: usize,
+    /// Tokens of a tool result that the model gets to read.
+    pub result_tokens: usize,
+}
+
+/// What the loop is to do for each task.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriveSettings {
+    /// k: leaves per tree, ≥ 1.
+    pub k: usize,
+    /// How k is divided.
+    pub budget: BudgetRule,
+    /// When paths fork.
+    pub branch: BranchRule,
+    /// Tokens over which an entropy is averaged, ≥ 1.
+    pub entropy_tokens: usize,
+    /// Z: new children per fork, ≥ 1.
+    pub branch_width: usize,
+    /// Where paths are cut.
+    pub limits: Limits,
+    /// How tokens are drawn.
+    pub params: SampleParams,
+}
+
+/// How ids become actions and tool texts ids.
+pub struct Protocol<'a> {
+    /// Token ids that end a turn.
+    pub stop: Arc<[u32]>,
+    /// Reads a turn's ids.
+    pub parse: &'a dyn Fn(&[u32]) -> Action,
+    /// Ids that bridge a turn and the next: the result's text, cut to so many tokens, in its frame.
+    pub render_result: &'a dyn Fn(&str, usize) -> Vec<u32>,
+}
+
+/// One task of a batch.
+#[derive(Clone, Debug)]
+pub struct DriveTask {
+    /// The first prompt.
+    pub prompt: Vec<u32>,
+    /// Every draw of its tree follows from this.
+    pub seed: Seed,
+}
+
+/// How far the loop has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens sampled so far.
+    pub n_sampled: usize,
+    /// Paths that have ended.
+    pub n_ended: usize,
+    /// Paths that will have ended when all is done.
+    pub n_total: usize,
+    /// Tool calls in flight.
+    pub n_calling: usize,
+}
+
+/// What can stop a rollout. Nothing that a single path does can.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// The policy failed.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A first prompt leaves no room for an answer.
+    #[error("the prompt of task {task_idx} has {n_tokens} tokens and the model's context only {context_len}")]
+    PromptTooLong {
+        /// Position in the batch.
+        task_idx: usize,
+        /// Its length.
+        n_tokens: usize,
+        /// The model's limit.
+        context_len: usize,
+    },
+    /// The toolset broke its promise that every call comes back.
+    #[error("{n_in_flight} tool calls are in flight but the toolset returns none of them")]
+    ToolsSilent {
+        /// Calls without an answer.
+        n_in_flight: usize,
+    },
+    /// An answer to a call that was not made.
+    #[error("the toolset answered call {0:?}, which is not in flight")]
+    StrayResult(CallId),
+}
+
+/// Grows one tree of k leaves for every task.
+///
+/// # Errors
+/// When the policy fails, a prompt does not fit, or the toolset breaks its protocol. All paths are closed then too.
+pub fn drive(
+    policy: &mut dyn Policy,
+    tools: &mut dyn Toolset,
+    protocol: &Protocol<'_>,
+    tasks: &[DriveTask],
+    settings: &DriveSettings,
+    on: &mut dyn FnMut(Progress),
+) -> Result<Vec<RolloutTree>, RolloutError> {
+    let context_len = policy.context_len();
+    if let Some((task_idx, task)) = tasks.iter().enumerate().find(|(_, t)| t.prompt.len() >= context_len) {
+        return Err(RolloutError::PromptTooLong { task_idx, n_tokens: task.prompt.len(), context_len });
+    }
+    let progress = Progress { n_total: tasks.len() * settings.k, ..Progress::default() };
+    let (sampling, calling) = (HashMap::new(), HashMap::new());
+    let mut driver = Driver {
+        policy,
+        tools,
+        protocol,
+        settings,
+        context_len,
+        trees: Vec::new(),
+        sampling,
+        calling,
+        n_calls: 0,
+        progress,
+    };
+    let outcome = driver.start(tasks).and_then(|()| driver.run(on));
+    if let Err(error) = outcome {
+        driver.close_all();
+        return Err(error);
+    }
+    Ok(driver.trees.into_iter().map(|tree| tree.finish(settings.entropy_tokens)).collect())
+}
+
+/// A path: which tree, which of its paths.
+type At = (usize, usize);
+
+struct Driver<'a> {
+    policy: &'a mut dyn Policy,
+    tools: &'a mut dyn Toolset,
+    protocol: &'a Protocol<'a>,
+    settings: &'a DriveSettings,
+    context_len: usize,
+    trees: Vec<Growth>,
+    sampling: HashMap<PathId, At>,
+    calling: HashMap<CallId, At>,
+    n_calls: u64,
+    progress: Progress,
+}
+
+impl Driver<'_> {
+    fn start(&mut self, tasks: &[DriveTask]) -> Result<(), RolloutError> {
+        for task in tasks {
+            let base = self.policy.open(&task.prompt)?;
+            self.trees.push(Growth {
+                prompt: task.prompt.clone(),
+                seed: task.seed,
+                base,
+                paths: Vec::new(),
+                pending: Vec::new(),
+                decisions: Vec::new(),
+                budget: None,
+                done: false,
+            });
+            self.start_roots(self.trees.len() - 1, self.settings.budget.n_first(self.settings.k))?;
+        }
+        Ok(())
+    }
+
+    /// Policy completions and tool results, whichever come first, until nothing is in flight.
+    fn run(&mut self, on: &mut dyn FnMut(Progress)) -> Result<(), RolloutError> {
+        while !(self.sampling.is_empty() && self.calling.is_empty()) {
+            // Waiting for tools is right only when the policy has nothing to do.
+            let block = self.sampling.is_empty();
+            let results = self.tools.poll(block);
+            if block && results.is_empty() {
+                return Err(RolloutError::ToolsSilent { n_in_flight: self.calling.len() });
+            }
+            let before = self.progress;
+            for result in results {
+                self.on_result(result)?;
+            }
+            if !self.sampling.is_empty() {
+                for completion in self.policy.poll()? {
+                    self.on_completion(completion)?;
+                }
+            }
+            self.progress.n_calling = self.calling.len();
+            if self.progress != before {
+                on(self.progress);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts further paths at the root, numbered on from those there are.
+    fn start_roots(&mut self, tree: usize, n: usize) -> Result<(), RolloutError> {
+        for _ in 0..n {
+            let growth = &self.trees[tree];
+            let ordinal = growth.paths.iter().filter(|p| p.born.is_none()).count() as u32;
+            let (base, n_prompt) = (growth.base, growth.prompt.len());
+            let policy_path = self.policy.fork(base, n_prompt)?;
+            let path = self.trees[tree].root_path(ordinal, policy_path);
+            self.start_path(tree, path)?;
+        }
+        Ok(())
+    }
+
+    fn start_path(&mut self, tree: usize, path: Path) -> Result<(), RolloutError> {
+        self.trees[tree].paths.push(path);
+        let idx = self.trees[tree].paths.len() - 1;
+        self.sample_on(tree, idx)
+    }
+
+    /// Asks for more of the current turn, or ends the path when a limit leaves no room.
+    fn sample_on(&mut self, tree: usize, idx: usize) -> Result<(), RolloutError> {
+        let limits = self.settings.limits;
+        let path = &self.trees[tree].paths[idx];
+        let room = self.context_len.saturating_sub(path.n_tokens);
+        let (turn_room, response_room) = (
+            limits.turn_tokens.saturating_sub(path.turn.len()),
+            limits.response_tokens.saturating_sub(path.n_response),
+        );
+        let stop = if room == 0 {
+            Some(StopReason::ContextFull)
+        } else if response_room == 0 {
+            Some(StopReason::MaxResponseTokens)
+        } else if turn_room == 0 {
+            Some(StopReason::MaxTurnTokens)
+        } else {
+            None
+        };
+        if let Some(stop) = stop {
+            return self.end_path(tree, idx, stop);
+        }
+        let mut max_tokens = room.min(turn_room).min(response_room);
+        if path.fork_point.is_some() {
+            // The fork is decided on the first tokens after the result, so they are asked for alone.
+            max_tokens = max_tokens.min(self.settings.entropy_tokens - path.turn.len());
+        }
+        let request = SampleRequest {
+            path: path.policy_path,
+            max_tokens,
+            stop: Arc::clone(&self.protocol.stop),
+            params: self.settings.params,
+            seed: path.turn_seed(),
+        };
+        self.sampling.insert(path.policy_path, (tree, idx));
+        Ok(self.policy.submit(request)?)
+    }
+
+    fn on_completion(&mut self, completion: Completion) -> Result<(), RolloutError> {
+        let Some((tree, idx)) = self.sampling.remove(&completion.path) else {
+            return Err(PolicyError::Misuse(format!("{:?} completed without a request", completion.path)).into());
+        };
+        let n_new = completion.tokens.len();
+        self.progress.n_sampled += n_new;
+        let path = &mut self.trees[tree].paths[idx];
+        path.turn.extend(completion.tokens);
+        path.n_tokens += n_new;
+        path.n_response += n_new;
+        path.clock += n_new;
+        self.note_decision(tree, idx, completion.stop);
+        match completion.stop {
+            SampleStop::StopToken => self.act(tree, idx)?,
+            SampleStop::ContextFull => self.end_path(tree, idx, StopReason::ContextFull)?,
+            SampleStop::MaxTokens => self.sample_on(tree, idx)?,
+        }
+        self.settle(tree)
+    }
+
+    /// Queues the decision on a fork once the tokens it depends on are there.
+    fn note_decision(&mut self, tree: usize, idx: usize, stop: SampleStop) {
+        let n_first = self.settings.entropy_tokens;
+        let limits = self.settings.limits;
+        let growth = &mut self.trees[tree];
+        let path = &mut growth.paths[idx];
+        let cut = path.turn.len() >= limits.turn_tokens
+            || path.n_response >= limits.response_tokens
+            || path.n_tokens >= self.context_len;
+        if path.turn.len() < n_first && stop == SampleStop::MaxTokens && !cut {
+            return;
+        }
+        let Some(at) = path.fork_point.take() else {
+            return;
+        };
+        let Some(entropy) = head_entropy(&path.turn, n_first) else {
+            return;
+        };
+        path.n_pending += 1;
+        growth.pending.push(Pending { time: path.clock, path: idx, at, entropy });
+    }
+
+    /// The turn has ended by itself: call a tool, or end the path.
+    fn act(&mut self, tree: usize, idx: usize) -> Result<(), RolloutError> {
+        let version = self.policy.version();
+        let path = &mut self.trees[tree].paths[idx];
+        let ids: Vec<u32> = path.turn.iter().map(|t| t.token).collect();
+        path.end_turn(version, self.settings.entropy_tokens);
+        match (self.protocol.parse)(&ids) {
+            Action::Answer(answer) => self.end_path(tree, idx, StopReason::Answered(answer)),
+            Action::Malformed(how) => self.end_path(tree, idx, StopReason::Malformed(how)),
+            Action::Call { .. } if path.n_calls as usize >= self.settings.limits.n_calls => {
+                self.end_path(tree, idx, StopReason::CallLimit)
+            }
+            Action::Call { tool, input } => {
+                let id = CallId(self.n_calls);
+                self.n_calls += 1;
+                let call = ToolCall { id, tool, input: input.clone(), seed: path.call_seed() };
+                path.state = State::Calling { tool, input };
+                self.calling.insert(id, (tree, idx));
+                self.tools.submit(call);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_result(&mut self, result: ToolResult) -> Result<(), RolloutError> {
+        let Some((tree, idx)) = self.calling.remove(&result.id) else {
+            return Err(RolloutError::StrayResult(result.id));
+        };
+        let limits = self.settings.limits;
+        let path = &mut self.trees[tree].paths[idx];
+        let State::Calling { tool, input } = std::mem::replace(&mut path.state, State::Sampling) else {
+            return Err(RolloutError::StrayResult(result.id));
+        };
+        let record = CallRecord { tool, input, outcome: result.outcome, wall_secs: result.wall_secs };
+        let tokens = (self.protocol.render_result)(&result.text, limits.result_tokens);
+        // A result is read whole or not at all, and only if a token can follow it.
+        let stop = if result.outcome == ToolOutcome::Unavailable {
+            Some(StopReason::ToolUnavailable)
+        } else if path.n_tokens + tokens.len() >= self.context_len {
+            Some(StopReason::ContextFull)
+        } else if path.n_response + tokens.len() >= limits.response_tokens {
+            Some(StopReason::MaxResponseTokens)
+        } else {
+            None
+        };
+        if let Some(stop) = stop {
+            path.add_result(Vec::new(), record);
+            self.end_path(tree, idx, stop)?;
+        } else {
+            self.policy.append(path.policy_path, &tokens)?;
+            path.add_result(tokens, record);
+            if self.settings.branch != BranchRule::None {
+                path.fork_point = Some(path.here());
+            }
+            self.sample_on(tree, idx)?;
+        }
+        self.settle(tree)
+    }
+
+    fn end_path(&mut self, tree: usize, idx: usize, stop: StopReason) -> Result<(), RolloutError> {
+        let version = self.policy.version();
+        let path = &mut self.trees[tree].paths[idx];
+        path.end_turn(version, self.settings.entropy_tokens);
+        path.state = State::Ended(stop);
+        self.progress.n_ended += 1;
+        self.close_if_unneeded(tree, idx);
+        Ok(())
+    }
+
+    /// An ended path stays open in the policy while children may still be forked off it.
+    fn close_if_unneeded(&mut self, tree: usize, idx: usize) {
+        let path = &self.trees[tree].paths[idx];
+        if !path.is_live() && path.n_pending == 0 {
+            self.policy.close(path.policy_path);
+        }
+    }
+
+    /// Does what the tree's state calls for: divide the budget, fork, fill up.
+    fn settle(&mut self, tree: usize) -> Result<(), RolloutError> {
+        loop {
+            let growth = &mut self.trees[tree];
+            if growth.done {
+                return Ok(());
+            }
+            let Some(budget) = growth.budget else {
+                if matches!(self.settings.budget, BudgetRule::Entropy { .. }) && growth.n_live() > 0 {
+                    return Ok(());
+                }
+                let (root, tool) = growth.first_entropies(self.settings.entropy_tokens);
+                let budget = self.settings.budget.split(self.settings.k, root, tool);
+                growth.budget = Some(budget);
+                let n_started = growth.paths.len();
+                self.start_roots(tree, budget.n_global.saturating_sub(n_started))?;
+                continue;
+            };
+            let n_free = budget.total.saturating_sub(growth.paths.len());
+            if let Some(fork) = growth.next_due(n_free == 0) {
+                self.decide(tree, &fork, n_free)?;
+                self.close_if_unneeded(tree, fork.path);
+            } else if growth.n_live() > 0 {
+                return Ok(());
+            } else if n_free > 0 {
+                self.start_roots(tree, n_free)?;
+            } else {
+                growth.done = true;
+                self.policy.close(growth.base);
+            }
+        }
+    }
+
+    /// Takes one decision, forks if it says so, and records it.
+    fn decide(&mut self, tree: usize, fork: &Pending, n_free: usize) -> Result<(), RolloutError> {
+        let BranchRule::Entropy { alpha, gamma, tau, penalty_slope } = self.settings.branch else {
+            return Ok(());
+        };
+        let growth = &mut self.trees[tree];
+        let path = &mut growth.paths[fork.path];
+        let n_consecutive = path.n_consecutive;
+        // A path reaches a tool result only through a first turn, so its root entropy is known.
+        let entropy_delta = fork.entropy - path.root_entropy.unwrap_or(fork.entropy);
+        let verdict = entropy_verdict(alpha, gamma, tau, penalty_slope, entropy_delta, n_consecutive);
+        let outcome = match (verdict.fork, verdict.high) {
+            (true, _) if n_free == 0 => Outcome::NoBudget,
+            (true, _) => Outcome::Forked,
+            (false, true) => Outcome::Penalised,
+            (false, false) => Outcome::LowEntropy,
+        };
+        path.n_consecutive = next_chain(n_consecutive, outcome);
+        let n_children = if outcome == Outcome::Forked { self.settings.branch_width.min(n_free) } else { 0 };
+        growth.decisions.push(Decision {
+            path: path.key.clone(),
+            n_calls: fork.at.n_calls,
+            time: fork.time,
+            entropy: fork.entropy,
+            entropy_delta,
+            n_consecutive,
+            probability: verdict.probability,
+            outcome,
+            n_children,
+        });
+        let parent = path.policy_path;
+        for ordinal in 0..n_children {
+            let policy_path = self.policy.fork(parent, fork.at.n_tokens)?;
+            let child = self.trees[tree].child_path(fork, ordinal as u32, policy_path);
+            self.start_path(tree, child)?;
+        }
+        Ok(())
+    }
+
+    /// After an error: nothing may stay open behind it.
+    fn close_all(&mut self) {
+        for growth in &self.trees {
+            for path in growth.paths.iter().filter(|p| p.is_live() || p.n_pending > 0) {
+                self.policy.close(path.policy_path);
+            }
+            if !growth.done {
+                self.policy.close(growth.base);
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is minimised, and what is its gradient? Plain numbers: `(value, dL/dlogp)`.
+//!
+//! Every objective depends on the model through the log-probabilities of the sampled tokens alone, so
+//! `∂L/∂θ = Σ_t (∂L/∂logp_t) · ∂logp_t/∂θ`: this file computes the first factor, the policy back-propagates the second.
+//! Throughout, `r = exp(logp − old_logp)`, A is the token's advantage, ε_l and ε_h the clip bounds.
+
+use serde::{Deserialize, Serialize};
+
+/// The per-token objective.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ClipRule {
+    /// PPO's clipped surrogate (arXiv 1707.06347, eq. 7): a token outside the band loses its gradient.
+    Ppo(Clip),
+    /// AEPO's clip balancing (arXiv 2510.14545, §3.3): the value is PPO's, but a token above the band with A > 0
+    /// keeps the gradient it would have at the band's edge.
+    Balanced(Clip),
+}
+
+/// The bounds of the band and, optionally, the dual clip.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clip {
+    /// ε_l.
+    pub low: f64,
+    /// ε_h.
+    pub high: f64,
+    /// c > 1: for A < 0 the loss is at most `−c·A` (arXiv 1912.09729).
+    pub dual: Option<f64>,
+}
+
+impl ClipRule {
+    /// The bounds, whichever the rule.
+    #[must_use]
+    pub fn clip(&self) -> &Clip {
+        match self {
+            ClipRule::Ppo(clip) | ClipRule::Balanced(clip) => clip,
+        }
+    }
+}
+
+/// Where a token's ratio lay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// In the band, or outside it where the objective does not clip.
+    Free,
+    /// Above 1 + ε_h with A > 0.
+    High,
+    /// Below 1 − ε_l with A < 0.
+    Low,
+    /// Above the dual clip with A < 0.
+    Dual,
+}
+
+/// One token's part of the objective, before it is weighted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenTerm {
+    /// L.
+    pub value: f64,
+    /// ∂L/∂logp.
+    pub dlogp: f64,
+    /// Where r lay.
+    pub side: Side,
+}
+
+/// `L = −min(r·A, clip(r, 1−ε_l, u)·A)` with `u = 1+ε_h` for PPO and, for clip balancing, `u = ((1+ε_h)/sg(r))·r`,
+/// which has the value 1+ε_h but the derivative of r scaled to the band's edge. So ∂L/∂logp = −A·w with
+///
+/// | | r < 1−ε_l | in the band | r > 1+ε_h | r > c |
+/// |---|---|---|---|---|
+/// | A > 0, PPO | r | r | 0 | 0 |
+/// | A > 0, balanced | r | r | **1+ε_h** | **1+ε_h** |
+/// | A < 0, both | 0 | r | r | 0 with a dual clip |
+#[must_use]
+pub fn token_term(rule: &ClipRule, ratio: f64, advantage: f64) -> TokenTerm {
+    let clip = rule.clip();
+    let (floor, ceiling) = (1.0 - clip.low, 1.0 + clip.high);
+    if advantage > 0.0 && ratio > ceiling {
+        let weight = match rule {
+            ClipRule::Ppo(_) => 0.0,
+            ClipRule::Balanced(_) => ceiling,
+        };
+        return TokenTerm { value: -ceiling * advantage, dlogp: -advantage * weight, side: Side::High };
+    }
+    if advantage < 0.0 && ratio < floor {
+        return TokenTerm { value: -floor * advantage, dlogp: 0.0, side: Side::Low };
+    }
+    if let Some(dual) = clip.dual
+        && advantage < 0.0
+        && ratio > dual
+    {
+        return TokenTerm { value: -dual * advantage, dlogp: 0.0, side: Side::Dual };
+    }
+    TokenTerm { value: -ratio * advantage, dlogp: -ratio * advantage, side: Side::Free }
+}
+
+/// k3, the estimator of KL(π ‖ π_ref) at a token sampled from π that is never negative (Schulman 2020; GRPO eq. 4):
+/// `k3 = exp(ref − logp) − (ref − logp) − 1` and `∂k3/∂logp = 1 − exp(ref − logp)`.
+#[must_use]
+pub fn kl_k3(logp: f64, ref_logp: f64) -> (f64, f64) {
+    let log_ratio = ref_logp - logp;
+    // exp_m1 keeps the digits where the two policies are close, which is where this is used.
+    let excess = log_ratio.exp_m1();
+    (excess - log_ratio, -excess)
+}
+
+/// How token terms become one number. Only sampled tokens count, here and everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aggregation {
+    /// Sum over all sampled tokens of the batch of one optimiser step, divided by their number.
+    TokenMean,
+    /// Mean over trajectories of each one's token mean; a trajectory without sampled tokens counts as absent.
+    SeqMeanTokenMean,
+}
+
+impl Aggregation {
+    /// The weight of each trajectory's tokens, given every trajectory's number of sampled tokens. Weighted token
+    /// terms are simply added. The numbers are those of the whole batch of an optimiser step, so the result does not
+    /// depend on how that batch is packed.
+    #[must_use]
+    pub fn weights(self, n_sampled: &[usize]) -> Vec<f64> {
+        match self {
+            Aggregation::TokenMean => {
+                let n_tokens: usize = n_sampled.iter().sum();
+                vec![1.0 / n_tokens.max(1) as f64; n_sampled.len()]
+            }
+            Aggregation::SeqMeanTokenMean => {
+                let n_present = n_sampled.iter().filter(|&&n| n > 0).count();
+                n_sampled.iter().map(|&n| 1.0 / (n_present.max(1) * n.max(1)) as f64).collect()
+            }
+        }
+    }
+}
+
+/// The whole objective: `Σ_t weight_t · (L_t + kl_coef · k3_t − entropy_coef · H_t)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossRules {
+    /// The per-token surrogate.
+    pub clip: ClipRule,
+    /// How tokens are averaged.
+    pub aggregation: Aggregation,
+    /// Coefficient of the k3 divergence from the reference policy; 0 means that no reference is evaluated.
+    pub kl_coef: f64,
+    /// Coefficient of the entropy bonus, per nat.
+    pub entropy_coef: f64,
+}
+
+/// What the loss needs of one trajectory: its sampled tokens, in order, each slice `[n_sampled]`.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenInputs<'a> {
+    /// Of the weights being trained, nats.
+    pub logprobs: &'a [f32],
+    /// Of the trainer's own weights at the start of the step, nats.
+    pub old_logprobs: &'a [f32],
+    /// Of the reference policy; read only where `kl_coef` is not 0, and may be empty otherwise.
+    pub ref_logprobs: &'a [f32],
+    /// Of the weights being trained, nats.
+    pub entropies: &'a [f32],
+    /// A_t.
+    pub advantages: &'a [f64],
+}
+
+/// A trajectory's part of the loss, as if it were unrolled: where trajectories share tokens, the coefficients add up.
+#[derive(Clone, Debug, Default)]
+pub struct TrajectoryLoss {
+    /// Its weighted part of the loss.
+    pub value: f64,
+    /// `[n_sampled]`, ∂loss/∂logp.
+    pub dlogp: Vec<f64>,
+    /// `[n_sampled]`, ∂loss/∂H; empty without an entropy bonus.
+    pub dentropy: Vec<f64>,
+    /// Sums for the step's record.
+    pub sums: LossSums,
+}
+
+/// Sums over sampled tokens, unrolled; divide by `n_tokens` to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSums {
+    /// How many tokens.
+    pub n_tokens: usize,
+    /// Clipped above, A > 0.
+    pub n_high: usize,
+    /// Clipped below, A < 0.
+    pub n_low: usize,
+    /// Clipped by the dual clip.
+    pub n_dual: usize,
+    /// Σ k3 against the weights at the start of the step, nats.
+    pub kl_old: f64,
+    /// Σ k3 against the reference policy, nats; 0 where it is not evaluated.
+    pub kl_ref: f64,
+    /// Σ H of the weights being trained, nats.
+    pub entropy: f64,
+}
+
+impl LossSums {
+    /// Adds another trajectory's sums.
+    pub fn add(&mut self, other: &LossSums) {
+        self.n_tokens += other.n_tokens;
+        self.n_high += other.n_high;
+        self.n_low += other.n_low;
+        self.n_dual += other.n_dual;
+        self.kl_old += other.kl_old;
+        self.kl_ref += other.kl_ref;
+        self.entropy += other.entropy;
+    }
+}
+
+/// The loss of one trajectory whose tokens weigh `weight` each (see [`Aggregation::weights`]).
+#[must_use]
+pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>) -> TrajectoryLoss {
+    let n = inputs.logprobs.len();
+    let mut out = TrajectoryLoss { dlogp: Vec::with_capacity(n), ..TrajectoryLoss::default() };
+    out.sums.n_tokens = n;
+    for t in 0..n {
+        let (logp, old) = (f64::from(inputs.logprobs[t]), f64::from(inputs.old_logprobs[t]));
+        let entropy = f64::from(inputs.entropies[t]);
+        let term = token_term(&rules.clip, (logp - old).exp(), inputs.advantages[t]);
+        let (mut value, mut dlogp) = (term.value, term.dlogp);
+        if rules.kl_coef != 0.0 {
+            let (kl, dkl) = kl_k3(logp, f64::from(inputs.ref_logprobs[t]));
+            value += rules.kl_coef * kl;
+            dlogp += rules.kl_coef * dkl;
+            out.sums.kl_ref += kl;
+        }
+        if rules.entropy_coef != 0.0 {
+            value -= rules.entropy_coef * entropy;
+            out.dentropy.push(-weight * rules.entropy_coef);
+        }
+        out.value += weight * value;
+        out.dlogp.push(weight * dlogp);
+        match term.side {
+            Side::Free => {}
+            Side::High => out.sums.n_high += 1,
+            Side::Low => out.sums.n_low += 1,
+            Side::Dual => out.sums.n_dual += 1,
+        }
+        // The tokens were sampled from the old weights, so this estimates KL(old ‖ new).
+        out.sums.kl_old += kl_k3(old, logp).0;
+        out.sums.entropy += entropy;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Do the loss rules have the values and gradients of their formulas?
+
+use super::*;
+
+const CLIP: Clip = Clip { low: 0.2, high: 0.28, dual: None };
+const DUAL: Clip = Clip { low: 0.2, high: 0.2, dual: Some(3.0) };
+const RATIOS: [f64; 9] = [0.1, 0.5, 0.79, 0.81, 1.0, 1.19, 1.35, 2.9, 3.5];
+const ADVANTAGES: [f64; 5] = [-2.0, -0.3, 0.0, 0.4, 1.7];
+
+/// PPO's surrogate as the paper writes it, without our case distinction.
+fn ppo_value(clip: &Clip, r: f64, a: f64) -> f64 {
+    let loss = -(r * a).min(r.clamp(1.0 - clip.low, 1.0 + clip.high) * a);
+    match clip.dual {
+        Some(c) if a < 0.0 => loss.min(-c * a),
+        _ => loss,
+    }
+}
+
+/// Clip balancing with its stop-gradient frozen at `r0`: the function whose derivative at r = r0 is the gradient.
+fn balanced_surrogate(clip: &Clip, r: f64, r0: f64, a: f64) -> f64 {
+    let upper = (1.0 + clip.high) / r0 * r;
+    // The branch is chosen where the gradient is taken; the chosen branch is then differentiated.
+    let clipped = if r0 > 1.0 + clip.high {
+        upper
+    } else if r0 < 1.0 - clip.low {
+        1.0 - clip.low
+    } else {
+        r
+    };
+    let clipped_at_r0 = r0.clamp(1.0 - clip.low, 1.0 + clip.high);
+    let loss = if r0 * a <= clipped_at_r0 * a { -r * a } else { -clipped * a };
+    match clip.dual {
+        Some(c) if a < 0.0 && r0 > c => -c * a,
+        _ => loss,
+    }
+}
+
+#[test]
+fn values_are_the_papers() {
+    for clip in [CLIP, DUAL] {
+        for r in RATIOS {
+            for a in ADVANTAGES {
+                for rule in [ClipRule::Ppo(clip), ClipRule::Balanced(clip)] {
+                    let term = token_term(&rule, r, a);
+                    assert!((term.value - ppo_value(&clip, r, a)).abs() < 1e-12, "{rule:?} r={r} A={a}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    let h = 1e-6;
+    for clip in [CLIP, DUAL] {
+        for r0 in RATIOS {
+            for a in ADVANTAGES {
+                let logp = r0.ln();
+                let slope = |f: &dyn Fn(f64) -> f64| (f((logp + h).exp()) - f((logp - h).exp())) / (2.0 * h);
+                let ppo = slope(&|r| ppo_value(&clip, r, a));
+                assert!((token_term(&ClipRule::Ppo(clip), r0, a).dlogp - ppo).abs() < 1e-6, "ppo r={r0} A={a}");
+                let balanced = slope(&|r| balanced_surrogate(&clip, r, r0, a));
+                let got = token_term(&ClipRule::Balanced(clip), r0, a).dlogp;
+                assert!((got - balanced).abs() < 1e-6, "balanced r={r0} A={a}: {got} {balanced}");
+            }
+        }
+    }
+}
+
+#[test]
+fn balancing_differs_from_ppo_only_above_the_band() {
+    for r in RATIOS {
+        for a in ADVANTAGES {
+            let (p, b) = (token_term(&ClipRule::Ppo(CLIP), r, a), token_term(&ClipRule::Balanced(CLIP), r, a));
+            assert_eq!((p.value, p.side), (b.value, b.side));
+            if r > 1.28 && a > 0.0 {
+                assert_eq!((p.dlogp, b.dlogp), (0.0, -a * 1.28));
+            } else {
+                assert_eq!(p.dlogp, b.dlogp);
+            }
+        }
+    }
+}
+
+#[test]
+fn k3_is_never_negative_and_its_gradient_is_right() {
+    for (logp, reference) in [(-1.0, -1.0), (-0.2, -3.0), (-3.0, -0.2), (-1.0, -1.001)] {
+        let (value, slope) = kl_k3(logp, reference);
+        assert!(value >= 0.0);
+        let h = 1e-5;
+        let numeric = (kl_k3(logp + h, reference).0 - kl_k3(logp - h, reference).0) / (2.0 * h);
+        assert!((slope - numeric).abs() < 1e-6, "{slope} {numeric}");
+    }
+    // Python: exp(-0.5) + 0.5 - 1
+    assert!((kl_k3(-1.0, -1.5).0 - 0.106_530_659_712_633_42).abs() < 1e-15);
+}
+
+#[test]
+fn weights_of_the_two_means() {
+    assert_eq!(Aggregation::TokenMean.weights(&[3, 1, 0]), [0.25; 3]);
+    let w = Aggregation::SeqMeanTokenMean.weights(&[4, 1, 0]);
+    // Two trajectories are present; the third has nothing that its weight could touch.
+    assert_eq!(w[..2], [0.125, 0.5]);
+    assert_eq!(Aggregation::TokenMean.weights(&[]), Vec::<f64>::new());
+}
+
+#[test]
+fn the_whole_loss_of_a_trajectory() {
+    let rules = LossRules {
+        clip: ClipRule::Balanced(CLIP),
+        aggregation: Aggregation::TokenMean,
+        kl_coef: 0.1,
+        entropy_coef: 0.01,
+    };
+    let (logprobs, old) = ([-1.0f32, -0.5, -2.0], [-1.1f32, -1.5, -2.0]);
+    let (reference, entropies) = ([-1.0f32, -0.6, -2.5], [0.5f32, 0.25, 1.0]);
+    let advantages = [1.0, 2.0, -1.0];
+    let run = |logprobs: &[f32], entropies: &[f32]| {
+        let inputs =
+            TokenInputs { logprobs, old_logprobs: &old, ref_logprobs: &reference, entropies, advantages: &advantages };
+        trajectory_loss(&rules, 0.25, &inputs)
+    };
+    let out = run(&logprobs, &entropies);
+    assert_eq!((out.sums.n_tokens, out.sums.n_high, out.sums.n_low), (3, 1, 0));
+    // Token 1 is above the band with A > 0: −A·(1+ε_h) plus the divergence's gradient 1 − e^{−0.1}.
+    let want = 0.25 * (-2.0 * 1.28 + 0.1 * (1.0 - (-0.1f64).exp()));
+    assert!((out.dlogp[1] - want).abs() < 1e-7, "{} {want}", out.dlogp[1]);
+    assert_eq!(out.dentropy, [-0.0025; 3]);
+    // The entropy's coefficient against a difference quotient (the loss is linear in H).
+    let up = run(&logprobs, &[1.5, 0.25, 1.0]);
+    assert!((up.value - out.value + 0.0025).abs() < 1e-9);
+    // In the band the value's difference quotient is the gradient.
+    let up = run(&[-1.0 + 1.0 / 128.0, -0.5, -2.0], &entropies);
+    let down = run(&[-1.0 - 1.0 / 128.0, -0.5, -2.0], &entropies);
+    assert!(((up.value - down.value) * 64.0 - out.dlogp[0]).abs() < 1e-4);
+}
+
+#[test]
+fn without_a_coefficient_the_reference_is_not_read() {
+    let rules =
+        LossRules { clip: ClipRule::Ppo(CLIP), aggregation: Aggregation::TokenMean, kl_coef: 0.0, entropy_coef: 0.0 };
+    let inputs = TokenInputs {
+        logprobs: &[-1.0],
+        old_logprobs: &[-1.0],
+        ref_logprobs: &[],
+        entropies: &[0.3],
+        advantages: &[0.5],
+    };
+    let out = trajectory_loss(&rules, 1.0, &inputs);
+    assert_eq!((out.value, out.dlogp, out.dentropy.len()), (-0.5, vec![-0.5], 0));
+}

@@ -1,0 +1,333 @@
+//! How does a batch of scored trees change the weights?
+//!
+//! The result is a function of the trees, not of how they are packed: denominators count the whole batch of an
+//! optimiser step, coefficients of shared tokens are summed before the policy sees them.
+
+use crate::policy::{Policy, PolicyError, StepParams, TokenStats};
+use crate::seed::Seed;
+use crate::train::loss::{LossRules, LossSums, TokenInputs, trajectory_loss};
+use crate::train::pack::{MicroBatch, TrainGroup, pack};
+
+/// How to update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpdateSettings {
+    /// The objective.
+    pub loss: LossRules,
+    /// Softmax temperature of the sampler, at which log-probabilities are compared.
+    pub temperature: f32,
+    /// Optimiser steps per epoch, each on a share of the tasks.
+    pub minibatches: usize,
+    /// Passes over the tasks.
+    pub epochs: usize,
+    /// Tokens per forward pass.
+    pub max_batch_tokens: usize,
+    /// The optimiser's numbers.
+    pub step: StepParams,
+    /// Draws the order of tasks where an epoch has several minibatches.
+    pub seed: Seed,
+}
+
+/// Sampler against trainer at the same weights, over the tokens that were scored (each once). All three would be 0
+/// if both computed the same numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mismatch {
+    /// Tokens compared.
+    pub n_tokens: usize,
+    /// Σ |Δlogp|, nats.
+    pub sum_abs: f64,
+    /// max |Δlogp|, nats.
+    pub max_abs: f64,
+    /// Tokens whose ratio, which should be 1, lies outside the clip band.
+    pub n_outside: usize,
+}
+
+/// What an update did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateReport {
+    /// The objective, mean over the optimiser steps; 0 without one.
+    pub loss: f64,
+    /// Sums over all optimiser steps, unrolled tokens.
+    pub sums: LossSums,
+    /// Norm of the gradient before clipping, mean over the steps that were applied.
+    pub grad_norm: f64,
+    /// The largest of them.
+    pub grad_norm_max: f64,
+    /// Optimiser steps that changed the weights.
+    pub n_applied: usize,
+    /// Optimiser steps refused because a loss or a gradient was not finite.
+    pub n_not_finite: usize,
+    /// Minibatches without any coefficient: no forward, no backward, no step.
+    pub n_empty: usize,
+    /// Sampler against trainer.
+    pub mismatch: Mismatch,
+    /// Tokens that went through one forward pass over all groups with a signal, each once.
+    pub n_unique_tokens: usize,
+    /// The same trajectories' tokens, unrolled.
+    pub n_unrolled_tokens: usize,
+}
+
+/// A stage of the update, for whoever takes times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateStage {
+    /// Scoring under the weights at the start of the step, when they do not come with the only optimiser step.
+    OldLogprobs,
+    /// Scoring under the reference policy.
+    RefLogprobs,
+    /// Forward, loss, backward, step.
+    Optimise,
+}
+
+/// What can stop an update.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// The policy failed.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A divergence is asked for, but not from what.
+    #[error("loss.kl_coef is {0} but there is no reference policy")]
+    NoReference(f64),
+    /// The policy answered for another number of tokens than it was asked about.
+    #[error("the policy returned {n_got} log-probabilities for {n_targets} targets")]
+    WrongLength {
+        /// What came.
+        n_got: usize,
+        /// What was asked for.
+        n_targets: usize,
+    },
+}
+
+/// Updates the policy on the groups. `reference` is used, and needed, only where `loss.kl_coef` is not 0.
+///
+/// Groups in which nothing has a coefficient (all advantages 0, no divergence, no entropy bonus) are not computed, but
+/// their tokens and trajectories count in the denominators. With one optimiser step in all, its forward pass gives the
+/// old log-probabilities too, and no scoring pass is paid.
+///
+/// # Errors
+/// When a policy fails or the reference is missing.
+pub fn update(
+    policy: &mut dyn Policy,
+    reference: Option<&mut dyn Policy>,
+    groups: &[TrainGroup<'_>],
+    settings: &UpdateSettings,
+    on: &mut dyn FnMut(UpdateStage),
+) -> Result<UpdateReport, UpdateError> {
+    let rules = &settings.loss;
+    let everywhere = rules.kl_coef != 0.0 || rules.entropy_coef != 0.0;
+    let has_signal =
+        |g: &TrainGroup<'_>| everywhere || g.samples.iter().any(|s| s.advantages.iter().any(|&a| a != 0.0));
+    let active: Vec<bool> = groups.iter().map(has_signal).collect();
+    let all: Vec<usize> = (0..groups.len()).filter(|&g| active[g]).collect();
+    let mut report = UpdateReport {
+        n_unique_tokens: all.iter().map(|&g| groups[g].n_unique_tokens()).sum(),
+        n_unrolled_tokens: all.iter().map(|&g| groups[g].n_unrolled_tokens()).sum(),
+        ..UpdateReport::default()
+    };
+    if all.is_empty() {
+        report.n_empty = settings.minibatches * settings.epochs;
+        return Ok(report);
+    }
+
+    let once = settings.minibatches * settings.epochs == 1;
+    let mut old: PerGroup = vec![None; groups.len()];
+    let mut references: PerGroup = vec![None; groups.len()];
+    if !once {
+        on(UpdateStage::OldLogprobs);
+        for micro in pack(groups, &all, settings.max_batch_tokens) {
+            let stats = forward(policy, &micro, settings.temperature, false)?;
+            report.mismatch.add(&micro.rollout_logprobs, &stats.logprobs, rules);
+            keep(&mut old, &micro, &stats);
+        }
+    }
+    if rules.kl_coef != 0.0 {
+        let Some(reference) = reference else {
+            return Err(UpdateError::NoReference(rules.kl_coef));
+        };
+        on(UpdateStage::RefLogprobs);
+        for micro in pack(groups, &all, settings.max_batch_tokens) {
+            let stats = forward(reference, &micro, settings.temperature, false)?;
+            keep(&mut references, &micro, &stats);
+        }
+    }
+
+    on(UpdateStage::Optimise);
+    for epoch in 0..settings.epochs {
+        let order = task_order(groups.len(), settings.minibatches, settings.seed.child(epoch as u64));
+        for part in 0..settings.minibatches {
+            let bounds = |i: usize| i * order.len() / settings.minibatches;
+            let minibatch = &order[bounds(part)..bounds(part + 1)];
+            optimise(policy, groups, minibatch, &active, &mut old, &references, settings, &mut report)?;
+        }
+    }
+    let n_steps = report.n_applied + report.n_not_finite;
+    report.loss /= n_steps.max(1) as f64;
+    report.grad_norm /= report.n_applied.max(1) as f64;
+    Ok(report)
+}
+
+/// Per group, one number per target in the group's own order; `None` before it is known.
+type PerGroup = Vec<Option<Vec<f32>>>;
+
+/// One optimiser step on the groups of a minibatch.
+#[allow(clippy::too_many_arguments)] // The step's whole state, each part with a name.
+fn optimise(
+    policy: &mut dyn Policy,
+    groups: &[TrainGroup<'_>],
+    minibatch: &[usize],
+    active: &[bool],
+    old: &mut PerGroup,
+    references: &PerGroup,
+    settings: &UpdateSettings,
+    report: &mut UpdateReport,
+) -> Result<(), UpdateError> {
+    let which: Vec<usize> = minibatch.iter().copied().filter(|&g| active[g]).collect();
+    if which.is_empty() {
+        report.n_empty += 1;
+        return Ok(());
+    }
+    let weights = sample_weights(groups, minibatch, settings);
+    let mut loss = 0.0;
+    for micro in pack(groups, &which, settings.max_batch_tokens) {
+        let stats = forward(policy, &micro, settings.temperature, true)?;
+        if micro.groups.iter().any(|g| old[g.group_idx].is_none()) {
+            // These are the weights at the start of the step, so what they say is the old log-probability.
+            report.mismatch.add(&micro.rollout_logprobs, &stats.logprobs, &settings.loss);
+            keep(old, &micro, &stats);
+        }
+        let part = micro_loss(&micro, &stats, groups, &weights, old, references, &settings.loss);
+        loss += part.value;
+        report.sums.add(&part.sums);
+        // A coefficient that is not finite goes through the policy like any other: its gradient is then not finite
+        // either, and `step` refuses it and clears what the other batches have added.
+        policy.backward(&micro.batch, &part.dlogp, &part.dentropy)?;
+    }
+    let step = policy.step(&settings.step)?;
+    if step.applied {
+        report.n_applied += 1;
+        report.grad_norm += f64::from(step.grad_norm);
+        report.grad_norm_max = report.grad_norm_max.max(f64::from(step.grad_norm));
+    } else {
+        report.n_not_finite += 1;
+    }
+    report.loss += loss;
+    Ok(())
+}
+
+/// The loss of a micro-batch with the coefficients of its targets, shared tokens summed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MicroLoss {
+    /// Its part of the loss.
+    pub value: f64,
+    /// `[n_targets]`.
+    pub dlogp: Vec<f32>,
+    /// `[n_targets]`; empty without an entropy bonus.
+    pub dentropy: Vec<f32>,
+    /// Sums over its unrolled tokens.
+    pub sums: LossSums,
+}
+
+/// Adds up the losses of every trajectory in the batch. `weights` is indexed by group and sample.
+fn micro_loss(
+    micro: &MicroBatch,
+    stats: &TokenStats,
+    groups: &[TrainGroup<'_>],
+    weights: &[Vec<f64>],
+    old: &PerGroup,
+    references: &PerGroup,
+    rules: &LossRules,
+) -> MicroLoss {
+    let n_targets = micro.batch.targets.len();
+    let mut dlogp = vec![0.0f64; n_targets];
+    let mut dentropy = vec![0.0f64; if rules.entropy_coef == 0.0 { 0 } else { n_targets }];
+    let (mut value, mut sums) = (0.0, LossSums::default());
+    for packed in &micro.groups {
+        let group = &groups[packed.group_idx];
+        let range = packed.first_target..packed.first_target + packed.n_targets;
+        let (logprobs, entropies) = (&stats.logprobs[range.clone()], &stats.entropies[range]);
+        let old = old[packed.group_idx].as_deref().unwrap_or(logprobs);
+        let reference = references[packed.group_idx].as_deref();
+        for (s, (sample, targets)) in group.samples.iter().zip(&packed.sample_targets).enumerate() {
+            let pick = |from: &[f32]| targets.iter().map(|&t| from[t as usize]).collect::<Vec<f32>>();
+            let inputs = TokenInputs {
+                logprobs: &pick(logprobs),
+                old_logprobs: &pick(old),
+                ref_logprobs: &reference.map_or(Vec::new(), pick),
+                entropies: &pick(entropies),
+                advantages: &sample.advantages,
+            };
+            let part = trajectory_loss(rules, weights[packed.group_idx][s], &inputs);
+            value += part.value;
+            sums.add(&part.sums);
+            for (i, &t) in targets.iter().enumerate() {
+                let at = packed.first_target + t as usize;
+                dlogp[at] += part.dlogp[i];
+                if let Some(d) = part.dentropy.get(i) {
+                    dentropy[at] += d;
+                }
+            }
+        }
+    }
+    let narrow = |wide: Vec<f64>| wide.into_iter().map(|d| d as f32).collect();
+    MicroLoss { value, dlogp: narrow(dlogp), dentropy: narrow(dentropy), sums }
+}
+
+/// Per group and sample, the weight of its tokens; groups outside the minibatch have none.
+fn sample_weights(groups: &[TrainGroup<'_>], minibatch: &[usize], settings: &UpdateSettings) -> Vec<Vec<f64>> {
+    let counts: Vec<usize> =
+        minibatch.iter().flat_map(|&g| groups[g].samples.iter().map(|s| s.advantages.len())).collect();
+    let mut flat = settings.loss.aggregation.weights(&counts).into_iter();
+    let mut weights = vec![Vec::new(); groups.len()];
+    for &g in minibatch {
+        weights[g] = flat.by_ref().take(groups[g].samples.len()).collect();
+    }
+    weights
+}
+
+/// The order of tasks in an epoch: as they are when they make one minibatch, shuffled when they make several.
+fn task_order(n: usize, minibatches: usize, seed: Seed) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    if minibatches > 1 {
+        for i in (1..n).rev() {
+            let j = (seed.uniform(i as u64) * (i + 1) as f64) as usize;
+            order.swap(i, j.min(i));
+        }
+    }
+    order
+}
+
+fn forward(
+    policy: &mut dyn Policy,
+    micro: &MicroBatch,
+    temperature: f32,
+    keep: bool,
+) -> Result<TokenStats, UpdateError> {
+    let stats = policy.forward(&micro.batch, temperature, keep)?;
+    let n_targets = micro.batch.targets.len();
+    let n_got = stats.logprobs.len().min(stats.entropies.len());
+    if n_got != n_targets {
+        return Err(UpdateError::WrongLength { n_got, n_targets });
+    }
+    Ok(stats)
+}
+
+fn keep(per_group: &mut PerGroup, micro: &MicroBatch, stats: &TokenStats) {
+    for g in &micro.groups {
+        per_group[g.group_idx] = Some(stats.logprobs[g.first_target..g.first_target + g.n_targets].to_vec());
+    }
+}
+
+impl Mismatch {
+    fn add(&mut self, sampler: &[f32], trainer: &[f32], rules: &LossRules) {
+        let clip = rules.clip.clip();
+        for (s, t) in sampler.iter().zip(trainer) {
+            let delta = f64::from(*t) - f64::from(*s);
+            let ratio = delta.exp();
+            self.n_tokens += 1;
+            self.sum_abs += delta.abs();
+            self.max_abs = self.max_abs.max(delta.abs());
+            self.n_outside += usize::from(ratio < 1.0 - clip.low || ratio > 1.0 + clip.high);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
