@@ -49,8 +49,8 @@ def _run():
                 message = str(error)
             except BaseException:
                 message = "<its str() failed>"
-        trace = error.__traceback__
-        while trace is not None and line is None or trace is not None and not isinstance(error, SyntaxError):
+        trace = error.__traceback__ if line is None else None
+        while trace is not None:
             if trace.tb_frame.f_code.co_filename == "<code>":
                 line = trace.tb_lineno
             trace = trace.tb_next

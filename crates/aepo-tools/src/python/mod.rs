@@ -6,7 +6,7 @@ mod sandbox;
 mod scratch;
 mod supervise;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,11 @@ impl Default for PythonSettings {
 }
 
 /// The program that turns an interpreter into a REPL of one cell.
-const BOOTSTRAP: &str = include_str!("bootstrap.py");
+const BOOTSTRAP: &CStr =
+    match CStr::from_bytes_with_nul(concat!(include_str!("bootstrap.py"), "\0").as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("bootstrap.py holds a NUL"),
+    };
 
 /// Open descriptors a program may have.
 const MAX_FILES: u64 = 128;
@@ -90,7 +94,6 @@ pub(crate) fn start(
             reason: "its path holds a NUL".to_owned(),
         })
     };
-    let bootstrap = CString::new(BOOTSTRAP).map_err(|e| ToolsError::Index(e.to_string()))?;
     // No site and no user packages by start-up code (-s -S: milliseconds), no byte code written (-B), every write at
     // once (-u: what was printed before a kill is kept), UTF-8 whatever the locale. -E is not among them: it would hide
     // the hash seed, and the environment is ours alone.
@@ -99,7 +102,7 @@ pub(crate) fn start(
     ]
     .map(CString::from)
     .into();
-    args.push(bootstrap);
+    args.push(BOOTSTRAP.into());
     let shared = Arc::new(Shared {
         exe: text(&interpreter.exe)?,
         args,
