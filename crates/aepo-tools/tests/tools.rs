@@ -107,6 +107,18 @@ fn inner_two_hundred() {
     assert!(children("self").is_empty());
     drop(tools);
     assert_eq!(n_fds(), before);
+
+    // Dropped in the middle of calls that would last an hour, with more in the queue.
+    let mut tools = python(2, PythonSettings { wall_secs: 3600.0, cpu_secs: 3600, ..PythonSettings::default() });
+    for id in 0..5 {
+        tools.submit(call(id, Tool::Python, "while True: pass"));
+    }
+    while children("self").len() < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(tools);
+    assert!(children("self").is_empty());
+    assert_eq!(n_fds(), before);
 }
 
 #[test]
