@@ -51,9 +51,7 @@ pub enum ToolsError {
         source: std::io::Error,
     },
     /// The corpus is more than one index in memory can hold.
-    #[error(
-        "the corpus holds {n_bytes} bytes of text; an index in memory holds at most {max_bytes}"
-    )]
+    #[error("the corpus holds {n_bytes} bytes of text; an index in memory holds at most {max_bytes}")]
     CorpusTooLarge {
         /// Bytes of titles and texts.
         n_bytes: usize,

@@ -34,10 +34,7 @@ pub struct SearchSettings {
 
 impl Default for SearchSettings {
     fn default() -> Self {
-        SearchSettings {
-            n_results: 3,
-            max_chars: 1000,
-        }
+        SearchSettings { n_results: 3, max_chars: 1000 }
     }
 }
 
@@ -65,36 +62,19 @@ pub struct SearchIndex {
 impl SearchIndex {
     /// Indexes `documents`. The index is one segment, so its document numbers are positions in `documents` and equal
     /// scores are ordered by them.
-    pub fn build(
-        documents: Vec<Document>,
-        settings: SearchSettings,
-    ) -> Result<SearchIndex, ToolsError> {
-        for (name, value) in [
-            ("search.n_results", settings.n_results),
-            ("search.max_chars", settings.max_chars),
-        ] {
+    pub fn build(documents: Vec<Document>, settings: SearchSettings) -> Result<SearchIndex, ToolsError> {
+        for (name, value) in [("search.n_results", settings.n_results), ("search.max_chars", settings.max_chars)] {
             if value == 0 {
-                return Err(ToolsError::Setting {
-                    name,
-                    value: "0".to_owned(),
-                    rule: "must be at least 1",
-                });
+                return Err(ToolsError::Setting { name, value: "0".to_owned(), rule: "must be at least 1" });
             }
         }
-        let n_bytes = documents
-            .iter()
-            .map(|doc| doc.title.len() + doc.text.len())
-            .sum();
+        let n_bytes = documents.iter().map(|doc| doc.title.len() + doc.text.len()).sum();
         if n_bytes > MAX_CORPUS_BYTES {
-            return Err(ToolsError::CorpusTooLarge {
-                n_bytes,
-                max_bytes: MAX_CORPUS_BYTES,
-            });
+            return Err(ToolsError::CorpusTooLarge { n_bytes, max_bytes: MAX_CORPUS_BYTES });
         }
         let failed = |e: tantivy::TantivyError| ToolsError::Index(e.to_string());
-        let indexing = TextFieldIndexing::default()
-            .set_tokenizer(ANALYSER)
-            .set_index_option(IndexRecordOption::WithFreqs);
+        let indexing =
+            TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqs);
         let options = TextOptions::default().set_indexing_options(indexing);
         let mut schema = Schema::builder();
         let title = schema.add_text_field("title", options.clone());
@@ -102,9 +82,7 @@ impl SearchIndex {
         let index = Index::create_in_ram(schema.build());
         // One thread and room for everything: the arena grows as it is used, and a full one would start a new segment.
         let arena_bytes = (64 << 20) + n_bytes * 3 + documents.len() * 64;
-        let mut writer = index
-            .writer_with_num_threads(1, arena_bytes.min(4_000_000_000))
-            .map_err(failed)?;
+        let mut writer = index.writer_with_num_threads(1, arena_bytes.min(4_000_000_000)).map_err(failed)?;
         for article in &documents {
             let mut doc = TantivyDocument::default();
             doc.add_text(title, &article.title);
@@ -116,19 +94,10 @@ impl SearchIndex {
         let reader = index.reader().map_err(failed)?;
         let n_segments = reader.searcher().segment_readers().len();
         if n_segments > 1 {
-            return Err(ToolsError::Index(format!(
-                "it fell into {n_segments} segments"
-            )));
+            return Err(ToolsError::Index(format!("it fell into {n_segments} segments")));
         }
         let analyser = index.tokenizer_for_field(text).map_err(failed)?;
-        Ok(SearchIndex {
-            settings,
-            documents,
-            reader,
-            analyser,
-            title,
-            text,
-        })
+        Ok(SearchIndex { settings, documents, reader, analyser, title, text })
     }
 
     /// The best articles for `query`, best first; equal scores in the order of the corpus. Every string is a query: it is
@@ -146,32 +115,18 @@ impl SearchIndex {
             if !words.insert(word.clone()) {
                 continue;
             }
-            let term = |field| {
-                TermQuery::new(
-                    Term::from_field_text(field, &word),
-                    IndexRecordOption::WithFreqs,
-                )
-            };
+            let term = |field| TermQuery::new(Term::from_field_text(field, &word), IndexRecordOption::WithFreqs);
             clauses.push((Occur::Should, Box::new(term(self.text))));
-            clauses.push((
-                Occur::Should,
-                Box::new(BoostQuery::new(Box::new(term(self.title)), TITLE_BOOST)),
-            ));
+            clauses.push((Occur::Should, Box::new(BoostQuery::new(Box::new(term(self.title)), TITLE_BOOST))));
         }
         drop(tokens);
         if clauses.is_empty() {
             return Ok(Vec::new());
         }
         let top = TopDocs::with_limit(self.settings.n_results).order_by_score();
-        let hits = self
-            .reader
-            .searcher()
-            .search(&BooleanQuery::new(clauses), &top);
+        let hits = self.reader.searcher().search(&BooleanQuery::new(clauses), &top);
         let hits = hits.map_err(|e| ToolsError::Index(e.to_string()))?;
-        Ok(hits
-            .iter()
-            .filter_map(|(_, address)| self.documents.get(address.doc_id as usize))
-            .collect())
+        Ok(hits.iter().filter_map(|(_, address)| self.documents.get(address.doc_id as usize)).collect())
     }
 
     /// What the model reads: title, then text, an empty line between articles.
@@ -181,19 +136,13 @@ impl SearchIndex {
             Err(error) => return Answer::unavailable(&error.to_string()),
         };
         if found.is_empty() {
-            return Answer {
-                outcome: ToolOutcome::Ok,
-                text: "No results.".to_owned(),
-            };
+            return Answer { outcome: ToolOutcome::Ok, text: "No results.".to_owned() };
         }
         let show = |doc: &&Document| {
             let text: String = doc.text.chars().take(self.settings.max_chars).collect();
             format!("{}\n{}", doc.title.trim(), text.trim())
         };
         let shown: Vec<String> = found.iter().map(show).collect();
-        Answer {
-            outcome: ToolOutcome::Ok,
-            text: shown.join("\n\n"),
-        }
+        Answer { outcome: ToolOutcome::Ok, text: shown.join("\n\n") }
     }
 }

@@ -30,10 +30,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Our own fault; the reason is for the log, the model learns only that there is no result.
     pub(crate) fn unavailable(reason: &str) -> Answer {
-        Answer {
-            outcome: ToolOutcome::Unavailable,
-            text: format!("tool unavailable: {reason}"),
-        }
+        Answer { outcome: ToolOutcome::Unavailable, text: format!("tool unavailable: {reason}") }
     }
 }
 
@@ -52,16 +49,9 @@ impl Job {
     }
 
     fn send(&mut self, answer: Answer) {
-        let wall_secs = self
-            .began
-            .map_or(0.0, |began| began.elapsed().as_secs_f64());
+        let wall_secs = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
         self.answered = true;
-        let result = ToolResult {
-            id: self.call.id,
-            outcome: answer.outcome,
-            text: answer.text,
-            wall_secs,
-        };
+        let result = ToolResult { id: self.call.id, outcome: answer.outcome, text: answer.text, wall_secs };
         // Fails only when the toolset is gone, and with it whoever asked.
         let _ = self.results.send(result);
     }
@@ -97,14 +87,9 @@ impl Tools {
     ) -> Result<Tools, ToolsError> {
         if n_workers == 0 {
             let rule = "must be at least 1";
-            return Err(ToolsError::Setting {
-                name: "tools.n_workers",
-                value: "0".to_owned(),
-                rule,
-            });
+            return Err(ToolsError::Setting { name: "tools.n_workers", value: "0".to_owned(), rule });
         }
-        let (cancelled, cancel): (PipeReader, PipeWriter) =
-            std::io::pipe().map_err(io("making a pipe"))?;
+        let (cancelled, cancel): (PipeReader, PipeWriter) = std::io::pipe().map_err(io("making a pipe"))?;
         let cancelled = Arc::new(OwnedFd::from(cancelled));
         let pythons = match python {
             Some(settings) => python::start(settings, n_workers, &cancelled)?,
@@ -125,9 +110,7 @@ impl Tools {
             tools.offered.push(Tool::Python);
             tools.python = Some(jobs);
             for mut python in pythons {
-                tools.spawn("python", &queue, move |call| {
-                    python.run(&call.input, call.seed)
-                })?;
+                tools.spawn("python", &queue, move |call| python.run(&call.input, call.seed))?;
             }
         }
         if let Some(index) = search {
@@ -151,9 +134,7 @@ impl Tools {
     ) -> Result<(), ToolsError> {
         let (queue, stopping) = (queue.clone(), Arc::clone(&self.stopping));
         let thread = std::thread::Builder::new().name(format!("aepo-{name}"));
-        let worker = thread
-            .spawn(move || work(&queue, &stopping, act))
-            .map_err(io("starting a worker thread"))?;
+        let worker = thread.spawn(move || work(&queue, &stopping, act)).map_err(io("starting a worker thread"))?;
         self.workers.push(worker);
         Ok(())
     }
@@ -183,12 +164,7 @@ impl Toolset for Tools {
             Tool::Python => &self.python,
             Tool::Search => &self.search,
         };
-        let job = Job {
-            call,
-            results: self.results.0.clone(),
-            began: None,
-            answered: false,
-        };
+        let job = Job { call, results: self.results.0.clone(), began: None, answered: false };
         match queue {
             // A job that cannot be queued comes back in the error, is dropped there and so answers.
             Some(queue) => drop(queue.send(job)),
@@ -230,12 +206,7 @@ mod tests {
     use super::*;
 
     fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
-        ToolCall {
-            id: CallId(id),
-            tool,
-            input: input.to_owned(),
-            seed: aepo::seed::Seed(0),
-        }
+        ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: aepo::seed::Seed(0) }
     }
 
     fn empty() -> Tools {
@@ -258,10 +229,7 @@ mod tests {
         tools.python = Some(jobs);
         let act = |call: &ToolCall| match call.input.as_str() {
             "panic" => panic!("on purpose"),
-            _ => Answer {
-                outcome: ToolOutcome::Ok,
-                text: "fine".to_owned(),
-            },
+            _ => Answer { outcome: ToolOutcome::Ok, text: "fine".to_owned() },
         };
         tools.spawn("test", &queue, act).unwrap();
         tools.submit(call(1, Tool::Python, "panic"));
@@ -271,10 +239,7 @@ mod tests {
             results.extend(tools.poll(true));
         }
         assert_eq!(results[0].outcome, ToolOutcome::Unavailable);
-        assert_eq!(
-            (results[1].id, results[1].outcome),
-            (CallId(2), ToolOutcome::Ok)
-        );
+        assert_eq!((results[1].id, results[1].outcome), (CallId(2), ToolOutcome::Ok));
         assert!(tools.poll(true).is_empty(), "nothing is in flight");
     }
 

@@ -8,13 +8,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, Scope,
 };
 use libc::c_long;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
 use crate::error::ToolsError;
@@ -31,23 +30,12 @@ pub(crate) const NEWEST_ABI: ABI = ABI::V7;
 /// whose flags a filter can see; then the list of what is allowed at all, the rest being `EPERM`. The second comes last
 /// because it refuses the installing of filters, too.
 pub(crate) fn filters() -> Result<[BpfProgram; 2], ToolsError> {
-    let refused = |e: &dyn std::fmt::Display| ToolsError::Kernel {
-        what: "seccomp filters",
-        reason: e.to_string(),
-    };
-    let arch = std::env::consts::ARCH
-        .try_into()
-        .map_err(|e: seccompiler::BackendError| refused(&e))?;
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|&call| (call, vec![])).collect();
+    let refused = |e: &dyn std::fmt::Display| ToolsError::Kernel { what: "seccomp filters", reason: e.to_string() };
+    let arch = std::env::consts::ARCH.try_into().map_err(|e: seccompiler::BackendError| refused(&e))?;
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, vec![])).collect();
     rules.extend(LEGACY.iter().map(|&call| (call, vec![])));
     rules.extend(conditional().map_err(|e| refused(&e))?);
-    let allow = SeccompFilter::new(
-        rules,
-        SeccompAction::Errno(libc::EPERM as u32),
-        SeccompAction::Allow,
-        arch,
-    );
+    let allow = SeccompFilter::new(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch);
     let clone3 = SeccompFilter::new(
         BTreeMap::from([(libc::SYS_clone3, vec![])]),
         SeccompAction::Allow,
@@ -55,9 +43,7 @@ pub(crate) fn filters() -> Result<[BpfProgram; 2], ToolsError> {
         arch,
     );
     let compile = |filter: Result<SeccompFilter, seccompiler::BackendError>| {
-        filter
-            .and_then(BpfProgram::try_from)
-            .map_err(|e| refused(&e))
+        filter.and_then(BpfProgram::try_from).map_err(|e| refused(&e))
     };
     Ok([compile(clone3)?, compile(allow)?])
 }
@@ -71,38 +57,20 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
     };
     let one = |argument, op, value| SeccompRule::new(vec![when(argument, op, value)?]);
-    let any_of =
-        |argument: u8, values: &[u64]| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-            values
-                .iter()
-                .map(|&value| one(argument, Eq, value))
-                .collect()
-        };
+    let any_of = |argument: u8, values: &[u64]| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        values.iter().map(|&value| one(argument, Eq, value)).collect()
+    };
     // Threads yes; processes and namespaces no. So nothing a program starts can outlive it.
     let thread = libc::CLONE_THREAD as u64;
-    let namespaces = 0x0002_0000
-        | 0x0200_0000
-        | 0x0400_0000
-        | 0x0800_0000
-        | 0x1000_0000
-        | 0x2000_0000
-        | 0x4000_0000;
+    let namespaces = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
     let own = u64::from(OWN_PID);
     let rdonly_trunc = (libc::O_TRUNC | libc::O_ACCMODE) as u64;
     // Opening read-only with O_TRUNC empties the file, and the first two Landlock versions do not see it as a write.
     let opens = |flags: u8| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         Ok(vec![
             one(flags, MaskedEq(libc::O_TRUNC as u64), 0)?,
-            one(
-                flags,
-                MaskedEq(rdonly_trunc),
-                (libc::O_TRUNC | libc::O_WRONLY) as u64,
-            )?,
-            one(
-                flags,
-                MaskedEq(rdonly_trunc),
-                (libc::O_TRUNC | libc::O_RDWR) as u64,
-            )?,
+            one(flags, MaskedEq(rdonly_trunc), (libc::O_TRUNC | libc::O_WRONLY) as u64)?,
+            one(flags, MaskedEq(rdonly_trunc), (libc::O_TRUNC | libc::O_RDWR) as u64)?,
         ])
     };
     // A descriptor's owner would be sent a signal of the program's choice: no F_SETOWN, no F_SETSIG.
@@ -122,29 +90,14 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
         libc::F_GETPIPE_SZ,
     ];
     let fcntl: Vec<u64> = fcntl.iter().map(|&command| command as u64).collect();
-    let ioctl: [u64; 6] = [
-        libc::TCGETS,
-        libc::TIOCGWINSZ,
-        libc::FIONREAD,
-        libc::FIONBIO,
-        libc::FIOCLEX,
-        libc::FIONCLEX,
-    ];
-    let prctl = [
-        libc::PR_SET_NAME as u64,
-        libc::PR_GET_NAME as u64,
-        libc::PR_SET_VMA as u64,
-    ];
+    let ioctl: [u64; 6] =
+        [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
+    let prctl = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, libc::PR_SET_VMA as u64];
     // An event loop wakes itself through a connected pair; a pair of datagram sockets could send to any address.
-    let pair = SeccompRule::new(vec![
-        when(0, Eq, libc::AF_UNIX as u64)?,
-        when(1, MaskedEq(0xF), libc::SOCK_STREAM as u64)?,
-    ])?;
+    let pair =
+        SeccompRule::new(vec![when(0, Eq, libc::AF_UNIX as u64)?, when(1, MaskedEq(0xF), libc::SOCK_STREAM as u64)?])?;
     let mut rules = vec![
-        (
-            libc::SYS_clone,
-            vec![one(0, MaskedEq(thread | namespaces), thread)?],
-        ),
+        (libc::SYS_clone, vec![one(0, MaskedEq(thread | namespaces), thread)?]),
         (libc::SYS_kill, any_of(0, &[0, own])?),
         (libc::SYS_tgkill, any_of(0, &[own])?),
         // On another process of the same user it would change the trainer's own limits.
@@ -164,19 +117,12 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
 /// The files a program may read, the one directory it may write in. Refused where the kernel has no Landlock at all;
 /// what later versions add (truncation, devices, TCP, signals) is used where it is there, and the system call filter
 /// covers the same ground where it is not.
-pub(crate) fn ruleset(
-    interpreter: &Interpreter,
-    scratch: &Path,
-    abi: ABI,
-) -> Result<OwnedFd, ToolsError> {
+pub(crate) fn ruleset(interpreter: &Interpreter, scratch: &Path, abi: ABI) -> Result<OwnedFd, ToolsError> {
     let no_landlock = || ToolsError::Kernel {
         what: "Landlock (Linux 5.13 or later, with \"landlock\" among the active security modules)",
         reason: "landlock_create_ruleset is not available".to_owned(),
     };
-    let refused = |e: RulesetError| ToolsError::Kernel {
-        what: "Landlock",
-        reason: e.to_string(),
-    };
+    let refused = |e: RulesetError| ToolsError::Kernel { what: "Landlock", reason: e.to_string() };
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(ABI::V1))
@@ -185,9 +131,7 @@ pub(crate) fn ruleset(
         .handle_access(AccessFs::from_all(abi))
         .map_err(refused)?;
     if abi >= ABI::V4 {
-        ruleset = ruleset
-            .handle_access(AccessNet::from_all(abi))
-            .map_err(refused)?;
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi)).map_err(refused)?;
     }
     if abi >= ABI::V6 {
         ruleset = ruleset.scope(Scope::from_all(abi)).map_err(refused)?;
@@ -219,20 +163,10 @@ pub(crate) fn ruleset(
     if Path::new("/etc/ld.so.cache").is_file() {
         rules.push((Path::new("/etc/ld.so.cache"), read));
     }
-    rules.extend(
-        interpreter
-            .read_dirs
-            .iter()
-            .map(|dir| (dir.as_path(), list)),
-    );
+    rules.extend(interpreter.read_dirs.iter().map(|dir| (dir.as_path(), list)));
     for (path, access) in rules {
-        let fd = PathFd::new(path).map_err(|e| ToolsError::Kernel {
-            what: "Landlock",
-            reason: e.to_string(),
-        })?;
-        created = created
-            .add_rule(PathBeneath::new(fd, access))
-            .map_err(refused)?;
+        let fd = PathFd::new(path).map_err(|e| ToolsError::Kernel { what: "Landlock", reason: e.to_string() })?;
+        created = created.add_rule(PathBeneath::new(fd, access)).map_err(refused)?;
     }
     Option::<OwnedFd>::from(created).ok_or_else(no_landlock)
 }

@@ -112,18 +112,14 @@ struct Plan {
 /// Starts the interpreter in the cage.
 pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError> {
     let pointers = |list: &[CString]| -> Vec<*const c_char> {
-        list.iter()
-            .map(|s| s.as_ptr())
-            .chain(std::iter::once(std::ptr::null()))
-            .collect()
+        list.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
     };
     let (argv, envp) = (pointers(start.args), pointers(start.env));
     // The child writes its own id into these copies; the cage's originals keep the placeholder.
     let mut filters = cage.filters.clone();
-    let programs = filters.each_mut().map(|filter| libc::sock_fprog {
-        len: filter.len() as libc::c_ushort,
-        filter: filter.as_mut_ptr().cast(),
-    });
+    let programs = filters
+        .each_mut()
+        .map(|filter| libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr().cast() });
     let mut plan = Plan {
         exe: start.exe.as_ptr(),
         argv: argv.as_ptr(),
@@ -148,10 +144,7 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
     // points to (argv, envp, filters, the cage) lives past `clone`'s return, and CLONE_VFORK holds this thread until the
     // child no longer uses our memory. The stack top is 16-byte aligned and belongs to the child alone.
     let pid = unsafe {
-        let (mut all, mut before) = (
-            std::mem::zeroed::<libc::sigset_t>(),
-            std::mem::zeroed::<libc::sigset_t>(),
-        );
+        let (mut all, mut before) = (std::mem::zeroed::<libc::sigset_t>(), std::mem::zeroed::<libc::sigset_t>());
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         let pid = libc::clone(
@@ -167,24 +160,14 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
         pid
     };
     if pid < 0 {
-        return Err(StartError {
-            step: "clone",
-            source: io::Error::last_os_error(),
-        });
+        return Err(StartError { step: "clone", source: io::Error::last_os_error() });
     }
     // SAFETY: CLONE_PIDFD stored a fresh descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let child = Child {
-        pid,
-        pidfd,
-        reaped: false,
-    };
+    let child = Child { pid, pidfd, reaped: false };
     match plan.failed {
         None => Ok(child),
-        Some(step) => Err(StartError {
-            step,
-            source: io::Error::from_raw_os_error(plan.errno),
-        }),
+        Some(step) => Err(StartError { step, source: io::Error::from_raw_os_error(plan.errno) }),
     }
 }
 
@@ -218,57 +201,28 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
             libc::sigaction(signal, &default, std::ptr::null_mut());
         }
         ok(libc::setsid(), "setsid")?;
-        ok(
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0),
-            "prctl(PR_SET_PDEATHSIG)",
-        )?;
+        ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")?;
         if libc::syscall(libc::SYS_getppid) as libc::pid_t != plan.parent {
             return Err("getppid: the parent has died");
         }
-        for (from, to) in [
-            (plan.null, 0),
-            (plan.out, 1),
-            (plan.out, 2),
-            (plan.code, 3),
-            (plan.status, 4),
-        ] {
+        for (from, to) in [(plan.null, 0), (plan.out, 1), (plan.out, 2), (plan.code, 3), (plan.status, 4)] {
             ok(libc::dup2(from, to), "dup2")?;
         }
-        let closed = libc::syscall(
-            libc::SYS_close_range,
-            5,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        );
+        let closed = libc::syscall(libc::SYS_close_range, 5, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         ok(closed as c_int, "close_range")?;
         ok(libc::chdir(plan.scratch), "chdir to the private directory")?;
         libc::umask(0o077);
         for i in 0..plan.n_limits {
             let (resource, limit) = *plan.limits.add(i);
-            let limit = libc::rlimit {
-                rlim_cur: limit,
-                rlim_max: limit,
-            };
+            let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
             ok(libc::setrlimit(resource, &limit), "setrlimit")?;
         }
-        ok(
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-            "prctl(PR_SET_NO_NEW_PRIVS)",
-        )?;
-        ok(
-            libc::syscall(libc::SYS_landlock_restrict_self, plan.ruleset, 0) as c_int,
-            "landlock_restrict_self",
-        )?;
+        ok(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")?;
+        ok(libc::syscall(libc::SYS_landlock_restrict_self, plan.ruleset, 0) as c_int, "landlock_restrict_self")?;
         // Root keeps its files but loses every capability; with no_new_privs, executing gives none back.
-        let header = CapHeader {
-            version: 0x2008_0522,
-            pid: 0,
-        };
+        let header = CapHeader { version: 0x2008_0522, pid: 0 };
         let none = [[0u32; 3]; 2];
-        ok(
-            libc::syscall(libc::SYS_capset, &raw const header, &raw const none) as c_int,
-            "capset",
-        )?;
+        ok(libc::syscall(libc::SYS_capset, &raw const header, &raw const none) as c_int, "capset")?;
         let own_pid = libc::syscall(libc::SYS_getpid) as u32;
         for program in &plan.filters {
             for i in 0..usize::from(program.len) {
@@ -279,12 +233,7 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
             }
         }
         for program in &plan.filters {
-            let set = libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                0,
-                &raw const *program,
-            );
+            let set = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const *program);
             ok(set as c_int, "seccomp(SECCOMP_SET_MODE_FILTER)")?;
         }
         let mut no_signals: libc::sigset_t = std::mem::zeroed();
@@ -344,10 +293,7 @@ impl Child {
         } else {
             How::Code(libc::WEXITSTATUS(status))
         };
-        Ok(Exit {
-            how,
-            cpu_secs: secs(usage.ru_utime) + secs(usage.ru_stime),
-        })
+        Ok(Exit { how, cpu_secs: secs(usage.ru_utime) + secs(usage.ru_stime) })
     }
 }
 
@@ -379,10 +325,7 @@ pub(crate) fn pipe() -> io::Result<(std::fs::File, OwnedFd)> {
     if unsafe { libc::fcntl(read.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((
-        std::fs::File::from(OwnedFd::from(read)),
-        out_of_the_way(write.into())?,
-    ))
+    Ok((std::fs::File::from(OwnedFd::from(read)), out_of_the_way(write.into())?))
 }
 
 /// A file without a name that holds `bytes`, at its beginning.
@@ -401,34 +344,20 @@ pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 /// Waits until one of `fds` has something to read or has ended; a negative one is passed over. A signal counts as a
 /// time-out: the caller looks at the clock anyway.
-pub(crate) fn wait_readable<const N: usize>(
-    fds: [RawFd; N],
-    timeout: Duration,
-) -> io::Result<[bool; N]> {
-    let mut polls = fds.map(|fd| libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    });
+pub(crate) fn wait_readable<const N: usize>(fds: [RawFd; N], timeout: Duration) -> io::Result<[bool; N]> {
+    let mut polls = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let millis = timeout.as_millis().min(60_000) as c_int + 1;
     // SAFETY: `polls` is a live array of N entries.
     if unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, millis) } < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted {
-            Ok([false; N])
-        } else {
-            Err(error)
-        };
+        return if error.kind() == io::ErrorKind::Interrupted { Ok([false; N]) } else { Err(error) };
     }
     Ok(polls.map(|poll| poll.revents != 0))
 }
 
 /// `wanted`, or less where our own hard limit is lower.
 pub(crate) fn capped_limit(resource: Resource, wanted: u64) -> io::Result<(Resource, u64)> {
-    let mut now = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the address is of a live local.
     if unsafe { libc::getrlimit(resource, &raw mut now) } < 0 {
         return Err(io::Error::last_os_error());

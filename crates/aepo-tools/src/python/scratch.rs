@@ -40,13 +40,8 @@ fn unlinked_bytes(pid: i32) -> u64 {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return 0;
     };
-    let metas = entries
-        .flatten()
-        .filter_map(|entry| fs::metadata(entry.path()).ok());
-    metas
-        .filter(|meta| meta.is_file() && meta.nlink() == 0)
-        .map(|meta| meta.blocks() * 512)
-        .sum()
+    let metas = entries.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+    metas.filter(|meta| meta.is_file() && meta.nlink() == 0).map(|meta| meta.blocks() * 512).sum()
 }
 
 /// Removes everything under `dir`. A nest of any depth is flattened by moving inner directories up, so neither the

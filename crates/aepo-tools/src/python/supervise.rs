@@ -65,16 +65,9 @@ fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, S
         "OPENBLAS_NUM_THREADS=1".to_owned(),
     ];
     let env = env.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
-    let start = Start {
-        exe: &python.shared.exe,
-        args: &args,
-        env: &env,
-        code: &source,
-        out: &out_end,
-        status: &status_end,
-    };
-    let child = sandbox::start(&mut python.cage, &start)
-        .map_err(|e| format!("starting the sandbox: {e}"))?;
+    let start =
+        Start { exe: &python.shared.exe, args: &args, env: &env, code: &source, out: &out_end, status: &status_end };
+    let child = sandbox::start(&mut python.cage, &start).map_err(|e| format!("starting the sandbox: {e}"))?;
     drop((source, out_end, status_end));
 
     let mut output = Vec::new();
@@ -95,11 +88,9 @@ fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, S
         }
         let out_fd = if out_open { out.as_raw_fd() } else { -1 };
         let wait = deadline.min(next_look).saturating_duration_since(now);
-        let [has_output, has_ended, cancelled] = sandbox::wait_readable(
-            [out_fd, child.pidfd.as_raw_fd(), python.cancel.as_raw_fd()],
-            wait,
-        )
-        .map_err(waiting)?;
+        let [has_output, has_ended, cancelled] =
+            sandbox::wait_readable([out_fd, child.pidfd.as_raw_fd(), python.cancel.as_raw_fd()], wait)
+                .map_err(waiting)?;
         if has_output {
             out_open = read_some(&mut out, &mut output).map_err(waiting)?;
             if output.len() > settings.max_output_bytes {
@@ -113,8 +104,7 @@ fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, S
     }
     if killed.is_some() {
         child.kill();
-        let [ended] =
-            sandbox::wait_readable([child.pidfd.as_raw_fd()], KILL_PATIENCE).map_err(waiting)?;
+        let [ended] = sandbox::wait_readable([child.pidfd.as_raw_fd()], KILL_PATIENCE).map_err(waiting)?;
         if !ended {
             // Reaping it would wait for as long as the kernel holds it, and this worker's other calls with it.
             std::mem::forget(child);
@@ -123,10 +113,7 @@ fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, S
     }
     let exit = child.wait().map_err(waiting)?;
     // It has no descendants, so what it printed is all in the pipe now; a kill may have left more than the limit there.
-    while out_open
-        && output.len() <= settings.max_output_bytes
-        && !matches!(killed, Some(Killed::Output))
-    {
+    while out_open && output.len() <= settings.max_output_bytes && !matches!(killed, Some(Killed::Output)) {
         let before = output.len();
         out_open = read_some(&mut out, &mut output).map_err(waiting)? && output.len() > before;
     }
@@ -134,19 +121,12 @@ fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, S
         killed = Some(Killed::Output);
     }
     let mut said = Vec::new();
-    match status
-        .by_ref()
-        .take(MAX_STATUS_BYTES)
-        .read_to_end(&mut said)
-    {
+    match status.by_ref().take(MAX_STATUS_BYTES).read_to_end(&mut said) {
         Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return Err(waiting(e)),
         _ => {}
     }
     let (outcome, last_line) = judge(python, killed, exit, &said)?;
-    Ok(Answer {
-        outcome,
-        text: compose(output, settings.max_output_bytes, &last_line),
-    })
+    Ok(Answer { outcome, text: compose(output, settings.max_output_bytes, &last_line) })
 }
 
 /// Reads what is there; false at the end of the stream.
@@ -158,99 +138,52 @@ fn read_some(pipe: &mut std::fs::File, output: &mut Vec<u8>) -> std::io::Result<
             output.extend_from_slice(&chunk[..n]);
             Ok(true)
         }
-        Err(e)
-            if matches!(
-                e.kind(),
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
-            ) =>
-        {
-            Ok(true)
-        }
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => Ok(true),
         Err(e) => Err(e),
     }
 }
 
 fn over_limits(python: &Python, pid: i32) -> Option<Killed> {
     // A task directory has one link per thread beside its own two.
-    let n_threads = std::fs::metadata(format!("/proc/{pid}/task"))
-        .map_or(0, |meta| meta.nlink().saturating_sub(2));
+    let n_threads = std::fs::metadata(format!("/proc/{pid}/task")).map_or(0, |meta| meta.nlink().saturating_sub(2));
     if n_threads > python.shared.settings.max_threads {
         return Some(Killed::Threads);
     }
-    scratch::is_over(
-        &python.scratch,
-        pid,
-        python.shared.settings.scratch_mb << 20,
-    )
-    .then_some(Killed::Disk)
+    scratch::is_over(&python.scratch, pid, python.shared.settings.scratch_mb << 20).then_some(Killed::Disk)
 }
 
 /// The outcome, and the line that tells the model what happened. Of what arrived on the status pipe only the first byte
 /// is the bootstrap's for certain: it is written before the program runs. After it, a program that failed can at most
 /// choose how its failure is worded and whether it counts as lack of memory, both of which it can by raising, too.
-fn judge(
-    python: &Python,
-    killed: Option<Killed>,
-    exit: Exit,
-    said: &[u8],
-) -> Result<(ToolOutcome, String), String> {
+fn judge(python: &Python, killed: Option<Killed>, exit: Exit, said: &[u8]) -> Result<(ToolOutcome, String), String> {
     let settings = &python.shared.settings;
     let after = |mark: u8| {
-        let line = said
-            .get(1..)
-            .filter(|rest| rest.first() == Some(&mark))
-            .map(|rest| String::from_utf8_lossy(&rest[1..]));
+        let line =
+            said.get(1..).filter(|rest| rest.first() == Some(&mark)).map(|rest| String::from_utf8_lossy(&rest[1..]));
         line.map(|line| line.into_owned())
     };
-    let out_of_memory = || {
-        (
-            ToolOutcome::Memory,
-            format!("MemoryError: limit of {} MiB", settings.memory_mb),
-        )
-    };
+    let out_of_memory = || (ToolOutcome::Memory, format!("MemoryError: limit of {} MiB", settings.memory_mb));
     Ok(match (killed, exit.how) {
-        (Some(Killed::Wall), _) => (
-            ToolOutcome::Timeout,
-            format!("killed: time limit of {} s", settings.wall_secs),
-        ),
-        (Some(Killed::Output), _) => (
-            ToolOutcome::Output,
-            format!(
-                "killed: output limit of {} bytes",
-                settings.max_output_bytes
-            ),
-        ),
-        (Some(Killed::Threads), _) => (
-            ToolOutcome::Raised,
-            format!("killed: more than {} threads", settings.max_threads),
-        ),
-        (Some(Killed::Disk), _) => (
-            ToolOutcome::Raised,
-            format!("killed: disk limit of {} MiB", settings.scratch_mb),
-        ),
+        (Some(Killed::Wall), _) => (ToolOutcome::Timeout, format!("killed: time limit of {} s", settings.wall_secs)),
+        (Some(Killed::Output), _) => {
+            (ToolOutcome::Output, format!("killed: output limit of {} bytes", settings.max_output_bytes))
+        }
+        (Some(Killed::Threads), _) => {
+            (ToolOutcome::Raised, format!("killed: more than {} threads", settings.max_threads))
+        }
+        (Some(Killed::Disk), _) => (ToolOutcome::Raised, format!("killed: disk limit of {} MiB", settings.scratch_mb)),
         (Some(Killed::Cancelled), _) => return Err("the tools are shutting down".to_owned()),
         // The kernel's own sum decides, since a program can send itself either signal. The limit counts whole ticks and
         // the sum nanoseconds, so the two differ by a few hundredths.
-        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU))
-            if exit.cpu_secs >= 0.9 * settings.cpu_secs as f64 =>
-        {
-            (
-                ToolOutcome::Timeout,
-                format!("killed: processor time limit of {} s", settings.cpu_secs),
-            )
+        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= 0.9 * settings.cpu_secs as f64 => {
+            (ToolOutcome::Timeout, format!("killed: processor time limit of {} s", settings.cpu_secs))
         }
         (None, How::Signal(signal)) => (ToolOutcome::Signal, format!("killed by signal {signal}")),
         (None, How::Code(code)) => match said.first() {
             Some(b'P') if code == 0 => (ToolOutcome::Ok, String::new()),
             Some(b'P') if said.get(1) == Some(&b'M') => out_of_memory(),
-            Some(b'P') => (
-                ToolOutcome::Raised,
-                after(b'R').unwrap_or_else(|| format!("exit code {code}")),
-            ),
-            Some(b'S') => (
-                ToolOutcome::Syntax,
-                String::from_utf8_lossy(&said[1..]).into_owned(),
-            ),
+            Some(b'P') => (ToolOutcome::Raised, after(b'R').unwrap_or_else(|| format!("exit code {code}"))),
+            Some(b'S') => (ToolOutcome::Syntax, String::from_utf8_lossy(&said[1..]).into_owned()),
             Some(b'M') => out_of_memory(),
             _ => return Err(format!("the interpreter did not start (exit code {code})")),
         },
@@ -271,9 +204,7 @@ fn compose(mut output: Vec<u8>, max_bytes: usize, last_line: &str) -> String {
     }
     let mut text = String::from_utf8_lossy(&output).into_owned();
     // Each wrong byte became three.
-    let end = (0..=max_bytes.min(text.len()))
-        .rev()
-        .find(|&end| text.is_char_boundary(end));
+    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     text.truncate(end.unwrap_or(0));
     if text.ends_with('\n') {
         text.pop();

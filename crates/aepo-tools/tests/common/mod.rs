@@ -12,29 +12,16 @@ pub fn python(n_workers: usize, settings: PythonSettings) -> Tools {
 
 /// Limits long enough for a busy machine.
 pub fn patient() -> PythonSettings {
-    PythonSettings {
-        wall_secs: 30.0,
-        cpu_secs: 20,
-        ..PythonSettings::default()
-    }
+    PythonSettings { wall_secs: 30.0, cpu_secs: 20, ..PythonSettings::default() }
 }
 
 /// Limits for programs that must run into them.
 pub fn hasty() -> PythonSettings {
-    PythonSettings {
-        wall_secs: 2.0,
-        cpu_secs: 10,
-        ..PythonSettings::default()
-    }
+    PythonSettings { wall_secs: 2.0, cpu_secs: 10, ..PythonSettings::default() }
 }
 
 pub fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
-    ToolCall {
-        id: CallId(id),
-        tool,
-        input: input.to_owned(),
-        seed: Seed(7),
-    }
+    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(7) }
 }
 
 /// One call, from submission to result.
