@@ -1,2 +1,13 @@
 //! Where do tasks come from?
+pub mod countries;
+pub mod demonstrator;
+pub mod demos;
+mod dice;
+pub mod drills;
+mod findable;
+pub mod jsonl;
+pub mod names;
+pub mod questions;
+pub mod sampler;
 pub mod task;
+pub mod world;
