@@ -269,10 +269,10 @@ impl Pen<'_> {
         for digit in &mut digits[n_kept..] {
             *digit = b'0' + self.dice.below(10) as u8;
         }
-        if digits == number.as_bytes() {
-            if let Some(last) = digits.last_mut() {
-                *last = b'0' + (last.wrapping_sub(b'0') + 1 + self.dice.below(9) as u8) % 10;
-            }
+        if digits == number.as_bytes()
+            && let Some(last) = digits.last_mut()
+        {
+            *last = b'0' + (last.wrapping_sub(b'0') + 1 + self.dice.below(9) as u8) % 10;
         }
         digits.into_iter().map(char::from).collect()
     }

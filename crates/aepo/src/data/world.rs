@@ -75,10 +75,11 @@ mod tests {
     fn an_article_reads_like_this() {
         let countries = quickstart_countries();
         let algeria = countries.iter().find(|c| c.name == "Algeria").unwrap();
-        let text = [Topic::Geography, Topic::Society].map(|t| article(algeria, t, Seed(1)).text).join("\n");
+        let text =
+            [Topic::Geography, Topic::Society].map(|t| format!("[{}]", article(algeria, t, Seed(1)).text)).join("\n");
         expect_test::expect![[r#"
-             Geography of Algeria. The coastline is 998 km. Its highest point is 2908 m. The area is 2381740 square km. The capital is Algiers.
-             Society of Algeria. Its independence year is 1962. The population is 47735685. The median age is 29.3. The internet code is .dz. Its currency is Algerian dinars."#]].assert_eq(&text);
+            [ Geography of Algeria. The coastline is 998 km. Its highest point is 2908 m. The area is 2381740 square km. The capital is Algiers.]
+            [ Society of Algeria. Its independence year is 1962. The population is 47735685. The median age is 29.3. The internet code is .dz. Its currency is Algerian dinars.]"#]].assert_eq(&text);
     }
 
     #[test]

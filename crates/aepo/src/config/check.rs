@@ -1,0 +1,267 @@
+//! Can this run as it says? Impossible values, contradictions, and settings that nothing would read.
+
+use super::{Config, ConfigError, KEYS, Key, Source};
+
+/// What a number must satisfy.
+enum Range {
+    AtLeast(f64),
+    Above(f64),
+    Between(f64, f64),
+    /// `[low, high)`.
+    Below(f64, f64),
+    /// `(low, high]`.
+    UpTo(f64, f64),
+}
+
+/// The bounds of every number that has one beyond its type.
+const RANGES: &[(&str, Range)] = &[
+    ("model.shape.hidden_size", Range::AtLeast(1.0)),
+    ("model.shape.intermediate_size", Range::AtLeast(1.0)),
+    ("model.shape.n_layers", Range::AtLeast(1.0)),
+    ("model.shape.n_heads", Range::AtLeast(1.0)),
+    ("model.shape.n_kv_heads", Range::AtLeast(1.0)),
+    ("model.shape.head_dim", Range::AtLeast(2.0)),
+    ("model.shape.rope_theta", Range::Above(1.0)),
+    ("model.shape.context_len", Range::AtLeast(2.0)),
+    ("tasks.n_train", Range::AtLeast(1.0)),
+    ("rollout.k", Range::AtLeast(2.0)),
+    ("rollout.beta", Range::AtLeast(0.0)),
+    ("rollout.initial_rollouts", Range::AtLeast(1.0)),
+    ("rollout.tau", Range::Below(0.0, 1.0)),
+    ("rollout.penalty_slope", Range::AtLeast(0.0)),
+    ("rollout.entropy_tokens", Range::AtLeast(1.0)),
+    ("rollout.branch_width", Range::AtLeast(1.0)),
+    ("rollout.call_limit", Range::AtLeast(1.0)),
+    ("rollout.temperature", Range::Above(0.0)),
+    ("rollout.top_p", Range::UpTo(0.0, 1.0)),
+    ("rollout.max_response_tokens", Range::AtLeast(1.0)),
+    ("rollout.max_turn_tokens", Range::AtLeast(1.0)),
+    ("rollout.max_result_tokens", Range::AtLeast(1.0)),
+    ("advantage.entropy_weight", Range::AtLeast(0.0)),
+    ("loss.clip_low", Range::Below(0.0, 1.0)),
+    ("loss.clip_high", Range::AtLeast(0.0)),
+    ("loss.dual_clip", Range::Above(1.0)),
+    ("loss.kl_coef", Range::AtLeast(0.0)),
+    ("loss.entropy_coef", Range::AtLeast(0.0)),
+    ("train.steps", Range::AtLeast(1.0)),
+    ("train.tasks_per_step", Range::AtLeast(1.0)),
+    ("train.minibatches", Range::AtLeast(1.0)),
+    ("train.epochs", Range::AtLeast(1.0)),
+    ("train.learning_rate", Range::Above(0.0)),
+    ("train.weight_decay", Range::AtLeast(0.0)),
+    ("train.max_grad_norm", Range::Above(0.0)),
+    ("train.beta1", Range::Below(0.0, 1.0)),
+    ("train.beta2", Range::Below(0.0, 1.0)),
+    ("train.eps", Range::Above(0.0)),
+    ("train.max_batch_tokens", Range::AtLeast(1.0)),
+    ("eval.n_tasks", Range::AtLeast(1.0)),
+    ("eval.samples", Range::AtLeast(1.0)),
+    ("eval.temperature", Range::Above(0.0)),
+    ("eval.top_p", Range::UpTo(0.0, 1.0)),
+    ("tools.python.wall_secs", Range::Above(0.0)),
+    ("tools.python.cpu_secs", Range::AtLeast(1.0)),
+    ("tools.python.memory_mb", Range::AtLeast(1.0)),
+    ("tools.python.max_output_bytes", Range::AtLeast(1.0)),
+    ("tools.search.n_results", Range::AtLeast(1.0)),
+    ("tools.search.max_chars", Range::AtLeast(1.0)),
+    ("sft.tokens", Range::AtLeast(1.0)),
+    ("sft.batch_tokens", Range::AtLeast(1.0)),
+    ("sft.learning_rate", Range::Above(0.0)),
+    ("sft.warmup_share", Range::Between(0.0, 1.0)),
+    ("sft.weight_decay", Range::AtLeast(0.0)),
+    ("sft.max_grad_norm", Range::Above(0.0)),
+    ("sft.beta1", Range::Below(0.0, 1.0)),
+    ("sft.beta2", Range::Below(0.0, 1.0)),
+    ("sft.eps", Range::Above(0.0)),
+    ("sft.max_batch_tokens", Range::AtLeast(1.0)),
+    ("sft.copy_share", Range::AtLeast(0.0)),
+    ("sft.lookup_share", Range::AtLeast(0.0)),
+    ("sft.task_share", Range::AtLeast(0.0)),
+    ("sft.curriculum", Range::UpTo(0.0, 1.0)),
+    ("sft.kind_shares", Range::AtLeast(0.0)),
+    ("sft.invented", Range::Between(0.0, 1.0)),
+    ("sft.head_answer", Range::Between(0.0, 1.0)),
+    ("sft.wrong_query", Range::Between(0.0, 1.0)),
+    ("sft.head_math", Range::Between(0.0, 1.0)),
+    ("sft.needless_call", Range::Between(0.0, 1.0)),
+    ("sft.bad_format", Range::Between(0.0, 1.0)),
+];
+
+impl Range {
+    fn holds(&self, x: f64) -> bool {
+        match *self {
+            Range::AtLeast(low) => x >= low,
+            Range::Above(low) => x > low,
+            Range::Between(low, high) => (low..=high).contains(&x),
+            Range::Below(low, high) => (low..high).contains(&x),
+            Range::UpTo(low, high) => x > low && x <= high,
+        }
+    }
+
+    fn words(&self) -> String {
+        match *self {
+            Range::AtLeast(low) => format!("at least {low}"),
+            Range::Above(low) => format!("above {low}"),
+            Range::Between(low, high) => format!("between {low} and {high}"),
+            Range::Below(low, high) => format!("at least {low} and below {high}"),
+            Range::UpTo(low, high) => format!("above {low} and at most {high}"),
+        }
+    }
+}
+
+/// The first thing that is wrong with the values together.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    for key in KEYS {
+        let path = key.path();
+        let source = config.source(&path);
+        let explicit = matches!(source, Source::Recipe { .. } | Source::Set);
+        if explicit && let Some(why) = no_effect(config, key) {
+            return Err(ConfigError::Ineffective { place: source, key: path, why });
+        }
+    }
+    for (path, range) in RANGES {
+        let numbers = numbers(config, path);
+        if !numbers.iter().all(|&x| range.holds(x)) {
+            return Err(out_of_range(config, path, range.words()));
+        }
+    }
+    together(config)
+}
+
+/// Values that are each possible but not together; the key named is the one to change.
+fn together(c: &Config) -> Result<(), ConfigError> {
+    let bundle = c.algorithm.name.bundle();
+    let (r, t, s) = (&c.rollout, &c.train, &c.sft);
+    let wrong: &[(bool, &str, String)] = &[
+        (!s.kind_shares.iter().any(|&x| x > 0.0), "sft.kind_shares", "above 0 for one kind at least".into()),
+        (
+            (0..2).any(|i| s.copy_share[i] + s.lookup_share[i] + s.task_share[i] <= 0.0),
+            "sft.task_share",
+            "above 0 where copy_share and lookup_share are 0".into(),
+        ),
+        (
+            bundle.branches && !r.pre_monitor && r.initial_rollouts >= r.k,
+            "rollout.initial_rollouts",
+            format!("below rollout.k = {}, or no branch could ever start", r.k),
+        ),
+        (
+            bundle.branches && r.branch_width >= r.k,
+            "rollout.branch_width",
+            format!("below rollout.k = {}: a tree has that many leaves in all", r.k),
+        ),
+        (
+            r.max_turn_tokens > r.max_response_tokens,
+            "rollout.max_turn_tokens",
+            format!("at most rollout.max_response_tokens = {}", r.max_response_tokens),
+        ),
+        (
+            r.entropy_tokens > r.max_turn_tokens,
+            "rollout.entropy_tokens",
+            format!("at most rollout.max_turn_tokens = {}", r.max_turn_tokens),
+        ),
+        (
+            t.tasks_per_step > c.tasks.n_train,
+            "train.tasks_per_step",
+            format!("at most tasks.n_train = {}", c.tasks.n_train),
+        ),
+        (
+            t.minibatches > t.tasks_per_step,
+            "train.minibatches",
+            format!("at most train.tasks_per_step = {}: a task's group is never divided", t.tasks_per_step),
+        ),
+        (t.warmup_steps > t.steps, "train.warmup_steps", format!("at most train.steps = {}", t.steps)),
+        (
+            !c.shape.n_heads.is_multiple_of(c.shape.n_kv_heads),
+            "model.shape.n_kv_heads",
+            format!("a divisor of model.shape.n_heads = {}", c.shape.n_heads),
+        ),
+        (!c.shape.head_dim.is_multiple_of(2), "model.shape.head_dim", "even".into()),
+        (
+            c.tasks.source != "quickstart" && c.tasks.eval_file.is_none(),
+            "tasks.eval_file",
+            "set where tasks.source is a file: training questions are never used to evaluate".into(),
+        ),
+    ];
+    match wrong.iter().find(|(wrong, ..)| *wrong) {
+        Some((_, path, wanted)) => Err(out_of_range(c, path, wanted.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Why nothing would read a key under the other settings; `None` when something does.
+pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
+    let bundle = c.algorithm.name.bundle();
+    let name = bundle.name;
+    let one_update = c.train.minibatches * c.train.epochs == 1;
+    let (when, why) = match key.path().as_str() {
+        "rollout.pre_monitor" if bundle.branches => {
+            (!bundle.pre_monitors, format!("{name} takes a fixed rollout.initial_rollouts"))
+        }
+        "rollout.beta" if bundle.pre_monitors => (!c.rollout.pre_monitor, "rollout.pre_monitor is false".to_owned()),
+        "rollout.beta" if bundle.branches => (true, format!("{name} takes a fixed rollout.initial_rollouts")),
+        "rollout.initial_rollouts" if bundle.branches => {
+            (c.rollout.pre_monitor, "rollout.pre_monitor divides rollout.k by entropies".to_owned())
+        }
+        "rollout.penalty_slope" if bundle.branches => (!bundle.penalises, format!("{name} has no branch penalty")),
+        "rollout.pre_monitor"
+        | "rollout.beta"
+        | "rollout.initial_rollouts"
+        | "rollout.alpha"
+        | "rollout.gamma"
+        | "rollout.tau"
+        | "rollout.penalty_slope"
+        | "rollout.branch_width" => {
+            (!bundle.branches, format!("{name} starts every trajectory at the root and never forks"))
+        }
+        "advantage.entropy_weight" => {
+            (!bundle.entropy_advantage, format!("the advantage of {name} does not depend on entropies"))
+        }
+        "loss.clip" | "loss.dual_clip" => (
+            one_update,
+            "with train.minibatches = 1 and train.epochs = 1 every ratio is 1 and nothing is ever clipped".to_owned(),
+        ),
+        "tasks.eval_file" => {
+            (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())
+        }
+        "tasks.seed" => (c.tasks.source != "quickstart", "tasks.source is a file".to_owned()),
+        _ => (false, String::new()),
+    };
+    when.then_some(why)
+}
+
+fn numbers(config: &Config, path: &str) -> Vec<f64> {
+    fn of(value: &toml::Value) -> Vec<f64> {
+        match value {
+            toml::Value::Integer(i) => vec![*i as f64],
+            toml::Value::Float(f) => vec![*f],
+            toml::Value::Array(items) => items.iter().flat_map(of).collect(),
+            _ => Vec::new(),
+        }
+    }
+    value(config, path).as_ref().map(of).unwrap_or_default()
+}
+
+fn value(config: &Config, path: &str) -> Option<toml::Value> {
+    KEYS.iter().find(|key| key.path() == path).and_then(|key| config.settings.get(key))
+}
+
+fn out_of_range(config: &Config, path: &str, wanted: String) -> ConfigError {
+    ConfigError::OutOfRange {
+        place: config.source(path),
+        key: path.to_owned(),
+        found: value(config, path).map_or("not set".to_owned(), |v| v.to_string()),
+        wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_names_a_key_with_numbers() {
+        for (path, _) in RANGES {
+            assert!(KEYS.iter().any(|k| k.path() == *path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What do the settings mean to each stage?
+
+use super::Config;
+use crate::algo::{ClipName, Rules};
+use crate::policy::{SampleParams, StepParams};
+use crate::rollout::branch::BranchRule;
+use crate::rollout::budget::BudgetRule;
+use crate::rollout::drive::{DriveSettings, Limits};
+use crate::seed::Seed;
+use crate::train::advantage::AdvantageRule;
+use crate::train::loss::{Clip, ClipRule, LossRules};
+use crate::train::schedule::learning_rate;
+use crate::train::update::UpdateSettings;
+
+impl Config {
+    /// The rules of the run, with their numbers.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let bundle = self.algorithm.name.bundle();
+        let (r, l) = (&self.rollout, &self.loss);
+        let clip = Clip { low: l.clip_low, high: l.clip_high, dual: l.dual_clip };
+        Rules {
+            budget: match (bundle.branches, r.pre_monitor) {
+                (false, _) => BudgetRule::AllGlobal,
+                (true, true) => BudgetRule::Entropy { beta: r.beta },
+                (true, false) => BudgetRule::Fixed { initial_rollouts: r.initial_rollouts },
+            },
+            branch: if bundle.branches {
+                BranchRule::Entropy { alpha: r.alpha, gamma: r.gamma, tau: r.tau, penalty_slope: r.penalty_slope }
+            } else {
+                BranchRule::None
+            },
+            advantage: if bundle.entropy_advantage {
+                AdvantageRule::EntropyAware { entropy_weight: self.advantage.entropy_weight }
+            } else {
+                AdvantageRule::Group
+            },
+            loss: LossRules {
+                clip: match l.clip {
+                    ClipName::Ppo => ClipRule::Ppo(clip),
+                    ClipName::Balanced => ClipRule::Balanced(clip),
+                },
+                aggregation: l.aggregation,
+                kl_coef: l.kl_coef,
+                entropy_coef: l.entropy_coef,
+            },
+        }
+    }
+
+    /// How training trees grow.
+    #[must_use]
+    pub fn drive_settings(&self) -> DriveSettings {
+        let rules = self.rules();
+        let r = &self.rollout;
+        DriveSettings {
+            k: r.k,
+            budget: rules.budget,
+            branch: rules.branch,
+            entropy_tokens: r.entropy_tokens,
+            branch_width: r.branch_width,
+            limits: self.limits(),
+            params: SampleParams { temperature: r.temperature as f32, top_p: r.top_p as f32, top_k: r.top_k },
+        }
+    }
+
+    /// How evaluation trees grow: independent samples from the root under the same limits.
+    #[must_use]
+    pub fn eval_drive_settings(&self) -> DriveSettings {
+        DriveSettings {
+            k: self.eval.samples,
+            budget: BudgetRule::AllGlobal,
+            branch: BranchRule::None,
+            params: SampleParams { temperature: self.eval.temperature as f32, top_p: self.eval.top_p as f32, top_k: 0 },
+            ..self.drive_settings()
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            n_calls: self.rollout.call_limit,
+            response_tokens: self.rollout.max_response_tokens,
+            turn_tokens: self.rollout.max_turn_tokens,
+            result_tokens: self.rollout.max_result_tokens,
+        }
+    }
+
+    /// How the update of a step is done; `seed` is the step's.
+    #[must_use]
+    pub fn update_settings(&self, step: u64, seed: Seed) -> UpdateSettings {
+        let t = &self.train;
+        let rate = learning_rate(t.schedule, t.learning_rate, step, t.steps, t.warmup_steps);
+        UpdateSettings {
+            loss: self.rules().loss,
+            temperature: self.rollout.temperature as f32,
+            minibatches: t.minibatches,
+            epochs: t.epochs,
+            max_batch_tokens: t.max_batch_tokens,
+            step: StepParams {
+                learning_rate: rate as f32,
+                weight_decay: t.weight_decay as f32,
+                beta1: t.beta1 as f32,
+                beta2: t.beta2 as f32,
+                eps: t.eps as f32,
+                max_grad_norm: t.max_grad_norm as f32,
+            },
+            seed,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What is a run told? A typed, closed recipe: defaults, then the algorithm's, then the recipe, then `--set`.
+
+mod check;
+mod derive;
+mod sections;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+
+pub use sections::{
+    AdvantageSettings, AlgorithmSettings, EvalSettings, KEYS, Key, LossSettings, ModelSettings, PythonToolSettings,
+    RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
+};
+pub use value::Setting;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The table of defaults.
+    Default,
+    /// The algorithm's bundle.
+    Algorithm,
+    /// A recipe.
+    Recipe {
+        /// The recipe's name, as it was given.
+        label: String,
+        /// Line, from 1.
+        line: usize,
+    },
+    /// `--set` or a flag that stands for one.
+    Set,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("default"),
+            Source::Algorithm => f.write_str("default of the algorithm"),
+            Source::Recipe { label, line } => write!(f, "{label}, line {line}"),
+            Source::Set => f.write_str("--set"),
+        }
+    }
+}
+
+/// What is wrong with a recipe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML.
+    #[error("{label}, line {line}: {message}")]
+    Syntax {
+        /// The recipe.
+        label: String,
+        /// Line, from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// No such key.
+    #[error("{place}: there is no key `{key}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// Where it was set.
+        place: Source,
+        /// What was written.
+        key: String,
+        /// The valid key most like it, if one is.
+        nearest: Option<String>,
+    },
+    /// Another type or an unknown choice.
+    #[error("{place}: `{key}` must be {expected}, not {found}")]
+    WrongType {
+        /// Where it was set.
+        place: Source,
+        /// The key.
+        key: String,
+        /// What belongs there.
+        expected: String,
+        /// What was written.
+        found: String,
+    },
+    /// Right type, impossible value.
+    #[error("{place}: `{key}` is {found} but must be {wanted}")]
+    OutOfRange {
+        /// Where it was set.
+        place: Source,
+        /// The key.
+        key: String,
+        /// The value.
+        found: String,
+        /// What is possible.
+        wanted: String,
+    },
+    /// Set, but nothing would read it.
+    #[error("{place}: `{key}` has no effect: {why}")]
+    Ineffective {
+        /// Where it was set.
+        place: Source,
+        /// The key.
+        key: String,
+        /// Why nothing reads it.
+        why: String,
+    },
+}
+
+/// Every setting of a run, and where each comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The values, by section.
+    pub settings: Settings,
+    /// By dotted key; keys that are at their defaults are absent.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl std::ops::Deref for Config {
+    type Target = Settings;
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// One line of the listing that `check` prints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// Dotted key.
+    pub key: String,
+    /// Its value as TOML; `None` for an option that is off.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub source: Source,
+    /// What it means.
+    pub doc: &'static str,
+    /// Why nothing reads it under the other settings; `None` when something does.
+    pub no_effect: Option<String>,
+}
+
+impl Config {
+    /// Reads a recipe, called `label` in messages, and then `sets` in order.
+    ///
+    /// # Errors
+    /// On the first thing that is wrong: syntax, unknown keys, wrong types, impossible values, settings without effect.
+    pub fn resolve(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
+        let mut given = read_recipe(recipe, label)?;
+        for (key, text) in sets {
+            given.insert(key.clone(), (parse_set(text), Source::Set));
+        }
+        let mut config = Config { settings: Settings::default(), sources: BTreeMap::new() };
+        // The algorithm comes first because it decides other keys' defaults.
+        const ALGORITHM: &str = "algorithm.name";
+        if let Some((value, source)) = given.remove(ALGORITHM) {
+            config.set(ALGORITHM, &value, source)?;
+        }
+        config.apply_bundle();
+        for (key, (value, source)) in given {
+            config.set(&key, &value, source)?;
+        }
+        check::check(&config)?;
+        Ok(config)
+    }
+
+    /// The recipe that resolves to exactly this configuration. Keys without effect are left out, options that are off
+    /// too.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for key in KEYS.iter().filter(|key| check::no_effect(self, key).is_none()) {
+            let Some(value) = self.settings.get(key) else { continue };
+            if key.section != section {
+                let gap = if text.is_empty() { "" } else { "\n" };
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "{gap}[{}]", key.section);
+                section = key.section;
+            }
+            let _ = writeln!(text, "{} = {value}", key.name);
+        }
+        text
+    }
+
+    /// Every key with its value, source and meaning, in the order of recipes.
+    #[must_use]
+    pub fn explain(&self) -> Vec<Explained> {
+        let line = |key: &Key| Explained {
+            key: key.path(),
+            value: self.settings.get(key).map(|v| v.to_string()),
+            source: self.source(&key.path()),
+            doc: key.doc.trim(),
+            no_effect: check::no_effect(self, key),
+        };
+        KEYS.iter().map(line).collect()
+    }
+
+    /// Where the value of a key comes from.
+    #[must_use]
+    pub fn source(&self, key: &str) -> Source {
+        self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
+    fn apply_bundle(&mut self) {
+        let bundle = self.settings.algorithm.name.bundle();
+        self.settings.rollout.pre_monitor = bundle.pre_monitors;
+        self.settings.loss.clip = bundle.clip;
+        self.settings.loss.aggregation = bundle.aggregation;
+        if !bundle.penalises {
+            self.settings.rollout.penalty_slope = 0.0;
+        }
+        if !bundle.entropy_advantage {
+            self.settings.advantage.entropy_weight = 0.0;
+        }
+        let by_bundle = ["rollout.pre_monitor", "loss.clip", "loss.aggregation"];
+        self.sources.extend(by_bundle.map(|key| (key.to_owned(), Source::Algorithm)));
+    }
+
+    fn set(&mut self, path: &str, value: &toml::Value, place: Source) -> Result<(), ConfigError> {
+        let Some(key) = KEYS.iter().find(|key| key.path() == path) else {
+            return Err(ConfigError::UnknownKey { place, key: path.to_owned(), nearest: nearest(path) });
+        };
+        if !self.settings.set(key, value) {
+            let (expected, found) = (key.expected.to_owned(), describe(value));
+            return Err(ConfigError::WrongType { place, key: path.to_owned(), expected, found });
+        }
+        self.sources.insert(path.to_owned(), place);
+        Ok(())
+    }
+}
+
+type Given = BTreeMap<String, (toml::Value, Source)>;
+
+/// Every leaf of a recipe under its dotted key, with its line.
+fn read_recipe(recipe: &str, label: &str) -> Result<Given, ConfigError> {
+    let line_of = |at: usize| 1 + recipe.as_bytes()[..at.min(recipe.len())].iter().filter(|&&b| b == b'\n').count();
+    let syntax = |error: &toml::de::Error| ConfigError::Syntax {
+        label: label.to_owned(),
+        line: error.span().map_or(1, |span| line_of(span.start)),
+        message: error.message().to_owned(),
+    };
+    let values: toml::Table = toml::from_str(recipe).map_err(|e| syntax(&e))?;
+    let spans = toml::de::DeTable::parse(recipe).map_err(|e| syntax(&e))?;
+    let mut given = Given::new();
+    flatten("", &values, spans.get_ref(), &mut |key, value, at| {
+        let source = Source::Recipe { label: label.to_owned(), line: line_of(at) };
+        given.insert(key, (value.clone(), source));
+    });
+    Ok(given)
+}
+
+/// Visits every leaf with its dotted key and the position of its name. A table that no key can stand in counts as a
+/// leaf, so that its name is reported and not those of its contents.
+fn flatten(
+    prefix: &str,
+    values: &toml::Table,
+    spans: &toml::de::DeTable<'_>,
+    visit: &mut dyn FnMut(String, &toml::Value, usize),
+) {
+    for (name, spanned) in spans {
+        let key = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+        let Some(value) = values.get(name.get_ref().as_ref()) else { continue };
+        let is_section = KEYS.iter().any(|k| k.section == key || k.section.starts_with(&format!("{key}.")));
+        match (value, spanned.get_ref()) {
+            (toml::Value::Table(inner), toml::de::DeValue::Table(inner_spans)) if is_section => {
+                flatten(&key, inner, inner_spans, visit);
+            }
+            _ => visit(key, value, name.span().start),
+        }
+    }
+}
+
+/// The value of `--set key=value`: TOML if it is TOML, a bare word otherwise.
+fn parse_set(text: &str) -> toml::Value {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
+    match parsed {
+        Ok(mut table) if table.len() == 1 => table.remove("value").unwrap_or(toml::Value::String(text.to_owned())),
+        _ => toml::Value::String(text.to_owned()),
+    }
+}
+
+fn describe(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Table(_) => "a table".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The valid key (or table) most like `path`: one with the same last part, or the fewest letters away; the first of
+/// equals. `None` when nothing is near.
+fn nearest(path: &str) -> Option<String> {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let keys = KEYS.iter().map(|key| {
+        let full = key.path();
+        let distance = edit_distance(path, &full);
+        // A right name in a wrong table is nearer than any misspelling.
+        (distance.min(edit_distance(last, key.name) + 1), full)
+    });
+    let tables = KEYS.iter().map(|key| (edit_distance(path, key.section), key.section.to_owned()));
+    let (distance, key) = tables.chain(keys).min_by_key(|(distance, ..)| *distance)?;
+    (distance <= 1 + last.chars().count() / 2).then_some(key)
+}
+
+/// Levenshtein's distance between two texts, in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

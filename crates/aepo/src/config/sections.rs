@@ -1,0 +1,327 @@
+//! What can a recipe set? Every key once: its type, its default, and what it means.
+
+use toml::Value;
+
+use super::value::Setting;
+use crate::algo::{Algorithm, ClipName};
+use crate::train::loss::Aggregation;
+use crate::train::schedule::Schedule;
+
+/// A key that a recipe may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Table it stands in, dotted.
+    pub section: &'static str,
+    /// Its name there.
+    pub name: &'static str,
+    /// What it means, with unit and the paper's symbol.
+    pub doc: &'static str,
+    /// What value belongs to it.
+    pub expected: &'static str,
+}
+
+impl Key {
+    /// The dotted path.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+}
+
+macro_rules! sections {
+    ($(
+        $(#[doc = $section_doc:literal])+
+        $field:ident: $type:ident = $path:literal {
+            $( $(#[doc = $doc:literal])+ $key:ident: $key_type:ty = $default:expr; )+
+        }
+    )+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $type {
+                $( $(#[doc = $doc])+ pub $key: $key_type, )+
+            }
+            impl Default for $type {
+                fn default() -> Self {
+                    $type { $( $key: $default, )+ }
+                }
+            }
+        )+
+
+        /// Every setting of a run.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Settings {
+            $( $(#[doc = $section_doc])+ pub $field: $type, )+
+        }
+
+        /// Every key, in the order in which recipes are written.
+        pub const KEYS: &[Key] = &[$($(
+            Key {
+                section: $path,
+                name: stringify!($key),
+                doc: concat!($($doc),+),
+                expected: <$key_type as Setting>::EXPECTED,
+            },
+        )+)+];
+
+        impl Settings {
+            /// Sets one key; `false` when the value has another type or form than the key's. The key is one of
+            /// [`KEYS`].
+            pub(super) fn set(&mut self, key: &Key, value: &Value) -> bool {
+                match (key.section, key.name) {
+                    $($(
+                        ($path, stringify!($key)) => match <$key_type as Setting>::read(value) {
+                            Some(value) => { self.$field.$key = value; true }
+                            None => false,
+                        },
+                    )+)+
+                    _ => false,
+                }
+            }
+
+            /// The value of one key; `None` when it is an option that is not set.
+            pub(super) fn get(&self, key: &Key) -> Option<Value> {
+                match (key.section, key.name) {
+                    $($( ($path, stringify!($key)) => self.$field.$key.write(), )+)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+sections! {
+    /// The model that is trained.
+    model: ModelSettings = "model" {
+        /// Where training starts: a checkpoint folder, or "quickstart" for the one inside the program.
+        init: String = "quickstart".to_owned();
+    }
+
+    /// The shape of a model that `sft` makes from random weights (a Qwen3-style decoder).
+    shape: Shape = "model.shape" {
+        /// Width of the residual stream.
+        hidden_size: usize = 192;
+        /// Width of the gated MLP.
+        intermediate_size: usize = 512;
+        /// Number of blocks.
+        n_layers: usize = 6;
+        /// Query heads.
+        n_heads: usize = 6;
+        /// Key/value heads; divides n_heads.
+        n_kv_heads: usize = 2;
+        /// Width of one head; even.
+        head_dim: usize = 32;
+        /// RoPE's base θ.
+        rope_theta: f64 = 10000.0;
+        /// Longest sequence, tokens.
+        context_len: usize = 1024;
+    }
+
+    /// The questions.
+    tasks: TaskSettings = "tasks" {
+        /// Training questions: "quickstart" (generated from the embedded facts) or a JSONL file of tasks.
+        source: String = "quickstart".to_owned();
+        /// JSONL file of held-out questions; only with a file as source.
+        eval_file: Option<String> = None;
+        /// Number of training questions: as many are generated, or read from the file at most.
+        n_train: usize = 2000;
+        /// Draws the generated questions; only with the quickstart source.
+        seed: u64 = 0;
+    }
+
+    /// Which rules apply.
+    algorithm: AlgorithmSettings = "algorithm" {
+        /// Named bundle of rules.
+        name: Algorithm = Algorithm::Aepo;
+    }
+
+    /// How trajectories are sampled.
+    rollout: RolloutSettings = "rollout" {
+        /// Trajectories per task, the leaves of its tree (k).
+        k: usize = 16;
+        /// Divide k by the entropies of a first trajectory; false takes initial_rollouts.
+        pre_monitor: bool = true;
+        /// Sensitivity of the division to H_root − H̄_tool, per nat (β).
+        beta: f64 = 0.5;
+        /// Root samples before any fork, when not pre-monitored (m); below k.
+        initial_rollouts: usize = 8;
+        /// Fork score at no change of entropy (α).
+        alpha: f64 = 0.5;
+        /// Fork score per nat of entropy rise after a tool result (γ).
+        gamma: f64 = 0.2;
+        /// Fork where the score exceeds this (τ), in [0, 1).
+        tau: f64 = 0.5;
+        /// Penalty on the score per consecutive fork (P̂(l) = min(1, penalty_slope·l)); 0 switches it off.
+        penalty_slope: f64 = 0.05;
+        /// Tokens over which an entropy is averaged.
+        entropy_tokens: usize = 20;
+        /// New children per fork (Z).
+        branch_width: usize = 1;
+        /// Tool calls per trajectory.
+        call_limit: usize = 6;
+        /// Softmax temperature.
+        temperature: f64 = 1.0;
+        /// Nucleus mass in (0, 1]; 1 keeps the whole vocabulary.
+        top_p: f64 = 1.0;
+        /// Number of candidate tokens; 0 keeps the whole vocabulary.
+        top_k: usize = 0;
+        /// Tokens per trajectory, the prompt excluded, tool results included.
+        max_response_tokens: usize = 640;
+        /// Tokens per turn of the model.
+        max_turn_tokens: usize = 192;
+        /// Tokens of a tool result that the model gets to read.
+        max_result_tokens: usize = 192;
+    }
+
+    /// How rewards become advantages.
+    advantage: AdvantageSettings = "advantage" {
+        /// Weight of the normalised token entropy in the advantage (a); 0 switches it off.
+        entropy_weight: f64 = 0.2;
+    }
+
+    /// What is minimised.
+    loss: LossSettings = "loss" {
+        /// Per-token objective; the algorithm's own unless set.
+        clip: ClipName = ClipName::Balanced;
+        /// Lower clip bound (ε_l), in [0, 1).
+        clip_low: f64 = 0.2;
+        /// Upper clip bound (ε_h).
+        clip_high: f64 = 0.2;
+        /// Bound on the ratio of tokens with negative advantage (c > 1); off unless set.
+        dual_clip: Option<f64> = None;
+        /// How token terms are averaged; the algorithm's own unless set.
+        aggregation: Aggregation = Aggregation::TokenMean;
+        /// Coefficient of the k3 divergence from the initial policy, which is evaluated only where this is not 0.
+        kl_coef: f64 = 0.0;
+        /// Coefficient of the entropy bonus, per nat.
+        entropy_coef: f64 = 0.0;
+    }
+
+    /// How the weights are updated.
+    train: TrainSettings = "train" {
+        /// Training steps: rollouts of one batch of tasks and their update.
+        steps: u64 = 100;
+        /// Tasks per step, each with k trajectories.
+        tasks_per_step: usize = 16;
+        /// Optimiser steps per epoch over a step's tasks.
+        minibatches: usize = 2;
+        /// Epochs over a step's tasks.
+        epochs: usize = 1;
+        /// Peak learning rate.
+        learning_rate: f64 = 1e-4;
+        /// Steps of linear warm-up.
+        warmup_steps: u64 = 5;
+        /// Learning rate after the warm-up.
+        schedule: Schedule = Schedule::Constant;
+        /// Decoupled weight decay.
+        weight_decay: f64 = 0.01;
+        /// Global gradient norm above which the gradient is scaled down.
+        max_grad_norm: f64 = 1.0;
+        /// Adam's β₁.
+        beta1: f64 = 0.9;
+        /// Adam's β₂.
+        beta2: f64 = 0.95;
+        /// Adam's ε.
+        eps: f64 = 1e-8;
+        /// Tokens per forward pass (a larger tree has a pass to itself); memory grows with it, results do not change.
+        max_batch_tokens: usize = 16384;
+        /// Steps between checkpoints; 0 writes one at the end only.
+        checkpoint_every: u64 = 0;
+        /// The run's seed: sampling, task order, tools.
+        seed: u64 = 1;
+        /// Threads of the embedded engine; 0 takes every core.
+        threads: usize = 0;
+    }
+
+    /// How the model is measured.
+    eval: EvalSettings = "eval" {
+        /// Held-out questions.
+        n_tasks: usize = 200;
+        /// Answers per question.
+        samples: usize = 4;
+        /// Softmax temperature.
+        temperature: f64 = 1.0;
+        /// Nucleus mass in (0, 1]; 1 keeps the whole vocabulary.
+        top_p: f64 = 1.0;
+        /// Steps between evaluations during training; 0 evaluates before and after only.
+        every: u64 = 0;
+    }
+
+    /// All tools.
+    tools: ToolSettings = "tools" {
+        /// Python programs that run at once; 0 takes every core.
+        n_workers: usize = 0;
+    }
+
+    /// The Python tool.
+    python: PythonToolSettings = "tools.python" {
+        /// The interpreter; python3 of the search path unless set.
+        interpreter: Option<String> = None;
+        /// Wall time per call, seconds.
+        wall_secs: f64 = 5.0;
+        /// Processor time per call over all threads, seconds.
+        cpu_secs: u64 = 5;
+        /// Address space per call, MiB.
+        memory_mb: u64 = 512;
+        /// Output per call, bytes.
+        max_output_bytes: usize = 8192;
+    }
+
+    /// The search tool.
+    search: SearchToolSettings = "tools.search" {
+        /// Articles per query.
+        n_results: usize = 3;
+        /// Characters of text shown of each.
+        max_chars: usize = 1000;
+    }
+
+    /// The cold start.
+    sft: SftSettings = "sft" {
+        /// Tokens of demonstrations in all, context included.
+        tokens: u64 = 20_000_000;
+        /// Tokens per optimiser step, context included.
+        batch_tokens: usize = 16384;
+        /// Peak learning rate.
+        learning_rate: f64 = 2e-3;
+        /// Share of the steps spent on linear warm-up, in [0, 1].
+        warmup_share: f64 = 0.02;
+        /// Learning rate after the warm-up.
+        schedule: Schedule = Schedule::Cosine;
+        /// Decoupled weight decay.
+        weight_decay: f64 = 0.1;
+        /// Global gradient norm above which the gradient is scaled down.
+        max_grad_norm: f64 = 1.0;
+        /// Adam's β₁.
+        beta1: f64 = 0.9;
+        /// Adam's β₂.
+        beta2: f64 = 0.95;
+        /// Adam's ε.
+        eps: f64 = 1e-8;
+        /// Tokens per forward pass.
+        max_batch_tokens: usize = 16384;
+        /// Weight of rows that only repeat: at the start, at the end of the curriculum.
+        copy_share: [f64; 2] = [0.5, 0.1];
+        /// Weight of rows that only look a fact up: at the start, at the end of the curriculum.
+        lookup_share: [f64; 2] = [0.25, 0.1];
+        /// Weight of rows that solve a question with tools: at the start, at the end of the curriculum.
+        task_share: [f64; 2] = [0.25, 0.8];
+        /// Share of the run after which the curriculum's end is reached, in (0, 1].
+        curriculum: f64 = 0.5;
+        /// Weights of one-hop, two-hop, comparison and arithmetic questions.
+        kind_shares: [f64; 4] = [1.0; 4];
+        /// Probability that a question is about invented countries, in [0, 1].
+        invented: f64 = 0.75;
+        /// Probability that the demonstrator guesses instead of searching, in [0, 1].
+        head_answer: f64 = 0.22;
+        /// Probability that it searches for the wrong thing, in [0, 1].
+        wrong_query: f64 = 0.2;
+        /// Probability that it calculates in the head, in [0, 1].
+        head_math: f64 = 0.4;
+        /// Probability that it makes a needless call, in [0, 1].
+        needless_call: f64 = 0.12;
+        /// Probability that it breaks the answer's form, in [0, 1].
+        bad_format: f64 = 0.1;
+        /// Seed of the initial weights and of the demonstrations.
+        seed: u64 = 0;
+    }
+}

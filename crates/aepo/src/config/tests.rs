@@ -1,0 +1,186 @@
+//! Is every wrong recipe refused with the key, the place and a way out, and does a right one say what it means?
+
+use super::*;
+use crate::algo::Algorithm;
+use crate::rollout::branch::BranchRule;
+use crate::rollout::budget::BudgetRule;
+use crate::train::advantage::AdvantageRule;
+use crate::train::loss::{Aggregation, Clip, ClipRule};
+
+fn resolve(recipe: &str, sets: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let sets: Vec<(String, String)> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Config::resolve(recipe, "r.toml", &sets)
+}
+
+fn refused(recipe: &str, sets: &[(&str, &str)]) -> String {
+    resolve(recipe, sets).expect_err(recipe).to_string()
+}
+
+#[test]
+fn an_empty_recipe_is_aepo_with_the_papers_constants() {
+    let c = resolve("", &[]).unwrap();
+    let rules = c.rules();
+    assert_eq!(rules.budget, BudgetRule::Entropy { beta: 0.5 });
+    assert_eq!(rules.branch, BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.05 });
+    assert_eq!(rules.advantage, AdvantageRule::EntropyAware { entropy_weight: 0.2 });
+    assert_eq!(rules.loss.clip, ClipRule::Balanced(Clip { low: 0.2, high: 0.2, dual: None }));
+    assert_eq!(rules.loss.aggregation, Aggregation::TokenMean);
+    assert_eq!((c.rollout.k, c.rollout.entropy_tokens, c.rollout.branch_width, c.rollout.call_limit), (16, 20, 1, 6));
+}
+
+#[test]
+fn grpo_is_a_bundle_of_its_own_rules() {
+    let rules = resolve("[algorithm]\nname = 'grpo'", &[]).unwrap().rules();
+    assert_eq!((rules.budget, rules.branch), (BudgetRule::AllGlobal, BranchRule::None));
+    assert_eq!(rules.advantage, AdvantageRule::Group);
+    assert!(matches!(rules.loss.clip, ClipRule::Ppo(_)));
+    assert_eq!(rules.loss.aggregation, Aggregation::SeqMeanTokenMean);
+}
+
+#[test]
+fn each_ablation_is_one_line() {
+    let rules = |key, value| resolve("", &[(key, value)]).unwrap().rules();
+    let full = resolve("", &[]).unwrap().rules();
+    let no_monitor = rules("rollout.pre_monitor", "false");
+    assert_eq!(no_monitor.budget, BudgetRule::Fixed { initial_rollouts: 8 });
+    assert_eq!((no_monitor.branch, no_monitor.loss), (full.branch, full.loss));
+    let no_penalty = rules("rollout.penalty_slope", "0");
+    assert_eq!(no_penalty.branch, BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.0 });
+    assert!(matches!(rules("loss.clip", "ppo").loss.clip, ClipRule::Ppo(_)));
+    let no_entropy = rules("advantage.entropy_weight", "0");
+    assert_eq!(no_entropy.advantage, AdvantageRule::EntropyAware { entropy_weight: 0.0 });
+}
+
+#[test]
+fn later_sources_win_and_are_remembered() {
+    let c = resolve("[train]\nsteps = 7\nseed = 3", &[("train.seed", "9"), ("algorithm.name", "grpo")]).unwrap();
+    assert_eq!((c.train.steps, c.train.seed, c.algorithm.name), (7, 9, Algorithm::Grpo));
+    assert_eq!(c.source("train.steps"), Source::Recipe { label: "r.toml".into(), line: 2 });
+    assert_eq!(c.source("train.seed"), Source::Set);
+    assert_eq!(c.source("train.epochs"), Source::Default);
+    assert_eq!(c.source("loss.clip"), Source::Algorithm);
+}
+
+#[test]
+fn the_resolved_recipe_resolves_to_itself() {
+    let file = [("tasks.source", "a.jsonl"), ("tasks.eval_file", "b.jsonl"), ("train.learning_rate", "1e-6")];
+    let fixed = [("rollout.pre_monitor", "false"), ("loss.dual_clip", "3")];
+    let once = [("train.minibatches", "1"), ("rollout.temperature", "0.7")];
+    for algorithm in ["aepo", "arpo", "grpo"] {
+        for sets in [&[][..], &file, &fixed, &once] {
+            let recipe = format!("[algorithm]\nname = '{algorithm}'");
+            let Ok(first) = resolve(&recipe, sets) else {
+                assert!(algorithm != "aepo", "only rivals lack pre-monitoring");
+                continue;
+            };
+            let text = first.to_toml();
+            let second = resolve(&text, &[]).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            assert_eq!(first.rules(), second.rules());
+            assert_eq!(text, second.to_toml());
+            for key in KEYS.iter().filter(|k| check::no_effect(&first, k).is_none()) {
+                assert_eq!(first.settings.get(key), second.settings.get(key), "{}", key.path());
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_valid_one_and_the_line() {
+    assert_eq!(
+        refused("[rollout]\nk = 4\nentropy_token = 3", &[]),
+        "r.toml, line 3: there is no key `rollout.entropy_token`; did you mean `rollout.entropy_tokens`?"
+    );
+    assert_eq!(
+        refused("learning_rate = 1", &[]),
+        "r.toml, line 1: there is no key `learning_rate`; did you mean `train.learning_rate`?"
+    );
+    assert_eq!(
+        refused("[loss]\nbeta = 0.5", &[]),
+        "r.toml, line 2: there is no key `loss.beta`; did you mean `rollout.beta`?"
+    );
+    assert_eq!(refused("\n[rolout]\nk = 4", &[]), "r.toml, line 2: there is no key `rolout`; did you mean `rollout`?");
+    assert_eq!(refused("", &[("zzzzzzzzzz", "1")]), "--set: there is no key `zzzzzzzzzz`");
+    assert_eq!(
+        refused("", &[("trian.steps", "1")]),
+        "--set: there is no key `trian.steps`; did you mean `train.steps`?"
+    );
+}
+
+#[test]
+fn wrong_types_and_syntax_name_key_and_line() {
+    assert_eq!(
+        refused("[rollout]\nk = 'many'", &[]),
+        "r.toml, line 2: `rollout.k` must be a whole number, 0 or more, not \"many\""
+    );
+    assert_eq!(
+        refused("[rollout]\nk = -2", &[]),
+        "r.toml, line 2: `rollout.k` must be a whole number, 0 or more, not -2"
+    );
+    assert_eq!(
+        refused("", &[("algorithm.name", "gpro")]),
+        "--set: `algorithm.name` must be \"aepo\", \"arpo\" or \"grpo\", not \"gpro\""
+    );
+    assert_eq!(
+        refused("[train.steps]\nx = 1", &[]),
+        "r.toml, line 1: `train.steps` must be a whole number, 0 or more, not a table"
+    );
+    assert!(refused("rollout = 3", &[]).contains("there is no key `rollout`"));
+    assert!(refused("[rollout]\nbeta = nan", &[]).contains("`rollout.beta` must be a number"));
+    assert!(refused("[a]\nk = ", &[]).starts_with("r.toml, line 2: "));
+    assert!(refused("[a]\nk = 1\nk = 2", &[]).starts_with("r.toml, line 3: "));
+}
+
+#[test]
+fn impossible_values_are_refused() {
+    for (key, value, wanted) in [
+        ("rollout.k", "1", "at least 2"),
+        ("loss.dual_clip", "0.9", "above 1"),
+        ("eval.samples", "0", "at least 1"),
+        ("rollout.top_p", "0", "above 0 and at most 1"),
+        ("rollout.temperature", "0", "above 0"),
+        ("train.minibatches", "17", "at most train.tasks_per_step = 16: a task's group is never divided"),
+        ("train.warmup_steps", "101", "at most train.steps = 100"),
+        ("sft.kind_shares", "[1, 1, -1, 1]", "at least 0"),
+        ("model.shape.n_kv_heads", "4", "a divisor of model.shape.n_heads = 6"),
+        ("rollout.max_turn_tokens", "1000", "at most rollout.max_response_tokens = 640"),
+        ("tasks.n_train", "3", "at most tasks.n_train = 3"),
+    ] {
+        let message = refused("", &[(key, value)]);
+        assert!(message.ends_with(&format!("must be {wanted}")), "{message}");
+        assert!(message.contains(key) || key == "tasks.n_train", "{message}");
+    }
+    let all_global = refused("", &[("rollout.pre_monitor", "false"), ("rollout.initial_rollouts", "16")]);
+    assert!(all_global.contains("no branch could ever start"), "{all_global}");
+}
+
+#[test]
+fn settings_without_effect_are_refused_only_when_they_were_set() {
+    for (sets, why) in [
+        (&[("algorithm.name", "grpo"), ("rollout.beta", "0.5")][..], "never forks"),
+        (&[("algorithm.name", "grpo"), ("advantage.entropy_weight", "0.2")], "does not depend on entropies"),
+        (&[("algorithm.name", "grpo"), ("rollout.pre_monitor", "true")], "never forks"),
+        (&[("algorithm.name", "arpo"), ("rollout.penalty_slope", "0.1")], "no branch penalty"),
+        (&[("algorithm.name", "arpo"), ("rollout.pre_monitor", "true")], "fixed rollout.initial_rollouts"),
+        (&[("rollout.initial_rollouts", "4")], "divides rollout.k by entropies"),
+        (&[("rollout.pre_monitor", "false"), ("rollout.beta", "1")], "rollout.pre_monitor is false"),
+        (&[("train.minibatches", "1"), ("loss.dual_clip", "3")], "nothing is ever clipped"),
+        (&[("tasks.eval_file", "x.jsonl")], "draws its own"),
+    ] {
+        let message = refused("", sets);
+        assert!(message.contains("has no effect") && message.contains(why), "{message}");
+    }
+    // What only the defaults say is no contradiction.
+    assert!(resolve("[algorithm]\nname = 'grpo'\n[train]\nminibatches = 1", &[]).is_ok());
+    assert!(resolve("[algorithm]\nname = 'arpo'", &[]).is_ok());
+}
+
+#[test]
+fn the_listing_explains_every_key() {
+    let lines = resolve("[algorithm]\nname = 'grpo'", &[]).unwrap().explain();
+    assert_eq!(lines.len(), KEYS.len());
+    assert!(lines.iter().all(|l| l.doc.len() > 5));
+    let beta = lines.iter().find(|l| l.key == "rollout.beta").unwrap();
+    assert!(beta.no_effect.as_deref().unwrap().contains("never forks"));
+    let dual = lines.iter().find(|l| l.key == "loss.dual_clip").unwrap();
+    assert_eq!(dual.value, None);
+}

@@ -1,0 +1,124 @@
+//! What types can a setting have, and how are they read from TOML?
+
+use toml::Value;
+
+use crate::algo::{Algorithm, ClipName};
+use crate::train::loss::Aggregation;
+use crate::train::schedule::Schedule;
+
+/// A type that a recipe can hold.
+pub trait Setting: Sized {
+    /// What a reader is told that belongs here.
+    const EXPECTED: &'static str;
+    /// Reads it; `None` when the value has another type or form.
+    fn read(value: &Value) -> Option<Self>;
+    /// Writes it; `None` when there is nothing to write.
+    fn write(&self) -> Option<Value>;
+}
+
+impl Setting for usize {
+    const EXPECTED: &'static str = "a whole number, 0 or more";
+    fn read(value: &Value) -> Option<Self> {
+        usize::try_from(value.as_integer()?).ok()
+    }
+    fn write(&self) -> Option<Value> {
+        i64::try_from(*self).ok().map(Value::Integer)
+    }
+}
+
+impl Setting for u64 {
+    const EXPECTED: &'static str = "a whole number, 0 or more";
+    fn read(value: &Value) -> Option<Self> {
+        u64::try_from(value.as_integer()?).ok()
+    }
+    fn write(&self) -> Option<Value> {
+        i64::try_from(*self).ok().map(Value::Integer)
+    }
+}
+
+impl Setting for f64 {
+    const EXPECTED: &'static str = "a number";
+    fn read(value: &Value) -> Option<Self> {
+        let number = match value {
+            Value::Float(f) => *f,
+            Value::Integer(i) => *i as f64,
+            _ => return None,
+        };
+        // Infinities and NaN are numbers to TOML, but no setting means anything with them.
+        number.is_finite().then_some(number)
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::Float(*self))
+    }
+}
+
+impl<const N: usize> Setting for [f64; N] {
+    const EXPECTED: &'static str = match N {
+        2 => "a list of 2 numbers",
+        4 => "a list of 4 numbers",
+        _ => "a list of numbers",
+    };
+    fn read(value: &Value) -> Option<Self> {
+        let numbers: Option<Vec<f64>> = value.as_array()?.iter().map(f64::read).collect();
+        numbers?.try_into().ok()
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::Array(self.iter().map(|f| Value::Float(*f)).collect()))
+    }
+}
+
+impl Setting for bool {
+    const EXPECTED: &'static str = "true or false";
+    fn read(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::Boolean(*self))
+    }
+}
+
+impl Setting for String {
+    const EXPECTED: &'static str = "a text in quotes";
+    fn read(value: &Value) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::String(self.clone()))
+    }
+}
+
+impl<T: Setting> Setting for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+    fn read(value: &Value) -> Option<Self> {
+        T::read(value).map(Some)
+    }
+    fn write(&self) -> Option<Value> {
+        self.as_ref().and_then(T::write)
+    }
+}
+
+/// Names of a closed set of choices.
+macro_rules! choices {
+    ($type:ty, $expected:literal, $($name:literal => $value:path),+ $(,)?) => {
+        impl Setting for $type {
+            const EXPECTED: &'static str = $expected;
+            fn read(value: &Value) -> Option<Self> {
+                match value.as_str()? {
+                    $($name => Some($value),)+
+                    _ => None,
+                }
+            }
+            fn write(&self) -> Option<Value> {
+                Some(Value::String(match self { $($value => $name,)+ }.to_owned()))
+            }
+        }
+    };
+}
+
+choices!(Algorithm, "\"aepo\", \"arpo\" or \"grpo\"",
+    "aepo" => Algorithm::Aepo, "arpo" => Algorithm::Arpo, "grpo" => Algorithm::Grpo);
+choices!(ClipName, "\"ppo\" or \"balanced\"", "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced);
+choices!(Aggregation, "\"token-mean\" or \"seq-mean-token-mean\"",
+    "token-mean" => Aggregation::TokenMean, "seq-mean-token-mean" => Aggregation::SeqMeanTokenMean);
+choices!(Schedule, "\"constant\", \"linear\" or \"cosine\"",
+    "constant" => Schedule::Constant, "linear" => Schedule::Linear, "cosine" => Schedule::Cosine);
