@@ -46,14 +46,17 @@ pub fn step(
         const CHUNK: usize = 1 << 14;
         let chunks = w.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
         chunks.zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK)).for_each(|(((w, g), m), v)| {
-            vectorize(|| {
-                for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-                    let g = g * clip;
-                    *m = b1 * *m + (1.0 - b1) * g;
-                    *v = b2 * *v + (1.0 - b2) * g * g;
-                    *w -= lr * (*m / correct1) / ((*v / correct2).sqrt() + eps) + decay * *w;
-                }
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+                        let g = g * clip;
+                        *m = b1 * *m + (1.0 - b1) * g;
+                        *v = b2 * *v + (1.0 - b2) * g * g;
+                        *w -= lr * (*m / correct1) / ((*v / correct2).sqrt() + eps) + decay * *w;
+                    }
+                },
+            );
         });
     }
     StepReport { grad_norm, applied: true }

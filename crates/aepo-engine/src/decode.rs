@@ -96,14 +96,17 @@ impl Model<f32> {
         let (heads, c) = (self.heads(w), &self.config);
         let n_rotated = c.num_attention_heads + c.num_key_value_heads;
         qkv.par_chunks_exact_mut(c.qkv_dim()).zip(rows).with_min_len(16).for_each(|(qkv, row)| {
-            vectorize(|| {
-                let mut raw = [0.0; MAX_HEAD_DIM];
-                for (head, x) in qkv.chunks_exact_mut(c.head_dim).take(n_rotated).enumerate() {
-                    let raw = &mut raw[..c.head_dim];
-                    raw.copy_from_slice(x);
-                    heads.prepare(head, row.position, raw, x);
-                }
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    let mut raw = [0.0; MAX_HEAD_DIM];
+                    for (head, x) in qkv.chunks_exact_mut(c.head_dim).take(n_rotated).enumerate() {
+                        let raw = &mut raw[..c.head_dim];
+                        raw.copy_from_slice(x);
+                        heads.prepare(head, row.position, raw, x);
+                    }
+                },
+            );
         });
     }
 
@@ -126,14 +129,18 @@ impl Model<f32> {
             .zip(rows)
             .with_min_len(4)
             .for_each_init(Vec::new, |scores: &mut Vec<f32>, ((out, q), row)| {
-                vectorize(|| {
-                    for (head, (out, q)) in out.chunks_exact_mut(c.head_dim).zip(q.chunks_exact(c.head_dim)).enumerate()
-                    {
-                        let blocks =
-                            refs[row.path].iter().map(|r| (r, pool.read(r.block, layer, head / c.group_size())));
-                        attend(q, row.position + 1, blocks, scores, out);
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (head, (out, q)) in
+                            out.chunks_exact_mut(c.head_dim).zip(q.chunks_exact(c.head_dim)).enumerate()
+                        {
+                            let blocks =
+                                refs[row.path].iter().map(|r| (r, pool.read(r.block, layer, head / c.group_size())));
+                            attend(q, row.position + 1, blocks, scores, out);
+                        }
+                    },
+                );
             });
     }
 

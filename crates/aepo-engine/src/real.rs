@@ -124,8 +124,8 @@ impl Real for f64 {
     }
 }
 
-/// Runs `f` compiled for the widest vector unit of this machine (AVX-512, AVX2, … found at run time). `f` must be a
-/// closure over `#[inline(always)]` code for that to reach its loops.
+/// Runs `f` compiled for the widest vector unit of this machine (AVX-512, AVX2, … found at run time). `f` must be an
+/// `#[inline(always)]` closure over `#[inline(always)]` code for that to reach its loops.
 #[inline(always)]
 pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)

@@ -11,14 +11,25 @@ use crate::real::{Real, vectorize};
 /// The order of summation is that of token ids without cuts, of falling probability with them; `u` in [0, 1).
 #[must_use]
 pub fn sample(logits: &[f32], params: SampleParams, u: f64) -> SampledToken {
+    vectorize(
+        #[inline(always)]
+        || sample_inlined(logits, params, u),
+    )
+}
+
+#[inline(always)]
+fn sample_inlined(logits: &[f32], params: SampleParams, u: f64) -> SampledToken {
     let inverse = 1.0 / params.temperature;
-    let stats = vectorize(|| row_stats(logits, inverse));
-    let probability = |x: f32| Real::exp(x * inverse - stats.lse);
+    let stats = row_stats(logits, inverse);
+    let mut probabilities = vec![0.0f32; logits.len()];
+    for (p, &x) in probabilities.iter_mut().zip(logits) {
+        *p = Real::exp(x * inverse - stats.lse);
+    }
     let whole = params.top_p >= 1.0 && params.top_k == 0;
     let token = if whole {
-        draw(logits.iter().map(|&x| probability(x)).enumerate(), 1.0, u)
+        draw(probabilities.into_iter().enumerate(), 1.0, u)
     } else {
-        let candidates = candidates(logits, params, probability);
+        let candidates = candidates(&probabilities, params);
         let total: f64 = candidates.iter().map(|&(_, p)| f64::from(p)).sum();
         draw(candidates.into_iter(), total, u)
     };
@@ -46,11 +57,10 @@ fn draw(probabilities: impl Iterator<Item = (usize, f32)>, total: f64, u: f64) -
 }
 
 /// Tokens and probabilities that survive the cuts, likeliest first.
-fn candidates(logits: &[f32], params: SampleParams, probability: impl Fn(f32) -> f32) -> Vec<(usize, f32)> {
+fn candidates(probabilities: &[f32], params: SampleParams) -> Vec<(usize, f32)> {
     // Tokens below this probability together hold less than 1 − top_p, so none of them is in the nucleus.
-    let floor = if params.top_k == 0 { (1.0 - params.top_p) / logits.len() as f32 } else { 0.0 };
-    let mut kept: Vec<(usize, f32)> =
-        logits.iter().map(|&x| probability(x)).enumerate().filter(|&(_, p)| p >= floor).collect();
+    let floor = if params.top_k == 0 { (1.0 - params.top_p) / probabilities.len() as f32 } else { 0.0 };
+    let mut kept: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().filter(|&(_, p)| p >= floor).collect();
     let falling = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     let mut nucleus = f64::from(params.top_p);
     if params.top_k > 0 {

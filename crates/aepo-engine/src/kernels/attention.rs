@@ -94,7 +94,10 @@ pub fn tree_attention<T: Real>(
                 scratch.scores.resize(n_rows * n_keys, T::ZERO);
                 score(&q[block.start * hd..], &scratch.keys, n_rows, n_keys, hd, &mut scratch.scores);
                 let lse = &mut lse[local..local + n_rows];
-                vectorize(|| softmax(&mut scratch.scores, n_rows, n_keys, hd, lse));
+                vectorize(
+                    #[inline(always)]
+                    || softmax(&mut scratch.scores, n_rows, n_keys, hd, lse),
+                );
                 matmul(
                     MatMut::new(&mut o[local * hd..], n_rows, hd),
                     Store::Replace,
@@ -170,11 +173,21 @@ pub fn tree_attention_backward<T: Real>(
                     score(d_o, &scratch.values, n_rows, n_keys, hd, &mut dscores);
                     let lse = &lse[head * n + block.start..head * n + block.end];
                     let o = &o[block.start * hd..block.end * hd];
-                    vectorize(|| {
-                        softmax_backward(&mut scratch.scores, &mut dscores, n_rows, n_keys, hd, lse, |row| {
-                            dot(&o[row * hd..][..hd], &d_o[row * hd..][..hd])
-                        });
-                    });
+                    vectorize(
+                        #[inline(always)]
+                        || {
+                            softmax_backward(
+                                &mut scratch.scores,
+                                &mut dscores,
+                                n_rows,
+                                n_keys,
+                                hd,
+                                lse,
+                                #[inline(always)]
+                                |row| dot(&o[row * hd..][..hd], &d_o[row * hd..][..hd]),
+                            );
+                        },
+                    );
                     let (p, ds) = (Mat::new(&scratch.scores, n_rows, n_keys), Mat::new(&dscores, n_rows, n_keys));
                     let keys = Mat::new(&scratch.keys, n_keys, hd);
                     matmul(MatMut::new(&mut dq[local * hd..], n_rows, hd), Store::Replace, ds, keys, 1);

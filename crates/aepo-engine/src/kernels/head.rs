@@ -74,7 +74,10 @@ pub fn head_forward<T: Real>(
         compute_logits(head, hidden, targets.len(), &mut logits);
         let rows = logits.par_chunks_exact(vocab).zip(targets).zip(logprobs).zip(stats);
         rows.with_min_len(8).for_each(|(((row, &target), logprob), stats)| {
-            *stats = vectorize(|| row_stats(row, inverse));
+            *stats = vectorize(
+                #[inline(always)]
+                || row_stats(row, inverse),
+            );
             *logprob = row[target as usize] * inverse - stats.lse;
         });
     }
@@ -102,7 +105,10 @@ pub fn head_backward<T: Real>(
         logits.par_chunks_exact_mut(vocab).take(n).enumerate().with_min_len(8).for_each(|(i, row)| {
             let i = start + i;
             let d = if d.is_empty() { T::ZERO } else { d[i] };
-            vectorize(|| row_backward(row, stats[i], c[i], d, inverse));
+            vectorize(
+                #[inline(always)]
+                || row_backward(row, stats[i], c[i], d, inverse),
+            );
             row[targets[i] as usize] += c[i] * inverse;
         });
         let dlogits = Mat::new(&logits, n, vocab);

@@ -21,26 +21,34 @@ pub(crate) const ROW_CHUNK: usize = 32;
 /// Adds `bias` to each row of `x`.
 pub fn add_bias<T: Real>(x: &mut [T], bias: &[T]) {
     x.par_chunks_mut(ROW_CHUNK * bias.len()).for_each(|rows| {
-        vectorize(|| {
-            for row in rows.chunks_exact_mut(bias.len()) {
-                for (a, &b) in row.iter_mut().zip(bias) {
-                    *a += b;
+        vectorize(
+            #[inline(always)]
+            || {
+                for row in rows.chunks_exact_mut(bias.len()) {
+                    for (a, &b) in row.iter_mut().zip(bias) {
+                        *a += b;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
 /// Adds the column sums of `dy` to `dbias`: the backward of [`add_bias`].
 pub fn add_bias_backward<T: Real>(dy: &[T], dbias: &mut [T]) {
     let d = dbias.len();
-    reduce_rows(dy.len() / d, dbias, |rows, sum| {
-        for row in dy[rows.start * d..rows.end * d].chunks_exact(d) {
-            for (s, &g) in sum.iter_mut().zip(row) {
-                *s += g;
+    reduce_rows(
+        dy.len() / d,
+        dbias,
+        #[inline(always)]
+        |rows, sum| {
+            for row in dy[rows.start * d..rows.end * d].chunks_exact(d) {
+                for (s, &g) in sum.iter_mut().zip(row) {
+                    *s += g;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Sums a per-row contribution into `total`: fixed chunks of rows in parallel, partial sums added in order.
@@ -54,7 +62,10 @@ pub(crate) fn reduce_rows<T: Real>(
         .into_par_iter()
         .map(|i| {
             let mut partial = vec![T::ZERO; total.len()];
-            vectorize(|| add(i * CHUNK..((i + 1) * CHUNK).min(n_rows), &mut partial));
+            vectorize(
+                #[inline(always)]
+                || add(i * CHUNK..((i + 1) * CHUNK).min(n_rows), &mut partial),
+            );
             partial
         })
         .collect();
@@ -76,11 +87,14 @@ pub fn gather_rows<T: Real>(from: &[T], d: usize, indices: &[u32], to: &mut [T])
 
 /// Adds row `i` of `from` to row `indices[i]` of `to`, in order: the backward of [`gather_rows`].
 pub fn scatter_add_rows<T: Real>(from: &[T], d: usize, indices: &[u32], to: &mut [T]) {
-    vectorize(|| {
-        for (row, &i) in from.chunks_exact(d).zip(indices) {
-            for (a, &b) in to[i as usize * d..][..d].iter_mut().zip(row) {
-                *a += b;
+    vectorize(
+        #[inline(always)]
+        || {
+            for (row, &i) in from.chunks_exact(d).zip(indices) {
+                for (a, &b) in to[i as usize * d..][..d].iter_mut().zip(row) {
+                    *a += b;
+                }
             }
-        }
-    });
+        },
+    );
 }

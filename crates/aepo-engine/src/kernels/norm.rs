@@ -9,11 +9,14 @@ use crate::real::{Real, dot, vectorize};
 pub fn rms_norm<T: Real>(x: &[T], w: &[T], eps: f64, y: &mut [T]) {
     let d = w.len();
     y.par_chunks_mut(ROW_CHUNK * d).zip(x.par_chunks(ROW_CHUNK * d)).for_each(|(y, x)| {
-        vectorize(|| {
-            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                norm_row(x, w, eps, y);
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                    norm_row(x, w, eps, y);
+                }
+            },
+        );
     });
 }
 
@@ -38,18 +41,33 @@ pub fn rms_norm_backward<T: Real>(x: &[T], w: &[T], eps: f64, dy: &[T], dx: &mut
     let d = w.len();
     dx.par_chunks_mut(ROW_CHUNK * d).zip(x.par_chunks(ROW_CHUNK * d)).zip(dy.par_chunks(ROW_CHUNK * d)).for_each(
         |((dx, x), dy)| {
-            vectorize(|| {
-                for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
-                    norm_row_backward(x, w, eps, dy, |i, g| dx[i] += g);
-                }
-            });
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
+                        norm_row_backward(
+                            x,
+                            w,
+                            eps,
+                            dy,
+                            #[inline(always)]
+                            |i, g| dx[i] += g,
+                        );
+                    }
+                },
+            );
         },
     );
-    reduce_rows(x.len() / d, dw, |rows, dw| {
-        for i in rows {
-            norm_row_weight_gradient(&x[i * d..][..d], eps, &dy[i * d..][..d], dw);
-        }
-    });
+    reduce_rows(
+        x.len() / d,
+        dw,
+        #[inline(always)]
+        |rows, dw| {
+            for i in rows {
+                norm_row_weight_gradient(&x[i * d..][..d], eps, &dy[i * d..][..d], dw);
+            }
+        },
+    );
 }
 
 /// Hands each element of one row's input gradient to `put`.

@@ -95,15 +95,18 @@ impl<T: Real> Heads<'_, T> {
 pub fn split_heads<T: Real>(h: &Heads<'_, T>, raw: &[T], positions: &[u32], heads: &mut [T]) {
     let (hd, dim, n) = (h.head_dim, h.row_dim(), positions.len());
     heads.par_chunks_mut(n * hd).enumerate().for_each(|(head, out)| {
-        vectorize(|| {
-            for (i, (out, &pos)) in out.chunks_exact_mut(hd).zip(positions).enumerate() {
-                let raw = &raw[i * dim + head * hd..][..hd];
-                match head < h.n_q + h.n_kv {
-                    true => h.prepare(head, pos as usize, raw, out),
-                    false => out.copy_from_slice(raw),
+        vectorize(
+            #[inline(always)]
+            || {
+                for (i, (out, &pos)) in out.chunks_exact_mut(hd).zip(positions).enumerate() {
+                    let raw = &raw[i * dim + head * hd..][..hd];
+                    match head < h.n_q + h.n_kv {
+                        true => h.prepare(head, pos as usize, raw, out),
+                        false => out.copy_from_slice(raw),
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -120,40 +123,58 @@ pub fn split_heads_backward<T: Real>(
     let (hd, dim, n) = (h.head_dim, h.row_dim(), positions.len());
     let n_rotated = h.n_q + h.n_kv;
     dheads[..n_rotated * n * hd].par_chunks_mut(n * hd).for_each(|rows| {
-        vectorize(|| {
-            for (row, &pos) in rows.chunks_exact_mut(hd).zip(positions) {
-                h.rope.rotate_back(pos as usize, row);
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for (row, &pos) in rows.chunks_exact_mut(hd).zip(positions) {
+                    h.rope.rotate_back(pos as usize, row);
+                }
+            },
+        );
     });
     let dheads = &*dheads;
     if let Some((dq_norm, dk_norm)) = dnorm {
         for (heads, dw) in [(0..h.n_q, dq_norm), (h.n_q..n_rotated, dk_norm)] {
-            reduce_rows(n, dw, |rows, dw| {
-                for i in rows {
-                    for head in heads.clone() {
-                        let raw = &raw[i * dim + head * hd..][..hd];
-                        norm_row_weight_gradient(raw, h.eps, &dheads[(head * n + i) * hd..][..hd], dw);
+            reduce_rows(
+                n,
+                dw,
+                #[inline(always)]
+                |rows, dw| {
+                    for i in rows {
+                        for head in heads.clone() {
+                            let raw = &raw[i * dim + head * hd..][..hd];
+                            norm_row_weight_gradient(raw, h.eps, &dheads[(head * n + i) * hd..][..hd], dw);
+                        }
                     }
-                }
-            });
+                },
+            );
         }
     }
     draw.par_chunks_mut(ROW_CHUNK * dim).enumerate().for_each(|(chunk, rows)| {
-        vectorize(|| {
-            for (j, row) in rows.chunks_exact_mut(dim).enumerate() {
-                let i = chunk * ROW_CHUNK + j;
-                for (head, out) in row.chunks_exact_mut(hd).enumerate() {
-                    let dy = &dheads[(head * n + i) * hd..][..hd];
-                    match h.norm_of(head).filter(|_| head < n_rotated) {
-                        Some(w) => {
-                            norm_row_backward(&raw[i * dim + head * hd..][..hd], w, h.eps, dy, |i, g| out[i] = g);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (j, row) in rows.chunks_exact_mut(dim).enumerate() {
+                    let i = chunk * ROW_CHUNK + j;
+                    for (head, out) in row.chunks_exact_mut(hd).enumerate() {
+                        let dy = &dheads[(head * n + i) * hd..][..hd];
+                        match h.norm_of(head).filter(|_| head < n_rotated) {
+                            Some(w) => {
+                                norm_row_backward(
+                                    &raw[i * dim + head * hd..][..hd],
+                                    w,
+                                    h.eps,
+                                    dy,
+                                    #[inline(always)]
+                                    |i, g| out[i] = g,
+                                );
+                            }
+                            None => out.copy_from_slice(dy),
                         }
-                        None => out.copy_from_slice(dy),
                     }
                 }
-            }
-        });
+            },
+        );
     });
 }
 

@@ -8,31 +8,37 @@ use crate::real::{Real, vectorize};
 /// `gate_up`: `[n_rows, 2f]`, gate before up; `a`: `[n_rows, f]`.
 pub fn swiglu<T: Real>(gate_up: &[T], f: usize, a: &mut [T]) {
     a.par_chunks_mut(ROW_CHUNK * f).zip(gate_up.par_chunks(ROW_CHUNK * 2 * f)).for_each(|(a, gate_up)| {
-        vectorize(|| {
-            for (a, row) in a.chunks_exact_mut(f).zip(gate_up.chunks_exact(2 * f)) {
-                let (gate, up) = row.split_at(f);
-                for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
-                    *a = g * sigmoid(g) * u;
+        vectorize(
+            #[inline(always)]
+            || {
+                for (a, row) in a.chunks_exact_mut(f).zip(gate_up.chunks_exact(2 * f)) {
+                    let (gate, up) = row.split_at(f);
+                    for ((a, &g), &u) in a.iter_mut().zip(gate).zip(up) {
+                        *a = g * sigmoid(g) * u;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
 /// Overwrites `gate_up` with its gradient: `dup = da·silu(g)`, `dgate = da·up·σ(g)·(1 + g·(1 − σ(g)))`.
 pub fn swiglu_backward_in_place<T: Real>(gate_up: &mut [T], f: usize, da: &[T]) {
     gate_up.par_chunks_mut(ROW_CHUNK * 2 * f).zip(da.par_chunks(ROW_CHUNK * f)).for_each(|(gate_up, da)| {
-        vectorize(|| {
-            for (row, da) in gate_up.chunks_exact_mut(2 * f).zip(da.chunks_exact(f)) {
-                let (gate, up) = row.split_at_mut(f);
-                for ((g, u), &da) in gate.iter_mut().zip(up).zip(da) {
-                    let s = sigmoid(*g);
-                    let dgate = da * *u * s * (T::ONE + *g * (T::ONE - s));
-                    *u = da * *g * s;
-                    *g = dgate;
+        vectorize(
+            #[inline(always)]
+            || {
+                for (row, da) in gate_up.chunks_exact_mut(2 * f).zip(da.chunks_exact(f)) {
+                    let (gate, up) = row.split_at_mut(f);
+                    for ((g, u), &da) in gate.iter_mut().zip(up).zip(da) {
+                        let s = sigmoid(*g);
+                        let dgate = da * *u * s * (T::ONE + *g * (T::ONE - s));
+                        *u = da * *g * s;
+                        *g = dgate;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 

@@ -1,2 +1,12 @@
 //! Where do tasks come from?
+pub mod countries;
+pub mod demonstrator;
+pub mod demos;
+mod dice;
+pub mod drills;
+pub mod jsonl;
+pub mod names;
+pub mod questions;
+pub mod sampler;
 pub mod task;
+pub mod world;

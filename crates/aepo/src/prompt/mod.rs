@@ -1,5 +1,6 @@
 //! How do tasks and tool results become token ids, and sampled ids an action?
 
+pub mod demo;
 pub mod parse;
 pub mod render;
 pub mod tokenizer;

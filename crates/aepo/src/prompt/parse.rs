@@ -124,24 +124,8 @@ fn matching_brace(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tokenizer::{SPECIALS, tests::tiny};
+    use super::super::tokenizer::tests::tiny;
     use super::*;
-
-    /// Turns written with tags become ids: a tag one id, all else text.
-    fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-        let mut out = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let next = SPECIALS.iter().filter_map(|s| rest.find(s).map(|at| (at, *s))).min();
-            let (at, special) = next.unwrap_or((rest.len(), ""));
-            out.extend(tokenizer.encode_text(&rest[..at]));
-            if !special.is_empty() {
-                out.push(tokenizer.special(special).unwrap());
-            }
-            rest = &rest[at + special.len()..];
-        }
-        out
-    }
 
     #[test]
     fn turns_are_read_by_the_grammar() {
@@ -185,7 +169,7 @@ mod tests {
             ("<answer><search> a</search>\\boxed{1}</answer><|end|>", Action::Malformed(BadTags)),
         ];
         for (turn, expected) in table {
-            assert_eq!(parse(&tokenizer, &tags, &ids(&tokenizer, turn)), expected, "{turn}");
+            assert_eq!(parse(&tokenizer, &tags, &tokenizer.encode_marked(turn)), expected, "{turn}");
         }
     }
 

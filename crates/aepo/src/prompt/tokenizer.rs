@@ -71,6 +71,18 @@ impl Tokenizer {
         }
     }
 
+    /// Ids of text in which tags stand for special tokens. Only for text of our own making, never for what a user, a
+    /// page or a model wrote.
+    #[must_use]
+    pub fn encode_marked(&self, text: &str) -> Vec<u32> {
+        split_specials(text)
+            .flat_map(|part| match self.specials.get(part) {
+                Some(&id) => vec![id],
+                None => self.encode_text(part),
+            })
+            .collect()
+    }
+
     /// Id of the special token `name`.
     pub fn special(&self, name: &str) -> Result<u32, PromptError> {
         self.specials.get(name).copied().ok_or_else(|| PromptError::MissingSpecial { name: name.to_owned() })
@@ -130,6 +142,22 @@ where
     tokenizer.train(&mut trainer, corpus).map_err(|e| fail(e.to_string()))?;
     let json = tokenizer.to_string(false).map_err(|e| fail(e.to_string()))?;
     Ok(json.into_bytes())
+}
+
+/// Cuts `text` before and behind every tag of [`SPECIALS`].
+pub(crate) fn split_specials(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let next = SPECIALS.iter().filter_map(|special| rest.find(special).map(|at| (at, special.len()))).min();
+        let cut = match next {
+            None => rest.len(),
+            Some((0, n)) => n,
+            Some((at, _)) => at,
+        };
+        let (part, behind) = rest.split_at(cut);
+        rest = behind;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// The letter under which byte-level vocabularies write each byte (GPT-2's table): printable Latin-1 stands for
