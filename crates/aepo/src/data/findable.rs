@@ -111,8 +111,18 @@ impl Index {
     }
 }
 
+/// Words in lower case without the endings -s, -ic and -e, roughly as English stemming would have it: what a search
+/// engine may take for the same word (Philippines and Philippine pesos, Iceland and Icelandic kronur) counts as such.
 fn words_of(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase)
+    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(|word| {
+        let mut word = word.to_lowercase();
+        for ending in ["s", "ic", "e"] {
+            if word.len() > ending.len() + 2 && word.ends_with(ending) {
+                word.truncate(word.len() - ending.len());
+            }
+        }
+        word
+    })
 }
 
 #[cfg(test)]
@@ -141,6 +151,8 @@ mod tests {
         let at = |name: &str| countries.iter().position(|c| c.name == name).unwrap();
         let table = [
             (Question::OneHop(at("Algeria"), Attribute::Area), true),
+            (Question::OneHop(at("Iceland"), Attribute::Area), false),
+            (Question::OneHop(at("Iceland"), Attribute::Population), true),
             (Question::OneHop(at("Niger"), Attribute::Population), true),
             (Question::OneHop(at("Guinea"), Attribute::Population), true),
             (Question::OneHop(at("Costa Rica"), Attribute::Capital), false),
