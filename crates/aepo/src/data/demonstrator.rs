@@ -231,7 +231,7 @@ impl Pen<'_> {
     }
 
     fn call_search(&mut self, think: &str, query: &str, found: usize, topic: Topic) {
-        let page = article(&self.world[found], topic, self.pages.child(found as u64).child(topic as u64)).text;
+        let page = article(&self.world[found], topic, self.pages.child(found as u64).child(topic as u64)).shown();
         self.write(format!("<think>{think}</think><search>{query}</search>"));
         self.segments.push((Role::Context, format!("<result>{page}</result>")));
     }
@@ -269,10 +269,10 @@ impl Pen<'_> {
         for digit in &mut digits[n_kept..] {
             *digit = b'0' + self.dice.below(10) as u8;
         }
-        if digits == number.as_bytes() {
-            if let Some(last) = digits.last_mut() {
-                *last = b'0' + (last.wrapping_sub(b'0') + 1 + self.dice.below(9) as u8) % 10;
-            }
+        if digits == number.as_bytes()
+            && let Some(last) = digits.last_mut()
+        {
+            *last = b'0' + (last.wrapping_sub(b'0') + 1 + self.dice.below(9) as u8) % 10;
         }
         digits.into_iter().map(char::from).collect()
     }

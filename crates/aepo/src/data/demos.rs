@@ -146,3 +146,112 @@ impl Demonstrator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::countries::tests::quickstart_countries;
+    use super::*;
+
+    fn source() -> Demonstrator {
+        let pieces = [" Al", "gi", "ers", " Mal", "i", " Om", "an", " Per", "u", "ia", " Kor", "land", " the"];
+        Demonstrator::new(&quickstart_countries(), pieces.map(str::to_owned).to_vec())
+    }
+
+    #[test]
+    fn the_stream_is_pure_and_every_row_differs() {
+        let (source, settings) = (source(), DemoSettings::default());
+        let mut seen = std::collections::HashSet::new();
+        for i in 0..300 {
+            let demo = source.demo(Seed(1).child(i), &settings);
+            assert_eq!(demo, source.demo(Seed(1).child(i), &settings));
+            assert_eq!(demo.segments[0].0, Role::Context);
+            assert!(demo.segments.iter().all(|(_, text)| !text.is_empty()));
+            assert!(seen.insert(format!("{:?}", demo.segments)));
+        }
+    }
+
+    #[test]
+    fn nothing_held_out_is_ever_shown() {
+        let countries = quickstart_countries();
+        let (source, settings) = (source(), DemoSettings::default());
+        let held_out = of_split(&countries, Split::HeldOut);
+        let [low, high] = operand_range(Split::HeldOut);
+        for i in 0..4000 {
+            let demo = source.demo(Seed(2).child(i), &settings);
+            for (_, text) in &demo.segments {
+                for country in &held_out {
+                    let names = [Some(country.name.as_str()), country.fact(Attribute::Capital)];
+                    assert!(!names.into_iter().flatten().any(|name| contains_words(text, name)), "{text}");
+                }
+            }
+            if demo.kind == RowKind::Task(Kind::Arithmetic) {
+                let question = demo.segments[0].1.split(|c: char| !c.is_ascii_digit());
+                assert!(!question.filter_map(|n| n.parse::<i64>().ok()).any(|n| (low..=high).contains(&n)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_spells_a_held_out_name_is_drawn_anew() {
+        let mut source = source();
+        let settings = DemoSettings { copy_share: 0.0, lookup_share: 0.0, ..DemoSettings::default() };
+        let seed = (0..).map(|i| Seed(3).child(i)).find(|s| {
+            let demo = source.demo(*s, &settings);
+            demo.segments.iter().any(|(_, text)| contains_words(text, "currency"))
+        });
+        let before = source.demo(seed.unwrap(), &settings);
+        source.held_out_names.push("currency".to_owned());
+        let after = source.demo(seed.unwrap(), &settings);
+        assert_ne!(before, after);
+        assert!(!after.segments.iter().any(|(_, text)| contains_words(text, "currency")));
+    }
+
+    #[test]
+    fn about_half_of_the_careless_demonstrations_end_right_and_all_careful_ones_do() {
+        let source = source();
+        let careless = DemoSettings { copy_share: 0.0, lookup_share: 0.0, ..DemoSettings::default() };
+        let none =
+            Carelessness { head_answer: 0.0, wrong_query: 0.0, head_math: 0.0, needless_call: 0.0, bad_format: 0.0 };
+        let careful = DemoSettings { careless: none, ..careless };
+        let n_right = |s: &DemoSettings| (0..2000).filter(|i| source.demo(Seed(4).child(*i), s).right).count();
+        assert!((850..1050).contains(&n_right(&careless)), "{}", n_right(&careless));
+        assert_eq!(n_right(&careful), 2000);
+        let needless = DemoSettings { careless: Carelessness { needless_call: 0.9, ..none }, ..careless };
+        assert_eq!(n_right(&needless), 2000, "waste does not spoil an answer");
+    }
+
+    #[test]
+    fn each_bad_choice_spoils_answers() {
+        let source = source();
+        let none =
+            Carelessness { head_answer: 0.0, wrong_query: 0.0, head_math: 0.0, needless_call: 0.0, bad_format: 0.0 };
+        // Which kinds meet the choice: one-hop, two-hop, compare, arithmetic. Half of the guesses which of two is larger
+        // are lucky, so a third of the comparisons are never all wrong.
+        let table = [
+            (Carelessness { head_answer: 1.0, ..none }, [true, true, true, false]),
+            (Carelessness { wrong_query: 1.0, ..none }, [true, true, true, false]),
+            (Carelessness { head_math: 1.0, ..none }, [false, false, true, true]),
+            (Carelessness { bad_format: 1.0, ..none }, [true, true, true, true]),
+        ];
+        for (careless, spoiled) in table {
+            for kind in 0..4 {
+                let mut kind_shares = [0.0; 4];
+                kind_shares[kind] = 1.0;
+                let settings = DemoSettings {
+                    copy_share: 0.0,
+                    lookup_share: 0.0,
+                    task_share: 1.0,
+                    kind_shares,
+                    invented: 0.7,
+                    careless,
+                };
+                let n_right = (0..300).filter(|i| source.demo(Seed(5).child(*i), &settings).right).count();
+                if spoiled[kind] {
+                    assert!(n_right < 90, "{careless:?} {kind}: {n_right}");
+                } else {
+                    assert_eq!(n_right, 300, "{careless:?} {kind}");
+                }
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ pub mod demonstrator;
 pub mod demos;
 mod dice;
 pub mod drills;
+mod findable;
 pub mod jsonl;
 pub mod names;
 pub mod questions;

@@ -1,9 +1,10 @@
 //! What is asked about the world? Questions of four kinds, their wording, their truth, and the quickstart's tasks.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use super::countries::{Attribute, Country, Split, Topic, of_split};
 use super::dice::Dice;
+use super::findable::Index;
 use super::task::{Grader, Task};
 use super::world::search_corpus;
 use crate::seed::Seed;
@@ -253,22 +254,12 @@ fn draw_calculation(dice: &mut Dice, [low, high]: [i64; 2]) -> Calculation {
     }
 }
 
-/// Up to `n` different questions of a split, the four kinds in turn; fewer when the table has not enough facts. Only
-/// countries are asked about that a search for their words cannot confuse with another.
+/// Up to `n` different questions of a split, the four kinds in turn; fewer when the table has not enough facts. A
+/// question is only asked when a search for its words finds the articles it needs, and not those of a namesake.
 #[must_use]
 pub fn quickstart_tasks(countries: &[Country], split: Split, n: usize, seed: Seed) -> Vec<Task> {
-    let confusable = confusable_names(countries);
-    let world: Vec<Country> = of_split(countries, split)
-        .into_iter()
-        .filter(|c| !confusable.contains(&c.name))
-        .map(|mut c| {
-            // Without its capital no two-hop question is asked about it, nor for the capital itself.
-            if c.fact(Attribute::Capital).is_some_and(|capital| confusable.contains(capital)) {
-                c.facts[Attribute::Capital as usize] = None;
-            }
-            c
-        })
-        .collect();
+    let index = Index::new(&search_corpus(countries));
+    let world = of_split(countries, split);
     let pool: Vec<usize> = (0..world.len()).collect();
     let split_name = match split {
         Split::Train => "train",
@@ -284,8 +275,8 @@ pub fn quickstart_tasks(countries: &[Country], split: Split, n: usize, seed: See
         let mut dice = Dice::new(seed.child(attempt));
         let kind = Kind::ALL[(tasks.len() + attempt as usize / (20 * n)) % Kind::ALL.len()];
         let Some(question) = draw(&mut dice, kind, &world, &pool, operand_range(split)) else { continue };
+        let Some(answer) = question.truth(&world).filter(|_| index.answers(&question, &world)) else { continue };
         let words = question.words(&world, &mut dice);
-        let Some(answer) = question.truth(&world) else { continue };
         if seen.insert(words.clone()) {
             tasks.push(Task {
                 id: format!("{split_name}-{}-{}", kind.name(), tasks.len()),
@@ -299,22 +290,66 @@ pub fn quickstart_tasks(countries: &[Country], split: Split, n: usize, seed: See
     tasks
 }
 
-/// Names and capitals whose words all stand in an article of another country, so that a search for them may return
-/// the wrong one.
-fn confusable_names(countries: &[Country]) -> HashSet<String> {
-    let words = |text: &str| -> BTreeSet<String> {
-        text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase).collect()
-    };
-    let articles: Vec<BTreeSet<String>> = search_corpus(countries).iter().map(|a| words(&a.text)).collect();
-    let mut confusable = HashSet::new();
-    for (i, country) in countries.iter().enumerate() {
-        for name in [Some(country.name.as_str()), country.fact(Attribute::Capital)].into_iter().flatten() {
-            let name_words = words(name);
-            let elsewhere = articles.iter().enumerate().any(|(j, text)| j / 2 != i && name_words.is_subset(text));
-            if elsewhere {
-                confusable.insert(name.to_owned());
+#[cfg(test)]
+mod tests {
+    use super::super::countries::{contains_words, tests::quickstart_countries};
+    use super::*;
+
+    #[test]
+    fn held_out_tasks_are_many_different_and_of_all_kinds() {
+        let countries = quickstart_countries();
+        let tasks = quickstart_tasks(&countries, Split::HeldOut, 480, Seed(1));
+        assert_eq!(tasks.len(), 480);
+        let different: HashSet<&str> = tasks.iter().map(|t| t.question.as_str()).collect();
+        assert_eq!(different.len(), 480);
+        let ids: HashSet<&str> = tasks.iter().map(|t| t.id.as_str()).collect();
+        assert_eq!(ids.len(), 480);
+        for kind in Kind::ALL {
+            assert_eq!(tasks.iter().filter(|t| t.kind == kind.name()).count(), 120);
+        }
+        assert_eq!(tasks, quickstart_tasks(&countries, Split::HeldOut, 480, Seed(1)));
+        assert_ne!(tasks, quickstart_tasks(&countries, Split::HeldOut, 480, Seed(2)));
+    }
+
+    #[test]
+    fn training_tasks_know_nothing_of_the_held_out_split() {
+        let countries = quickstart_countries();
+        let held_out = of_split(&countries, Split::HeldOut);
+        let names: Vec<&str> =
+            held_out.iter().flat_map(|c| [Some(c.name.as_str()), c.fact(Attribute::Capital)]).flatten().collect();
+        let [low, high] = operand_range(Split::HeldOut);
+        for task in quickstart_tasks(&countries, Split::Train, 2000, Seed(3)) {
+            for text in task.answers.iter().chain([&task.question]) {
+                assert!(!names.iter().any(|name| contains_words(text, name)), "{text}");
+            }
+            if task.kind == "arithmetic" {
+                let numbers = task.question.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<i64>().ok());
+                assert!(numbers.into_iter().all(|n| !(low..=high).contains(&n)), "{}", task.question);
             }
         }
     }
-    confusable
+
+    #[test]
+    fn a_small_table_gives_what_it_has() {
+        let countries = quickstart_countries();
+        let only = quickstart_tasks(&countries[..3], Split::HeldOut, 8, Seed(1));
+        assert!(only.len() <= 8 && only.iter().all(|t| !t.answers.is_empty()));
+        assert!(quickstart_tasks(&[], Split::Train, 8, Seed(1)).iter().all(|t| t.kind == "arithmetic"));
+        assert!(quickstart_tasks(&countries, Split::Train, 0, Seed(1)).is_empty());
+    }
+
+    #[test]
+    fn calculations_are_exact() {
+        let table = [
+            (Calculation::Sum(59_999, 1_000), "60999", " 59999 + 1000"),
+            (Calculation::Difference(5, 5), "0", " 5 - 5"),
+            (Calculation::Product(99_999, 99_999), "9999800001", " 99999 * 99999"),
+            (Calculation::SumTimes(99_999, 99_999, 99_999), "19999600002", "( 99999 + 99999) * 99999"),
+            (Calculation::Product(i64::MAX, i64::MAX), "85070591730234615847396907784232501249", ""),
+        ];
+        for (calculation, value, code) in table {
+            assert_eq!(calculation.value().to_string(), value);
+            assert!(code.is_empty() || calculation.code() == code);
+        }
+    }
 }

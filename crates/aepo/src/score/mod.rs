@@ -1,5 +1,12 @@
 //! What was a trajectory worth?
 
+pub mod format;
+pub mod math;
+pub mod qa;
+pub mod reward;
+
+pub use reward::score;
+
 /// What the scorers need to know of a finished trajectory. All of it comes from model-written tokens and from the
 /// supervisor's own knowledge of its tool calls, never from tool text.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,79 @@
+//! What does the algorithm maximise? One number from accuracy, format and the tools that ran.
+
+use super::{Score, Transcript, math, qa};
+use crate::data::task::{Grader, Task};
+
+/// What an answer off the protocol is worth.
+pub const BAD_FORMAT: f64 = -1.0;
+/// Added to a right answer for which both tools ran.
+pub const BOTH_TOOLS_BONUS: f64 = 0.1;
+
+/// In [0, 1]: 1 or 0 for [`Grader::Math`], the best F1 for [`Grader::Qa`].
+#[must_use]
+pub fn accuracy(task: &Task, answer: &str) -> f64 {
+    match task.grader {
+        Grader::Math => f64::from(u8::from(task.answers.iter().any(|reference| math::equal(answer, reference)))),
+        Grader::Qa => qa::best_f1(answer, &task.answers),
+    }
+}
+
+/// The rule of AEPO and ARPO (arXiv 2510.14545, 2507.19849):
+/// R = −1 when the format is broken; else max(acc + 0.1·[both tools ran and acc > 0], acc).
+///
+/// A trajectory without an answer has broken the format. Accuracy is reported for well-formed trajectories only, so
+/// that an answer the protocol does not accept earns nothing in an evaluation either.
+#[must_use]
+pub fn score(task: &Task, transcript: &Transcript) -> Score {
+    let answer = transcript.answer.as_deref().filter(|_| transcript.well_formed);
+    let Some(answer) = answer else {
+        return Score { reward: BAD_FORMAT, accuracy: 0.0, format_ok: false };
+    };
+    let accuracy = accuracy(task, answer);
+    let both_tools = transcript.python_ran && transcript.search_ran;
+    let bonus = if both_tools && accuracy > 0.0 { BOTH_TOOLS_BONUS } else { 0.0 };
+    Score { reward: accuracy + bonus, accuracy, format_ok: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(grader: Grader, answers: &[&str]) -> Task {
+        Task {
+            id: "t".to_owned(),
+            kind: "k".to_owned(),
+            question: "q".to_owned(),
+            answers: answers.iter().map(|a| (*a).to_owned()).collect(),
+            grader,
+        }
+    }
+
+    #[test]
+    fn the_rule_case_by_case() {
+        let math = task(Grader::Math, &["15", "30/2"]);
+        let qa = task(Grader::Qa, &["Algerian dinars"]);
+        // task, answer, well-formed, Python ran, search ran → reward, accuracy
+        let table = [
+            (&math, Some("15"), true, false, false, 1.0, 1.0),
+            (&math, Some("15.0"), true, true, false, 1.0, 1.0),
+            (&math, Some("15"), true, false, true, 1.0, 1.0),
+            (&math, Some("15"), true, true, true, 1.1, 1.0),
+            (&math, Some("1.5"), true, true, true, 0.0, 0.0),
+            (&math, Some("-15"), true, true, true, 0.0, 0.0),
+            (&math, Some("15"), false, true, true, -1.0, 0.0),
+            (&math, None, true, true, true, -1.0, 0.0),
+            (&math, None, false, false, false, -1.0, 0.0),
+            (&qa, Some("the Algerian dinars"), true, false, true, 1.0, 1.0),
+            (&qa, Some("dinars"), true, false, true, 2.0 / 3.0, 2.0 / 3.0),
+            (&qa, Some("dinars"), true, true, true, 2.0 / 3.0 + 0.1, 2.0 / 3.0),
+            (&qa, Some("euros"), true, true, true, 0.0, 0.0),
+        ];
+        for (task, answer, well_formed, python_ran, search_ran, reward, accuracy) in table {
+            let transcript = Transcript { answer: answer.map(str::to_owned), well_formed, python_ran, search_ran };
+            let got = score(task, &transcript);
+            assert!((got.reward - reward).abs() < 1e-12, "{transcript:?}: {got:?}");
+            assert!((got.accuracy - accuracy).abs() < 1e-12, "{transcript:?}: {got:?}");
+            assert_eq!(got.format_ok, answer.is_some() && well_formed);
+        }
+    }
+}
