@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The embedded CPU engine: decoder-only transformers over token trees, forward and hand-derived backward.
+//!
+//! From the inside out: `real` and `matmul` hold the arithmetic, `kernels` the operations with their derivatives,
+//! `layout` and `config` the shape of a model, `model` its training pass over tree batches, `cache`, `decode` and
+//! `sampler` its generation along forkable paths, `adamw` and `checkpoint` what moves and keeps the weights, and
+//! `engine` puts them behind the pipeline's [`aepo::policy::Policy`].
+pub mod adamw;
+pub mod cache;
+pub mod checkpoint;
+pub mod config;
+pub mod decode;
+pub mod engine;
+pub mod error;
+pub mod kernels;
+pub mod layout;
+pub mod matmul;
+pub mod model;
+pub mod real;
+pub mod sampler;
+#[cfg(test)]
+mod testing;
+
+pub use engine::Engine;

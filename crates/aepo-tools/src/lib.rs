@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Where does the model act? A caged Python interpreter and a search index, behind [`aepo::tool::Toolset`].
+//!
+//! This is the only crate that opens processes. It prints nothing: what happened is in a value.
+
+pub mod error;
+pub mod python;
+pub mod search;
+pub mod toolset;
+
+pub use error::ToolsError;
+pub use python::PythonSettings;
+pub use search::{Document, SearchIndex, SearchSettings};
+pub use toolset::Tools;

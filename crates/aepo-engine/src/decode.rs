@@ -1,0 +1,227 @@
+//! How are new tokens of many paths computed at once? All rows together through the matrices, each row alone through
+//! attention.
+//!
+//! A *row* is one token of one path whose keys are not cached yet: prompts, tool results and just-sampled tokens go
+//! through the same code. Rows are padded to [`MIN_ROWS`], so each row's bits depend on its own path only.
+
+use rayon::prelude::*;
+
+use crate::cache::{BLOCK, BlockPool, BlockRef, PathCache};
+use crate::config::MAX_HEAD_DIM;
+use crate::kernels::norm::rms_norm;
+use crate::kernels::swiglu::swiglu;
+use crate::kernels::{add_bias, gather_rows};
+use crate::matmul::{MIN_ROWS, Mat, MatMut, Store, matmul};
+use crate::model::Model;
+use crate::real::{Real, max, sum, vectorize};
+
+/// One token to be computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Index of its path in the caches handed to [`Model::decode`].
+    pub path: usize,
+    /// Token id.
+    pub token: u32,
+    /// Depth of the token.
+    pub position: usize,
+}
+
+/// Buffers of decoding, reused from step to step.
+#[derive(Default)]
+pub struct DecodeBuffers {
+    tokens: Vec<u32>,
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    qkv: Vec<f32>,
+    wide: Vec<f32>,
+    gate_up: Vec<f32>,
+    slots: Vec<(u32, usize)>,
+    hidden: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Model<f32> {
+    /// Computes `rows` (a path's rows in order of position, directly behind its cached tokens) and caches their keys
+    /// and values. Then calls `read` with the logits (`[vocab]`) of each row index in `wanted`, in parallel.
+    pub fn decode<R: Send>(
+        &self,
+        rows: &[Row],
+        caches: &mut [&mut PathCache],
+        pool: &mut BlockPool,
+        wanted: &[usize],
+        b: &mut DecodeBuffers,
+        read: impl Fn(usize, &[f32]) -> R + Sync,
+    ) -> Vec<R> {
+        let c = &self.config;
+        let (d, f, n) = (c.hidden_size, c.intermediate_size, rows.len().max(MIN_ROWS));
+        b.tokens.clear();
+        b.tokens.extend(rows.iter().map(|r| r.token));
+        b.tokens.resize(n, 0);
+        b.slots.clear();
+        for row in rows {
+            let cache = &mut *caches[row.path];
+            debug_assert_eq!(cache.n_tokens, row.position);
+            pool.push(cache);
+            b.slots.extend(cache.tail());
+        }
+        for (buffer, width) in [(&mut b.x, d), (&mut b.normed, d), (&mut b.qkv, c.qkv_dim()), (&mut b.gate_up, 2 * f)] {
+            buffer.resize(n * width, 0.0);
+        }
+        b.wide.clear();
+        b.wide.resize(n * c.q_dim().max(f), 0.0);
+        gather_rows(self.weight(&self.layout.embed), d, &b.tokens, &mut b.x);
+        for (layer, w) in self.layout.layers.iter().enumerate() {
+            rms_norm(&b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
+            self.project(&b.normed, &w.qkv, n, d, Store::Replace, &mut b.qkv);
+            if let Some(bias) = &w.qkv_bias {
+                add_bias(&mut b.qkv, self.weight(bias));
+            }
+            self.prepare_rows(rows, w, &mut b.qkv);
+            for ((&(block, slot), qkv), _) in b.slots.iter().zip(b.qkv.chunks_exact(c.qkv_dim())).zip(rows) {
+                let (key, value) = qkv[c.q_dim()..].split_at(c.kv_dim());
+                pool.write(block, slot, layer, key, value);
+            }
+            self.attend_rows(rows, caches, pool, layer, &b.qkv, &mut b.wide);
+            self.project(&b.wide, &w.o, n, c.q_dim(), Store::Add, &mut b.x);
+            rms_norm(&b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
+            self.project(&b.normed, &w.gate_up, n, d, Store::Replace, &mut b.gate_up);
+            swiglu(&b.gate_up, f, &mut b.wide[..n * f]);
+            self.project(&b.wide, &w.down, n, f, Store::Add, &mut b.x);
+        }
+        self.read_logits(wanted, b, read)
+    }
+
+    /// Norm and rotation of each row's queries and keys, in place.
+    fn prepare_rows(&self, rows: &[Row], w: &crate::layout::LayerRanges, qkv: &mut [f32]) {
+        let (heads, c) = (self.heads(w), &self.config);
+        let n_rotated = c.num_attention_heads + c.num_key_value_heads;
+        qkv.par_chunks_exact_mut(c.qkv_dim()).zip(rows).with_min_len(16).for_each(|(qkv, row)| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    let mut raw = [0.0; MAX_HEAD_DIM];
+                    for (head, x) in qkv.chunks_exact_mut(c.head_dim).take(n_rotated).enumerate() {
+                        let raw = &mut raw[..c.head_dim];
+                        raw.copy_from_slice(x);
+                        heads.prepare(head, row.position, raw, x);
+                    }
+                },
+            );
+        });
+    }
+
+    /// Attention of each row over its own path, `out`: `[n, q_dim]`; rows of padding give zeros.
+    fn attend_rows(
+        &self,
+        rows: &[Row],
+        caches: &[&mut PathCache],
+        pool: &BlockPool,
+        layer: usize,
+        qkv: &[f32],
+        out: &mut [f32],
+    ) {
+        let c = &self.config;
+        let refs: Vec<&[BlockRef]> = caches.iter().map(|cache| &cache.refs[..]).collect();
+        let (out, padding) = out[..qkv.len() / c.qkv_dim() * c.q_dim()].split_at_mut(rows.len() * c.q_dim());
+        padding.fill(0.0);
+        out.par_chunks_exact_mut(c.q_dim())
+            .zip(qkv.par_chunks_exact(c.qkv_dim()))
+            .zip(rows)
+            .with_min_len(4)
+            .for_each_init(Vec::new, |scores: &mut Vec<f32>, ((out, q), row)| {
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (head, (out, q)) in
+                            out.chunks_exact_mut(c.head_dim).zip(q.chunks_exact(c.head_dim)).enumerate()
+                        {
+                            let blocks =
+                                refs[row.path].iter().map(|r| (r, pool.read(r.block, layer, head / c.group_size())));
+                            attend(q, row.position + 1, blocks, scores, out);
+                        }
+                    },
+                );
+            });
+    }
+
+    fn read_logits<R: Send>(
+        &self,
+        wanted: &[usize],
+        b: &mut DecodeBuffers,
+        read: impl Fn(usize, &[f32]) -> R + Sync,
+    ) -> Vec<R> {
+        /// Rows of logits held at once.
+        const CHUNK: usize = 128;
+        let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let mut results = Vec::with_capacity(wanted.len());
+        for (start, chunk) in (0..).step_by(CHUNK).zip(wanted.chunks(CHUNK)) {
+            let n = chunk.len().max(MIN_ROWS);
+            b.normed.resize(n * d, 0.0);
+            b.hidden.clear();
+            for &i in chunk {
+                b.hidden.extend_from_slice(&b.x[i * d..][..d]);
+            }
+            b.hidden.resize(n * d, 0.0);
+            let norm = self.weight(&self.layout.final_norm);
+            rms_norm(&b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
+            b.logits.resize(n * vocab, 0.0);
+            let weight = Mat::new(self.weight(&self.layout.head), vocab, d);
+            let (out, hidden) = (MatMut::new(&mut b.logits, n, vocab), Mat::new(&b.normed, n, d));
+            matmul(out, Store::Replace, hidden, weight.t(), self.threads);
+            let rows = b.logits.par_chunks_exact(vocab).take(chunk.len()).enumerate().with_min_len(2);
+            results.par_extend(rows.map(|(i, logits)| read(start + i, logits)));
+        }
+        results
+    }
+}
+
+/// `out = softmax(q·keysᵀ/√hd)·values` over the first `n_keys` tokens of the blocks.
+#[inline(always)]
+fn attend<'a>(
+    q: &[f32],
+    n_keys: usize,
+    blocks: impl Iterator<Item = (&'a BlockRef, (&'a [f32], &'a [f32]))> + Clone,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    scores.clear();
+    for (r, (keys, _)) in blocks.clone() {
+        if scores.len() >= n_keys {
+            break;
+        }
+        let (mut even, mut odd) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
+        let (key_rows, _) = keys.as_chunks::<BLOCK>();
+        for (k, q) in key_rows.chunks_exact(2).zip(q.chunks_exact(2)) {
+            for i in 0..BLOCK {
+                even[i] = k[0][i].mul_add(q[0], even[i]);
+                odd[i] = k[1][i].mul_add(q[1], odd[i]);
+            }
+        }
+        for i in 0..BLOCK {
+            even[i] += odd[i];
+        }
+        scores.extend_from_slice(&even[..(r.n_tokens as usize).min(n_keys - scores.len())]);
+    }
+    let scale = 1.0 / (q.len() as f32).sqrt();
+    let top = max(scores);
+    for s in scores.iter_mut() {
+        *s = Real::exp((*s - top) * scale);
+    }
+    let sum = sum(scores);
+    out.fill(0.0);
+    let mut weights = scores.iter();
+    for (r, (_, values)) in blocks {
+        for (value, &w) in values.chunks_exact(q.len()).take(r.n_tokens as usize).zip(weights.by_ref()) {
+            for (o, &v) in out.iter_mut().zip(value) {
+                *o = v.mul_add(w, *o);
+            }
+        }
+        if weights.len() == 0 {
+            break;
+        }
+    }
+    let inverse = 1.0 / sum;
+    for o in out {
+        *o *= inverse;
+    }
+}

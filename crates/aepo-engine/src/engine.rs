@@ -1,0 +1,422 @@
+//! How do the parts make a [`Policy`]? Paths and requests over the block cache, and training steps over tree batches.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aepo::policy::{
+    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
+    StepReport, TokenStats,
+};
+use aepo::seed::Seed;
+use aepo::train::batch::TreeBatch;
+
+use crate::adamw::{self, Moments};
+use crate::cache::{BlockPool, PathCache};
+use crate::checkpoint::{self, Precision};
+use crate::config::ModelConfig;
+use crate::decode::{DecodeBuffers, Row};
+use crate::error::EngineError;
+use crate::layout::Layout;
+use crate::model::{Model, Workspace};
+use crate::sampler::sample;
+
+/// Rows computed in one go while prompts and tool results are read; bounds the buffers.
+const MAX_ROWS: usize = 1024;
+
+/// The embedded CPU engine.
+pub struct Engine {
+    model: Model<f32>,
+    grads: Vec<f32>,
+    moments: Moments,
+    work: Workspace<f32>,
+    kept: bool,
+    pool: BlockPool,
+    paths: BTreeMap<u64, LivePath>,
+    next_path: u64,
+    buffers: DecodeBuffers,
+    threads: rayon::ThreadPool,
+}
+
+struct LivePath {
+    tokens: Vec<u32>,
+    cache: PathCache,
+    request: Option<(SampleRequest, Vec<SampledToken>)>,
+}
+
+impl LivePath {
+    fn n_uncached(&self) -> usize {
+        self.tokens.len() - self.cache.n_tokens
+    }
+}
+
+impl Engine {
+    /// An engine over given weights (layout order) that works on `n_threads` threads.
+    pub fn new(config: ModelConfig, params: Vec<f32>, n_threads: usize) -> Result<Engine, PolicyError> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(n_threads.max(1))
+            .thread_name(|i| format!("engine-{i}"))
+            .build()
+            .map_err(|e| PolicyError::Misuse(format!("cannot start {n_threads} threads: {e}")))?;
+        Ok(Engine {
+            pool: BlockPool::new(&config),
+            grads: vec![0.0; params.len()],
+            model: Model::new(config, params, n_threads.max(1)),
+            moments: Moments::default(),
+            work: Workspace::default(),
+            kept: false,
+            paths: BTreeMap::new(),
+            next_path: 0,
+            buffers: DecodeBuffers::default(),
+            threads,
+        })
+    }
+
+    /// Random weights: normal with standard deviation 0.02, residual outputs scaled by 1/√(2·layers) (GPT-2), norms 1.
+    pub fn random(config: ModelConfig, seed: Seed, n_threads: usize) -> Result<Engine, PolicyError> {
+        let layout = Layout::new(&config);
+        let mut params = vec![0.0; layout.n_parameters()];
+        for (i, tensor) in layout.tensors.iter().enumerate() {
+            let residual = tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
+            let std = 0.02 / if residual { (2.0 * config.num_hidden_layers as f64).sqrt() } else { 1.0 };
+            let seed = seed.child(i as u64);
+            for (j, x) in params[tensor.range.clone()].iter_mut().enumerate() {
+                *x = match (tensor.decays(), tensor.name.ends_with("bias")) {
+                    (true, _) => (std * normal(seed, j as u64)) as f32,
+                    (false, true) => 0.0,
+                    (false, false) => 1.0,
+                };
+            }
+        }
+        Engine::new(config, params, n_threads)
+    }
+
+    /// Reads a model directory (`config.json`, `model.safetensors`).
+    pub fn load(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
+        let (config, params) = checkpoint::load_model(dir).map_err(checkpoint_error)?;
+        Engine::new(config, params, n_threads)
+    }
+
+    /// Reads a model from the bytes of its two files; `label` names them in errors.
+    pub fn from_bytes(label: &Path, config: &[u8], weights: &[u8], n_threads: usize) -> Result<Engine, PolicyError> {
+        let (config, params) = checkpoint::parse_model(label, config, weights).map_err(checkpoint_error)?;
+        Engine::new(config, params, n_threads)
+    }
+
+    /// Reads what [`Policy::save`] wrote with the optimiser: training goes on exactly.
+    pub fn resume(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
+        let mut engine = Engine::load(dir, n_threads)?;
+        engine.moments = checkpoint::load_moments(dir, engine.model.params.len()).map_err(checkpoint_error)?;
+        Ok(engine)
+    }
+
+    /// Writes the model directory in a chosen precision, without optimiser state.
+    pub fn export(&self, dir: &Path, precision: Precision) -> Result<(), PolicyError> {
+        let m = &self.model;
+        checkpoint::save_model(dir, &m.config, &m.layout, &m.params, precision).map_err(checkpoint_error)
+    }
+
+    /// The model's shape.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    /// Number of weights.
+    #[must_use]
+    pub fn n_parameters(&self) -> usize {
+        self.model.params.len()
+    }
+
+    fn path(&self, path: PathId) -> Result<&LivePath, PolicyError> {
+        self.paths.get(&path.0).ok_or(PolicyError::UnknownPath(path))
+    }
+
+    fn check_tokens(&self, tokens: &[u32], n_before: usize) -> Result<(), PolicyError> {
+        let vocab_size = self.model.config.vocab_size;
+        if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocab_size) {
+            return Err(PolicyError::TokenOutOfRange { token, vocab_size });
+        }
+        let (n_tokens, context_len) = (n_before + tokens.len(), self.context_len());
+        match n_tokens <= context_len {
+            true => Ok(()),
+            false => Err(PolicyError::ContextOverflow { n_tokens, context_len }),
+        }
+    }
+
+    fn check_batch(&self, batch: &TreeBatch) -> Result<(), PolicyError> {
+        self.check_tokens(&batch.tokens, 0).or_else(|e| match e {
+            PolicyError::ContextOverflow { .. } => Ok(()),
+            e => Err(e),
+        })?;
+        let mut next = 0;
+        for (i, s) in batch.segments.iter().enumerate() {
+            let depth = match s.parent {
+                Some(p) if (p as usize) < i => batch.segments[p as usize].depth + batch.segments[p as usize].n_tokens,
+                Some(p) => return Err(PolicyError::Misuse(format!("segment {i} stands before its parent {p}"))),
+                None => 0,
+            };
+            if s.n_tokens == 0 || s.start_idx != next || s.depth != depth {
+                return Err(PolicyError::Misuse(format!("segment {i} of the batch is inconsistent: {s:?}")));
+            }
+            next += s.n_tokens;
+            let n_tokens = (s.depth + s.n_tokens) as usize;
+            if n_tokens > self.context_len() {
+                return Err(PolicyError::ContextOverflow { n_tokens, context_len: self.context_len() });
+            }
+        }
+        let vocab_size = self.model.config.vocab_size;
+        for (i, t) in batch.targets.iter().enumerate() {
+            if t.token as usize >= vocab_size {
+                return Err(PolicyError::TokenOutOfRange { token: t.token, vocab_size });
+            }
+            if t.from_idx as usize >= batch.tokens.len() {
+                return Err(PolicyError::Misuse(format!(
+                    "target {i} reads token {} of {}",
+                    t.from_idx,
+                    batch.tokens.len()
+                )));
+            }
+        }
+        match next as usize == batch.tokens.len() {
+            true => Ok(()),
+            false => Err(PolicyError::Misuse("segments do not tile the tokens of the batch".into())),
+        }
+    }
+
+    /// Computes what `rows_of` asks for (path, number of its next uncached tokens) and reads the logits behind the
+    /// last token of each path that is then fully cached.
+    fn compute<R: Send>(&mut self, plan: &[(u64, usize)], read: impl Fn(u64, &[f32]) -> R + Sync) -> Vec<(u64, R)> {
+        let mut rows = Vec::new();
+        let mut wanted = Vec::new();
+        for (index, &(id, n)) in plan.iter().enumerate() {
+            let path = &self.paths[&id];
+            let start = path.cache.n_tokens;
+            for (position, &token) in path.tokens.iter().enumerate().skip(start).take(n) {
+                rows.push(Row { path: index, token, position });
+            }
+            if start + n == path.tokens.len() && path.request.is_some() {
+                wanted.push((rows.len() - 1, id));
+            }
+        }
+        let mut caches: BTreeMap<u64, &mut PathCache> =
+            self.paths.iter_mut().map(|(&id, p)| (id, &mut p.cache)).collect();
+        let mut caches: Vec<&mut PathCache> = plan.iter().filter_map(|(id, _)| caches.remove(id)).collect();
+        let indices: Vec<usize> = wanted.iter().map(|&(row, _)| row).collect();
+        let (model, pool, buffers) = (&self.model, &mut self.pool, &mut self.buffers);
+        let results = self.threads.install(|| {
+            model.decode(&rows, &mut caches, pool, &indices, buffers, |i, logits| read(wanted[i].1, logits))
+        });
+        wanted.iter().map(|&(_, id)| id).zip(results).collect()
+    }
+
+    /// Caches every path's tokens but its last, so that forks can share them.
+    fn prefill(&mut self) {
+        loop {
+            let mut plan = Vec::new();
+            let mut room = MAX_ROWS;
+            for (&id, path) in &self.paths {
+                let n = (path.n_uncached().max(1) - 1).min(room);
+                if n > 0 {
+                    plan.push((id, n));
+                    room -= n;
+                }
+            }
+            if plan.is_empty() {
+                return;
+            }
+            self.compute(&plan, |_, _| ());
+        }
+    }
+}
+
+impl Policy for Engine {
+    fn vocab_size(&self) -> usize {
+        self.model.config.vocab_size
+    }
+
+    fn context_len(&self) -> usize {
+        self.model.config.max_position_embeddings
+    }
+
+    fn version(&self) -> PolicyVersion {
+        PolicyVersion(self.moments.n_steps)
+    }
+
+    fn open(&mut self, tokens: &[u32]) -> Result<PathId, PolicyError> {
+        if tokens.is_empty() {
+            return Err(PolicyError::Misuse("a path needs at least one token".into()));
+        }
+        self.check_tokens(tokens, 0)?;
+        let id = self.next_path;
+        self.next_path += 1;
+        let path = LivePath { tokens: tokens.to_vec(), cache: PathCache::default(), request: None };
+        self.paths.insert(id, path);
+        Ok(PathId(id))
+    }
+
+    fn append(&mut self, path: PathId, tokens: &[u32]) -> Result<(), PolicyError> {
+        self.check_tokens(tokens, self.path(path)?.tokens.len())?;
+        match self.paths.get_mut(&path.0) {
+            Some(live) if live.request.is_none() => live.tokens.extend_from_slice(tokens),
+            _ => return Err(PolicyError::Misuse(format!("{path:?} has a request in flight: nothing can be appended"))),
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self, path: PathId, n_tokens: usize) -> Result<PathId, PolicyError> {
+        let parent = self.path(path)?;
+        if n_tokens == 0 || n_tokens > parent.tokens.len() {
+            let message = format!("cannot fork {path:?} of {} tokens at {n_tokens}", parent.tokens.len());
+            return Err(PolicyError::Misuse(message));
+        }
+        // The last shared token is computed again in the child, whose first logits it gives; all others are shared.
+        if parent.cache.n_tokens < n_tokens - 1 {
+            self.prefill();
+        }
+        let parent = &self.paths[&path.0];
+        let child = LivePath {
+            tokens: parent.tokens[..n_tokens].to_vec(),
+            cache: self.pool.fork(&parent.cache, n_tokens - 1),
+            request: None,
+        };
+        let id = self.next_path;
+        self.next_path += 1;
+        self.paths.insert(id, child);
+        Ok(PathId(id))
+    }
+
+    fn close(&mut self, path: PathId) {
+        if let Some(live) = self.paths.remove(&path.0) {
+            self.pool.release(live.cache);
+        }
+    }
+
+    fn submit(&mut self, request: SampleRequest) -> Result<(), PolicyError> {
+        let context_len = self.context_len();
+        let path = self.path(request.path)?;
+        if path.request.is_some() {
+            return Err(PolicyError::Misuse(format!("{:?} already has a request in flight", request.path)));
+        }
+        if request.max_tokens == 0 {
+            return Err(PolicyError::Misuse("a request must ask for at least one token".into()));
+        }
+        if path.tokens.len() >= context_len {
+            return Err(PolicyError::ContextOverflow { n_tokens: path.tokens.len() + 1, context_len });
+        }
+        if let Some(live) = self.paths.get_mut(&request.path.0) {
+            // The cache must hold all but the last token, whose logits the first draw needs.
+            debug_assert!(live.n_uncached() >= 1);
+            live.request = Some((request, Vec::new()));
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
+        let mut plan = Vec::new();
+        let mut room = MAX_ROWS;
+        for (&id, path) in self.paths.iter().filter(|(_, p)| p.request.is_some()) {
+            let n = path.n_uncached();
+            if n == 1 {
+                plan.push((id, 1));
+            } else if room > 0 {
+                plan.push((id, n.min(room)));
+                room -= n.min(room);
+            }
+        }
+        if plan.is_empty() {
+            return Ok(Vec::new());
+        }
+        let draws: BTreeMap<u64, (aepo::policy::SampleParams, f64)> = plan
+            .iter()
+            .filter_map(|&(id, _)| {
+                let (request, sampled) = self.paths[&id].request.as_ref()?;
+                Some((id, (request.params, request.seed.uniform(sampled.len() as u64))))
+            })
+            .collect();
+        let drawn = self.compute(&plan, |id, logits| {
+            let (params, u) = draws[&id];
+            sample(logits, params, u)
+        });
+        let context_len = self.context_len();
+        let mut completions = Vec::new();
+        for (id, token) in drawn {
+            if !token.logprob.is_finite() || !token.entropy.is_finite() {
+                return Err(PolicyError::NotFinite("a sampled token's log-probability"));
+            }
+            let Some(path) = self.paths.get_mut(&id) else { continue };
+            let Some((request, mut sampled)) = path.request.take() else { continue };
+            path.tokens.push(token.token);
+            sampled.push(token);
+            let stop = match () {
+                () if request.stop.contains(&token.token) => Some(SampleStop::StopToken),
+                () if path.tokens.len() >= context_len => Some(SampleStop::ContextFull),
+                () if sampled.len() >= request.max_tokens => Some(SampleStop::MaxTokens),
+                () => None,
+            };
+            match stop {
+                Some(stop) => completions.push(Completion { path: PathId(id), tokens: sampled, stop }),
+                None => path.request = Some((request, sampled)),
+            }
+        }
+        Ok(completions)
+    }
+
+    fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
+        self.check_batch(batch)?;
+        let (model, work) = (&self.model, &mut self.work);
+        self.kept = keep;
+        let (logprobs, entropies) = self.threads.install(|| model.forward(batch, f64::from(temperature), keep, work));
+        if logprobs.iter().chain(&entropies).any(|x| !x.is_finite()) {
+            return Err(PolicyError::NotFinite("a log-probability of the training batch"));
+        }
+        Ok(TokenStats { logprobs, entropies })
+    }
+
+    fn backward(&mut self, batch: &TreeBatch, dlogp: &[f32], dentropy: &[f32]) -> Result<(), PolicyError> {
+        let n = batch.targets.len();
+        if !std::mem::take(&mut self.kept) {
+            return Err(PolicyError::Misuse("backward needs a forward pass of the same batch with `keep`".into()));
+        }
+        if dlogp.len() != n || !(dentropy.is_empty() || dentropy.len() == n) {
+            let message = format!("{n} targets, but {} and {} coefficients", dlogp.len(), dentropy.len());
+            return Err(PolicyError::Misuse(message));
+        }
+        let (model, work, grads) = (&self.model, &mut self.work, &mut self.grads);
+        self.threads.install(|| model.backward(batch, dlogp, dentropy, work, grads));
+        Ok(())
+    }
+
+    fn step(&mut self, params: &StepParams) -> Result<StepReport, PolicyError> {
+        if !self.paths.is_empty() {
+            return Err(PolicyError::Misuse(format!(
+                "{} paths are open: their cache is of the old weights",
+                self.paths.len()
+            )));
+        }
+        let (model, grads, moments) = (&mut self.model, &mut self.grads, &mut self.moments);
+        let report = self.threads.install(|| {
+            let report = adamw::step(&model.layout, &mut model.params, grads, moments, params);
+            grads.fill(0.0);
+            report
+        });
+        Ok(report)
+    }
+
+    fn save(&mut self, dir: &Path, optimizer: bool) -> Result<(), PolicyError> {
+        self.export(dir, Precision::F32)?;
+        match optimizer {
+            true => checkpoint::save_moments(dir, &self.moments).map_err(checkpoint_error),
+            false => Ok(()),
+        }
+    }
+}
+
+fn checkpoint_error(e: EngineError) -> PolicyError {
+    PolicyError::Checkpoint(e.to_string())
+}
+
+/// The `index`-th standard normal number of a seed (Box–Muller).
+fn normal(seed: Seed, index: u64) -> f64 {
+    let radius = (-2.0 * (1.0 - seed.uniform(2 * index)).ln()).sqrt();
+    radius * (std::f64::consts::TAU * seed.uniform(2 * index + 1)).cos()
+}

@@ -1,0 +1,32 @@
+//! What can go wrong in the engine, with the facts needed to mend it.
+
+use std::path::PathBuf;
+
+/// An error of the engine. Every message names the file, key or tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `config.json` does not parse or lacks a key.
+    #[error("{path}: {message}")]
+    Config {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, naming the key.
+        message: String,
+    },
+    /// The weights file is damaged, or of another model.
+    #[error("{path}: {message}")]
+    Weights {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, naming the tensor.
+        message: String,
+    },
+}

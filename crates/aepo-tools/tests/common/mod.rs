@@ -1,0 +1,41 @@
+//! What do the tests share? Tools with small limits, and one program run to its answer.
+#![allow(dead_code)]
+
+use aepo::seed::Seed;
+use aepo::tool::{CallId, Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use aepo_tools::{PythonSettings, Tools};
+
+/// Python alone. Fails where no interpreter or no sandbox is to be had, with the message a user would see.
+pub fn python(n_workers: usize, settings: PythonSettings) -> Tools {
+    Tools::start(n_workers, Some(settings), None).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Limits long enough for a busy machine.
+pub fn patient() -> PythonSettings {
+    PythonSettings { wall_secs: 30.0, cpu_secs: 20, ..PythonSettings::default() }
+}
+
+/// Limits for programs that must run into them.
+pub fn hasty() -> PythonSettings {
+    PythonSettings { wall_secs: 2.0, cpu_secs: 10, ..PythonSettings::default() }
+}
+
+pub fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
+    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(7) }
+}
+
+/// One call, from submission to result.
+pub fn answer(tools: &mut Tools, call: ToolCall) -> ToolResult {
+    let id = call.id;
+    tools.submit(call);
+    let mut results = tools.poll(true);
+    assert_eq!(results.len(), 1);
+    let result = results.remove(0);
+    assert_eq!(result.id, id);
+    result
+}
+
+pub fn run(tools: &mut Tools, code: &str) -> (ToolOutcome, String) {
+    let result = answer(tools, call(0, Tool::Python, code));
+    (result.outcome, result.text)
+}

@@ -1,0 +1,286 @@
+//! What can a program do to us? Nothing: each of these runs against one trap.
+
+mod common;
+
+use aepo::tool::{Tool, ToolOutcome, Toolset};
+use aepo_tools::{PythonSettings, Tools};
+use common::{call, hasty, patient, python, run};
+
+/// Runs `act` (an expression) and demands that the kernel refuses it.
+fn refused(tools: &mut Tools, import: &str, act: &str) {
+    let code = format!(
+        "import {import}\ntry:\n    {act}\nexcept PermissionError:\n    print('refused')\nexcept OSError as e:\n    \
+         print('other', e)\nelse:\n    print('allowed')"
+    );
+    assert_eq!(run(tools, &code), (ToolOutcome::Ok, "refused".to_owned()), "{act}");
+}
+
+#[test]
+fn time_ends() {
+    let tools = &mut python(4, hasty());
+    let programs = [
+        "while True: pass",
+        "import time; time.sleep(1e9)",
+        "import os; os.kill(os.getpid(), 19)",
+        "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except Exception: pass\nwhile True: pass",
+        "10 ** 10 ** 8",
+        "import re; re.match('(a+)+$', 'a' * 64 + 'b')",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1e9,)).start()",
+        "import os\nos.close(1); os.close(2); os.close(4)\nwhile True: pass",
+        "import os\nwhile True: os.write(4, b'x' * 4096)",
+        "print('kept', flush=False)\nwhile True: pass",
+    ];
+    for (id, code) in programs.iter().enumerate() {
+        tools.submit(call(id as u64, Tool::Python, code));
+    }
+    let mut n_results = 0;
+    while n_results < programs.len() {
+        for result in tools.poll(true) {
+            n_results += 1;
+            let code = programs[result.id.0 as usize];
+            assert_eq!(result.outcome, ToolOutcome::Timeout, "{code}: {}", result.text);
+            assert_eq!(result.text.contains("kept"), code.contains("kept"), "{code}");
+        }
+    }
+}
+
+#[test]
+fn processor_time_ends() {
+    let tools = &mut python(1, PythonSettings { wall_secs: 60.0, cpu_secs: 1, ..PythonSettings::default() });
+    let (outcome, text) = run(tools, "while True: pass");
+    assert_eq!((outcome, text.as_str()), (ToolOutcome::Timeout, "killed: processor time limit of 1 s"));
+    let (outcome, _) = run(tools, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)");
+    assert_eq!(outcome, ToolOutcome::Signal);
+}
+
+#[test]
+fn memory_ends() {
+    let tools = &mut python(1, patient());
+    for code in [
+        "'a' * 10**10",
+        "x = []\nwhile True: x.append('a' * 1000)",
+        "def f():\n    x = []\n    while True: x.append([0] * 1000)\nf()",
+        "x = {}\ni = 0\nwhile True:\n    x[i] = i\n    i += 1",
+        "bytearray(1 << 40)",
+    ] {
+        let (outcome, text) = run(tools, code);
+        assert_eq!(outcome, ToolOutcome::Memory, "{code}: {text}");
+    }
+    assert_eq!(run(tools, "len('a' * 10**8)"), (ToolOutcome::Ok, "100000000".to_owned()));
+    let (outcome, text) = run(tools, "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()");
+    assert_ne!(outcome, ToolOutcome::Ok, "{text}");
+}
+
+#[test]
+fn floods_end_at_the_limit() {
+    let tools = &mut python(1, PythonSettings { wall_secs: 300.0, cpu_secs: 300, ..PythonSettings::default() });
+    for code in [
+        "while True: print('x')",
+        "while True: print('x', end='')",
+        "import sys\nwhile True: sys.stderr.write('x' * 100)",
+        "import sys\nwhile True:\n    sys.stderr.write('x')\n    print('y')",
+        "print('x' * 10**8)",
+        "import signal, os\nsignal.signal(signal.SIGPIPE, signal.SIG_IGN)\nwhile True:\n    try: os.write(1, b'x' * 10000)\n    except OSError: pass",
+    ] {
+        let (outcome, text) = run(tools, code);
+        assert_eq!(outcome, ToolOutcome::Output, "{code}");
+        assert!(text.len() < 8192 + 100, "{code}: {}", text.len());
+    }
+}
+
+#[test]
+fn no_process_but_its_own() {
+    let tools = &mut python(1, patient());
+    refused(tools, "os", "os.fork()");
+    refused(tools, "subprocess", "subprocess.run(['true'])");
+    refused(tools, "os", "os.posix_spawn('/bin/true', ['true'], {})");
+    refused(tools, "os", "os.execv('/bin/sh', ['sh', '-c', 'echo hi'])");
+    refused(tools, "os", "os.kill(os.getppid(), 9)");
+    refused(tools, "os", "os.kill(os.getppid(), 0)");
+    refused(tools, "os", "os.kill(1, 0)");
+    refused(tools, "os", "os.kill(-1, 9)");
+    refused(tools, "os", "os.setsid()");
+    refused(tools, "os", "os.setuid(0)");
+    refused(tools, "os", "os.setpriority(os.PRIO_PROCESS, os.getppid(), 5)");
+    refused(tools, "resource, os", "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))");
+    refused(tools, "os", "os.pidfd_open(os.getppid())");
+    refused(tools, "os", "os.sched_setaffinity(os.getppid(), {0})");
+    let bomb = "import os\nn = 0\nfor _ in range(10000):\n    try: os.fork()\n    except OSError: n += 1\nn";
+    assert_eq!(run(tools, bomb), (ToolOutcome::Ok, "10000".to_owned()));
+    // A whole group is its own group.
+    assert_eq!(run(tools, "import os; os.killpg(0, 9)").0, ToolOutcome::Signal);
+    assert_eq!(run(tools, "import os; os.kill(0, 15)").0, ToolOutcome::Signal);
+    assert_eq!(run(tools, "'alive'"), (ToolOutcome::Ok, "'alive'".to_owned()));
+}
+
+#[test]
+fn raw_system_calls_are_refused() {
+    let tools = &mut python(1, patient());
+    // (number, arguments) on x86-64: new processes and namespaces, other processes, the kernel's wide doors.
+    let code = r#"
+import ctypes, platform
+assert platform.machine() == "x86_64"
+libc = ctypes.CDLL(None, use_errno=True)
+NEW_USER, NEW_NS, NEW_NET, THREAD = 0x10000000, 0x20000, 0x40000000, 0x10000
+calls = {
+    "clone(NEWUSER)": (56, NEW_USER | 17), "clone(fork)": (56, 17), "clone(THREAD|NEWNET)": (56, THREAD | NEW_NET),
+    "fork": (57,), "vfork": (58,), "clone3": (435, 0, 0), "unshare": (272, NEW_USER), "setns": (308, 0, 0),
+    "mount": (165, 0, 0, 0, 0, 0), "pivot_root": (155, 0, 0), "chroot": (161, b"/"), "ptrace": (101, 16, 1),
+    "process_vm_readv": (310, 1, 0, 0, 0, 0, 0), "bpf": (321, 0, 0, 0), "perf_event_open": (298, 0, 0, 0, 0, 0),
+    "io_uring_setup": (425, 1, 0), "userfaultfd": (323, 0), "keyctl": (250, 0), "add_key": (248, 0, 0, 0, 0, 0),
+    "memfd_create": (319, b"x", 0), "shmget": (29, 0, 4096, 0o1600), "mq_open": (240, b"x", 66, 0o600, 0),
+    "socket": (41, 1, 1, 0), "socketpair(DGRAM)": (53, 1, 2, 0, 0), "connect": (42, 0, 0, 0), "bind": (49, 0, 0, 0),
+    "prctl(PDEATHSIG)": (157, 1, 0), "openat2": (437, -100, 0, 0, 0), "open_by_handle_at": (304, 0, 0, 0),
+    "execveat": (322, -100, b"/bin/true", 0, 0, 0), "x32 getpid": (0x40000000 | 39,), "seccomp": (317, 0, 0, 0),
+    "tkill": (200, 1, 0), "rt_sigqueueinfo": (129, 1, 0, 0), "pidfd_send_signal": (424, 0, 0, 0, 0),
+    "personality": (135, 0), "inotify_init": (253,), "setxattr": (188, b"x", b"user.a", b"1", 1, 0),
+}
+for name, (number, *args) in calls.items():
+    ctypes.set_errno(0)
+    result = libc.syscall(number, *args)
+    errno = ctypes.get_errno()
+    wanted = 38 if name == "clone3" else 1
+    if result != -1 or errno != wanted: print(name, result, errno)
+"done"
+"#;
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(run(tools, code), (ToolOutcome::Ok, "'done'".to_owned()));
+    }
+}
+
+#[test]
+fn no_network() {
+    let tools = &mut python(1, patient());
+    for act in [
+        "socket.socket()",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+        "socket.create_connection(('127.0.0.1', 80))",
+        "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    ] {
+        refused(tools, "socket", act);
+    }
+}
+
+#[test]
+fn no_files_but_its_own() {
+    let canary = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(canary.path(), "canary").unwrap();
+    let home = tempfile::tempdir_in(std::env::var("HOME").unwrap_or("/".to_owned())).unwrap();
+    std::fs::write(home.path().join("secret"), "secret").unwrap();
+    let tools = &mut python(1, patient());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").to_owned();
+    let canary_path = canary.path().display().to_string();
+    let secret = home.path().join("secret").display().to_string();
+    for path in [
+        "/etc/shadow",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/proc/1/cmdline",
+        "/dev/mem",
+        &manifest,
+        &secret,
+        &canary_path,
+    ] {
+        if std::path::Path::new(path).exists() {
+            refused(tools, "os", &format!("open({path:?})"));
+        }
+    }
+    for act in
+        ["os.listdir('/')", "os.listdir('/tmp')", "os.listdir('..')", "os.listdir('/proc')", "os.listdir('/dev/shm')"]
+    {
+        refused(tools, "os", act);
+    }
+    for act in [
+        format!("open({canary_path:?}, 'w')"),
+        format!("os.remove({canary_path:?})"),
+        format!("os.rename({canary_path:?}, 'mine')"),
+        format!("os.chmod({canary_path:?}, 0o777)"),
+        format!("os.chown({canary_path:?}, 1, 1)"),
+        format!("os.truncate({canary_path:?}, 0)"),
+        format!("os.utime({canary_path:?})"),
+        format!("os.open({canary_path:?}, os.O_RDONLY | os.O_TRUNC)"),
+        "open('../outside', 'w')".to_owned(),
+        "open('/tmp/outside', 'w')".to_owned(),
+        "open('/dev/shm/outside', 'w')".to_owned(),
+        "open(os.__file__, 'a')".to_owned(),
+        "os.mkdir('/tmp/outside')".to_owned(),
+        "os.symlink('/etc/passwd', 'link')".to_owned(),
+        "os.mkfifo('fifo')".to_owned(),
+        "os.rename('.', '../other')".to_owned(),
+    ] {
+        let code = format!("import os\ntry:\n    {act}\nexcept OSError:\n    print('refused')");
+        assert_eq!(run(tools, &code), (ToolOutcome::Ok, "refused".to_owned()), "{act}");
+    }
+    assert_eq!(std::fs::read_to_string(canary.path()).unwrap(), "canary");
+    let (_, text) = run(tools, "import os; sorted(os.environ)");
+    assert_eq!(
+        text,
+        "['HOME', 'LANG', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'PYTHONHASHSEED', 'PYTHONIOENCODING', 'TMPDIR', 'TZ']"
+    );
+    let (_, text) = run(
+        tools,
+        "import os\nfds = []\nfor fd in range(200):\n    try: os.fstat(fd); fds.append(fd)\n    except OSError: pass\nfds",
+    );
+    assert_eq!(text, "[0, 1, 2, 4]");
+}
+
+#[test]
+fn a_call_starts_in_an_empty_directory() {
+    let tools = &mut python(1, patient());
+    let litter = "import os\nfor i in range(50): open(f'f{i}', 'w').close()\nos.makedirs('a/b/c', 0o000 | 0o700)\nos.mkdir('locked', 0)\nlen(os.listdir('.'))";
+    assert_eq!(run(tools, litter), (ToolOutcome::Ok, "52".to_owned()));
+    assert_eq!(run(tools, "import os; os.listdir('.')"), (ToolOutcome::Ok, "[]".to_owned()));
+    let nest = "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')";
+    let (outcome, text) = run(tools, nest);
+    assert_eq!((outcome, text.as_str()), (ToolOutcome::Raised, "killed: disk limit of 64 MiB"));
+    assert_eq!(run(tools, "import os; os.listdir('.')"), (ToolOutcome::Ok, "[]".to_owned()));
+}
+
+#[test]
+fn disk_is_bounded() {
+    let tools = &mut python(1, PythonSettings { scratch_mb: 8, ..patient() });
+    let (outcome, text) = run(tools, "f = open('f', 'wb')\nwhile True: f.write(b'x' * 65536)");
+    assert_eq!(outcome, ToolOutcome::Raised);
+    assert!(text.starts_with("OSError: [Errno 27]") || text.starts_with("killed: disk"), "{text}");
+    assert!(run(tools, "f = open('f', 'wb'); f.truncate(1 << 40)").1.starts_with("OSError: [Errno 27]"));
+    let many = "i = 0\nwhile True:\n    with open(f'f{i}', 'wb') as f: f.write(b'x' * 4000000)\n    i += 1";
+    assert_eq!(run(tools, many), (ToolOutcome::Raised, "killed: disk limit of 8 MiB".to_owned()));
+    let empty = "i = 0\nwhile True:\n    open(f'f{i}', 'wb').close()\n    i += 1";
+    assert_eq!(run(tools, empty), (ToolOutcome::Raised, "killed: disk limit of 8 MiB".to_owned()));
+    let unlinked = "import os, time\nkeep = []\nfor i in range(50):\n    f = open('f', 'wb', 0); f.write(b'x' * 4000000); os.remove('f'); keep.append(f)\ntime.sleep(60)";
+    assert_eq!(run(tools, unlinked), (ToolOutcome::Raised, "killed: disk limit of 8 MiB".to_owned()));
+}
+
+#[test]
+fn threads_are_bounded() {
+    let tools = &mut python(1, patient());
+    let bomb = "import threading, time\nthreading.stack_size(65536)\nwhile True:\n    threading.Thread(target=time.sleep, args=(1000,)).start()";
+    let (outcome, text) = run(tools, bomb);
+    assert_eq!(outcome, ToolOutcome::Raised, "{text}");
+    let few = "import threading\nts = [threading.Thread(target=print, args=(i,)) for i in range(8)]\n[t.start() for t in ts]\n[t.join() for t in ts]\nNone";
+    assert_eq!(run(tools, few).0, ToolOutcome::Ok);
+}
+
+#[test]
+fn deaths_are_told_apart() {
+    let tools = &mut python(1, patient());
+    let abort = run(tools, "import os; print('before'); os.abort()");
+    assert_eq!(abort, (ToolOutcome::Signal, "before\nkilled by signal 6".to_owned()));
+    let segv = run(tools, "import ctypes; ctypes.string_at(0)");
+    assert_eq!(segv, (ToolOutcome::Signal, "killed by signal 11".to_owned()));
+    // Forging: the outcome is the kernel's word, whatever is written to the status pipe.
+    for forged in [
+        "import os; os.write(4, b'S forged'); os._exit(1)",
+        "import os; os.write(4, b'P'); os._exit(1)",
+        "import os; os.close(4); os._exit(1)",
+        "raise MemoryErrorr",
+    ] {
+        assert_eq!(run(tools, forged).0, ToolOutcome::Raised, "{forged}");
+    }
+    assert_eq!(run(tools, "import os; os.write(4, b'Rlie'); os._exit(0)"), (ToolOutcome::Ok, String::new()));
+    // What one call does to its interpreter, the next does not see.
+    run(tools, "import builtins, random, sys\nbuiltins.print = None; random.random = None; sys.modules.clear()");
+    assert_eq!(run(tools, "import random; print(random.random() < 1)"), (ToolOutcome::Ok, "True".to_owned()));
+}
