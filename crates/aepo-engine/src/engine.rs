@@ -164,17 +164,6 @@ impl Engine {
                 return Err(PolicyError::ContextOverflow { n_tokens, context_len: self.context_len() });
             }
         }
-        // A segment whose parent lies in an earlier tree would break the layout of trees as ranges.
-        let mut root = 0;
-        for (i, s) in batch.segments.iter().enumerate() {
-            match s.parent {
-                None => root = i,
-                Some(p) if (p as usize) < root => {
-                    return Err(PolicyError::Misuse(format!("segment {i} continues a tree that has ended")));
-                }
-                Some(_) => {}
-            }
-        }
         let vocab_size = self.model.config.vocab_size;
         for (i, t) in batch.targets.iter().enumerate() {
             if t.token as usize >= vocab_size {

@@ -67,7 +67,7 @@ impl Real for f32 {
         let r = f32::mul_add(n, -0.693_359_4, x);
         let r = f32::mul_add(n, 2.121_944_4e-4, r);
         let mut p = 1.388_888_9e-3;
-        p = f32::mul_add(p, r, 8.333_333_4e-3);
+        p = f32::mul_add(p, r, 8.333_334e-3);
         p = f32::mul_add(p, r, 4.166_666_7e-2);
         p = f32::mul_add(p, r, 1.666_666_7e-1);
         p = f32::mul_add(p, r, 0.5);
@@ -186,7 +186,8 @@ pub fn sum_lanes<T: Real>(mut lanes: [T; 16]) -> T {
     let mut width = 8;
     while width > 0 {
         for i in 0..width {
-            lanes[i] = lanes[i] + lanes[i + width];
+            let other = lanes[i + width];
+            lanes[i] += other;
         }
         width /= 2;
     }

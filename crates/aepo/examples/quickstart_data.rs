@@ -1,4 +1,4 @@
-//! What do the quickstart's demonstrations look like? `demos [n]` and `stats` show them, `tokenizer` makes the vocabulary.
+//! What is the quickstart made of? `demos [n]`, `stats`, `tasks [n]` and `corpus` show it, `tokenizer` makes its vocabulary.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aepo::data::countries::{Split, parse_countries};
 use aepo::data::demos::{DemoSettings, Role, RowKind};
 use aepo::data::questions::quickstart_tasks;
+use aepo::data::world::search_corpus;
 use aepo::prompt::demo::{demonstrator, encode_demo, quickstart_tokenizer};
 use aepo::prompt::{Renderer, Tokenizer};
 use aepo::seed::Seed;
@@ -47,6 +48,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
         }
+        "corpus" => {
+            for article in search_corpus(&countries) {
+                let (id, title, text) = (article.id, article.title, article.text);
+                writeln!(out, "{}", serde_json::json!({ "id": id, "title": title, "text": text }))?;
+            }
+        }
         "stats" => {
             let mut rows: BTreeMap<String, [f64; 4]> = BTreeMap::new();
             let n = n.max(2000);
@@ -75,7 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 )?;
             }
         }
-        other => return Err(format!("no command {other:?}: use demos, tasks, stats or tokenizer").into()),
+        other => return Err(format!("no command {other:?}: use demos, stats, tasks, corpus or tokenizer").into()),
     }
     Ok(())
 }

@@ -5,11 +5,15 @@
 pub mod algo;
 pub mod config;
 pub mod data;
+pub mod eval;
 pub mod policy;
 pub mod prompt;
+pub mod record;
 pub mod rollout;
+pub mod run;
 pub mod score;
 pub mod seed;
+pub mod sft;
 pub mod tool;
 pub mod train;
 

@@ -14,8 +14,8 @@ pub const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("batch", &[]),
     ("policy", &["seed", "batch"]),
     ("data", &["seed"]),
-    ("prompt", &["data", "tool"]),
-    ("score", &["data"]),
+    ("prompt", &["data", "tool", "seed"]),
+    ("score", &["data", "prompt", "tool"]),
     ("rollout", &["data", "prompt", "score", "policy", "tool", "seed"]),
     ("train", &["rollout", "score", "policy", "seed", "batch"]),
 ];

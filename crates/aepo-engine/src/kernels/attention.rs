@@ -25,19 +25,20 @@ pub struct TreeRange {
     pub tokens: Range<usize>,
 }
 
-/// Finds the trees of a batch.
+/// Cuts a batch into ranges that no segment reaches out of: its trees, or, where trees are interleaved, groups of them.
 #[must_use]
 pub fn trees(batch: &TreeBatch) -> Vec<TreeRange> {
     let mut trees: Vec<TreeRange> = Vec::new();
     for (i, s) in batch.segments.iter().enumerate() {
-        let tokens = s.start_idx as usize..(s.start_idx + s.n_tokens) as usize;
-        match trees.last_mut() {
-            Some(tree) if s.parent.is_some() => {
-                tree.segments.end = i + 1;
-                tree.tokens.end = tokens.end;
-            }
-            _ => trees.push(TreeRange { segments: i..i + 1, tokens }),
+        let mut tree =
+            TreeRange { segments: i..i + 1, tokens: s.start_idx as usize..(s.start_idx + s.n_tokens) as usize };
+        while let Some(last) = trees
+            .pop_if(|last| s.parent.is_some_and(|p| tree.segments.start > p as usize && last.segments.end > p as usize))
+        {
+            tree.segments.start = last.segments.start;
+            tree.tokens.start = last.tokens.start;
         }
+        trees.push(tree);
     }
     trees
 }

@@ -81,16 +81,17 @@ def configs():
         tie_word_embeddings=False,
     )
     return {
-        "llama": (llama, 11, TREE_GROUPED, (1.0, 0.7), False),
-        "qwen2": (qwen2, 12, TREE_INTERLEAVED, (1.0,), True),
-        "qwen3": (qwen3, 13, TREE_GROUPED, (1.0,), False),
-        "qwen3_mha": (mha, 14, TREE_INTERLEAVED, (1.0,), False),
+        "llama": (llama, 11, TREE_BRANCHES, (1.0, 0.7), False),
+        "qwen2": (qwen2, 12, TREE_LEVELS, (1.0,), True),
+        "qwen3": (qwen3, 13, TREE_BRANCHES, (1.0,), False),
+        "qwen3_mha": (mha, 14, TREE_LEVELS, (1.0,), False),
     }
 
 
-# Trees: (parent, number of tokens, first sampled token of the segment or None for pure context). Parents come first.
-# The first keeps each tree's segments together, the second mixes the two trees and has longer chains of segments.
-TREE_GROUPED = [
+# Trees: (parent, number of tokens, first sampled token of the segment or None for pure context). Parents come first, a
+# tree ends before the next begins. The first list goes down branch by branch, the second level by level, with longer
+# chains of segments.
+TREE_BRANCHES = [
     (None, 6, None),
     (0, 4, 0),
     (0, 3, 0),
@@ -101,17 +102,19 @@ TREE_GROUPED = [
     (6, 5, 0),
     (6, 2, 0),
 ]
-TREE_INTERLEAVED = [
-    (None, 4, None),
+TREE_LEVELS = [
     (None, 1, None),  # a root of a single token
+    (0, 6, 2),  # context, then sampled tokens within one segment
     (0, 3, 0),
-    (1, 6, 2),  # context, then sampled tokens within one segment
-    (2, 2, None),
-    (1, 3, 0),
-    (4, 3, 0),
-    (4, 5, 0),
-    (7, 1, 0),  # the only child of its parent
-    (0, 2, 0),
+    (None, 4, None),
+    (3, 3, 0),
+    (3, 2, 0),
+    (4, 2, None),
+    (5, 1, 0),  # the only child of its parent
+    (6, 3, 0),
+    (6, 5, 0),
+    (7, 2, 0),
+    (9, 1, 0),
 ]
 
 

@@ -37,6 +37,7 @@ const RANGES: &[(&str, Range)] = &[
     ("rollout.max_response_tokens", Range::AtLeast(1.0)),
     ("rollout.max_turn_tokens", Range::AtLeast(1.0)),
     ("rollout.max_result_tokens", Range::AtLeast(1.0)),
+    ("rollout.max_live_paths", Range::AtLeast(1.0)),
     ("advantage.entropy_weight", Range::AtLeast(0.0)),
     ("loss.clip_low", Range::Below(0.0, 1.0)),
     ("loss.clip_high", Range::AtLeast(0.0)),

@@ -60,6 +60,7 @@ impl Config {
             branch_width: r.branch_width,
             limits: self.limits(),
             params: SampleParams { temperature: r.temperature as f32, top_p: r.top_p as f32, top_k: r.top_k },
+            max_live_paths: r.max_live_paths,
         }
     }
 

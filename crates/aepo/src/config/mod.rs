@@ -157,6 +157,9 @@ impl Config {
         for (key, (value, source)) in given {
             config.set(&key, &value, source)?;
         }
+        if !config.sources.contains_key("rollout.initial_rollouts") {
+            config.settings.rollout.initial_rollouts = (config.settings.rollout.k / 2).max(1);
+        }
         check::check(&config)?;
         Ok(config)
     }

@@ -143,7 +143,7 @@ sections! {
         pre_monitor: bool = true;
         /// Sensitivity of the division to H_root − H̄_tool, per nat (β).
         beta: f64 = 0.5;
-        /// Root samples before any fork, when not pre-monitored (m); below k.
+        /// Root samples before any fork, when not pre-monitored (m); below k, and half of it unless set.
         initial_rollouts: usize = 8;
         /// Fork score at no change of entropy (α).
         alpha: f64 = 0.5;
@@ -171,6 +171,8 @@ sections! {
         max_turn_tokens: usize = 192;
         /// Tokens of a tool result that the model gets to read.
         max_result_tokens: usize = 192;
+        /// Paths that are sampled at the same time (one tree's at least); memory grows with it, results do not change.
+        max_live_paths: usize = 256;
     }
 
     /// How rewards become advantages.

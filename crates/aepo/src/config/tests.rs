@@ -43,6 +43,8 @@ fn each_ablation_is_one_line() {
     let full = resolve("", &[]).unwrap().rules();
     let no_monitor = rules("rollout.pre_monitor", "false");
     assert_eq!(no_monitor.budget, BudgetRule::Fixed { initial_rollouts: 8 });
+    let small = resolve("[rollout]\nk = 6\npre_monitor = false", &[]).unwrap().rules();
+    assert_eq!(small.budget, BudgetRule::Fixed { initial_rollouts: 3 });
     assert_eq!((no_monitor.branch, no_monitor.loss), (full.branch, full.loss));
     let no_penalty = rules("rollout.penalty_slope", "0");
     assert_eq!(no_penalty.branch, BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.0 });

@@ -231,7 +231,7 @@ impl Pen<'_> {
     }
 
     fn call_search(&mut self, think: &str, query: &str, found: usize, topic: Topic) {
-        let page = article(&self.world[found], topic, self.pages.child(found as u64).child(topic as u64)).text;
+        let page = article(&self.world[found], topic, self.pages.child(found as u64).child(topic as u64)).shown();
         self.write(format!("<think>{think}</think><search>{query}</search>"));
         self.segments.push((Role::Context, format!("<result>{page}</result>")));
     }

@@ -1,6 +1,6 @@
 //! How does a small model learn to copy? Rows that are nothing but repetition and look-up, over text from everywhere.
 
-use super::countries::Attribute;
+use super::countries::{Attribute, Topic};
 use super::demos::Role;
 use super::dice::Dice;
 use super::names::Namer;
@@ -76,7 +76,8 @@ pub(crate) fn lookup_row(dice: &mut Dice, namer: &Namer) -> Vec<(Role, String)> 
         }
     }
     let text: String = page.iter().map(|(fact, _, _)| fact.as_str()).collect();
-    let mut segments = vec![(Role::Context, format!("<result> {}.{text}</result>", namer.name(dice)))];
+    let title = format!("{} of {}", dice.pick(&[Topic::Geography, Topic::Society]).word(), namer.name(dice));
+    let mut segments = vec![(Role::Context, format!("<result>{title}\n{}</result>", text.trim_start()))];
     dice.shuffle(&mut page);
     for (_, ask, value) in page.iter().take(3) {
         segments.push((Role::Context, format!("<think>{ask}")));

@@ -11,8 +11,16 @@ pub struct Article {
     pub id: String,
     /// "Geography of Algeria"
     pub title: String,
-    /// What a search returns; begins with the title.
+    /// Short sentences, one fact each.
     pub text: String,
+}
+
+impl Article {
+    /// What the model reads when a search finds it: the title, a line break, the text.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        format!("{}\n{}", self.title, self.text)
+    }
 }
 
 /// The article on one topic. The order of its sentences and their wording follow from `seed`. Every value stands behind
@@ -28,7 +36,7 @@ pub fn article(country: &Country, topic: Topic, seed: Seed) -> Article {
         .collect();
     dice.shuffle(&mut sentences);
     let title = format!("{} of {}", topic.word(), country.name);
-    Article { id: title.clone(), text: format!(" {title}.{}", sentences.concat()), title }
+    Article { id: title.clone(), text: sentences.concat().trim_start().to_owned(), title }
 }
 
 /// " Its area is 2381740 square km."
@@ -75,17 +83,20 @@ mod tests {
     fn an_article_reads_like_this() {
         let countries = quickstart_countries();
         let algeria = countries.iter().find(|c| c.name == "Algeria").unwrap();
-        let text =
-            [Topic::Geography, Topic::Society].map(|t| format!("[{}]", article(algeria, t, Seed(1)).text)).join("\n");
+        let text = [Topic::Geography, Topic::Society]
+            .map(|t| format!("[{}]", article(algeria, t, Seed(1)).shown()))
+            .join("\n");
         expect_test::expect![[r#"
-            [ Geography of Algeria. The coastline is 998 km. Its highest point is 2908 m. The area is 2381740 square km. The capital is Algiers.]
-            [ Society of Algeria. Its independence year is 1962. The population is 47735685. The median age is 29.3. The internet code is .dz. Its currency is Algerian dinars.]"#]].assert_eq(&text);
+            [Geography of Algeria
+            The coastline is 998 km. Its highest point is 2908 m. The area is 2381740 square km. The capital is Algiers.]
+            [Society of Algeria
+            Its independence year is 1962. The population is 47735685. The median age is 29.3. The internet code is .dz. Its currency is Algerian dinars.]"#]].assert_eq(&text);
     }
 
     #[test]
     fn the_order_of_sentences_varies() {
         let corpus = search_corpus(&quickstart_countries());
-        let first = |a: &Article| a.text.split(". ").nth(1).map(|s| s.split(" is ").next().unwrap_or("").to_owned());
+        let first = |a: &Article| a.text.split(" is ").next().map(str::to_owned);
         let firsts: std::collections::HashSet<_> = corpus.iter().map(first).collect();
         assert!(firsts.len() >= 12, "{firsts:?}");
     }

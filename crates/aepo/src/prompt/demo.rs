@@ -36,12 +36,14 @@ fn letter_pieces(tokenizer: &Tokenizer) -> Vec<String> {
 /// Number of ids of the quickstart's vocabulary, special ones and bytes included.
 pub const QUICKSTART_VOCAB: usize = 2048;
 
-/// The vocabulary of the quickstart: learned from demonstrations of the training split and invented countries.
+/// The vocabulary of the quickstart: learned from demonstrations over invented countries (whose names sound like training
+/// ones).
 pub fn quickstart_tokenizer(countries: &[Country]) -> Result<Vec<u8>, PromptError> {
     const CORPUS_SEED: Seed = Seed(0x5EED_0003);
     const N_DEMOS: u64 = 6000;
     let demonstrator = Demonstrator::new(countries, Vec::new());
-    let settings = DemoSettings::default();
+    // Only invented countries: real training names should be cut into as many pieces as names never seen.
+    let settings = DemoSettings { invented: 1.0, ..DemoSettings::default() };
     let texts =
         (0..N_DEMOS).flat_map(|i| demonstrator.demo(CORPUS_SEED.child(i), &settings).segments).flat_map(|(_, text)| {
             let parts = split_specials(&text).filter(|part| !SPECIALS.contains(part));
@@ -151,38 +153,43 @@ mod tests {
         }
         expect_test::expect![[r#"
             Copy, right: true
-              13 ids: <|user|> zomwe 3 Nortakaróch<|assistant|><python>print(
-            > 10 ids:  zomwe 3 Nortakaróch)</python>
-              10 ids: <result> 9 Republicaelfp</result><think>
-            > 8 ids:  9 Republicaelfp</think>
+              14 ids: <|user|> orfolmorth 3 Cosüneri<|assistant|><python>print(
+            > 11 ids:  orfolmorth 3 Cosüneri)</python>
+              8 ids: <result> 9 domrq cit</result><think>
+            > 6 ids:  9 domrq cit</think>
               11 ids: <think> 5662885</think><search>
             > 9 ids:  5662885</search>
-              20 ids: <result> Mlodiwq Óelancap capital Mhm Republic</result><answer>\boxed{
-            > 17 ids:  Mlodiwq Óelancap capital Mhm Republic}</answer><|end|>
+              20 ids: <result> Mlodiwq Counyancap capital Mhm Republic</result><answer>\boxed{
+            > 17 ids:  Mlodiwq Counyancap capital Mhm Republic}</answer><|end|>
             Lookup, right: true
-              55 ids: <result> City. Its internet code is .lt. Its pricatislanz is 846. Its tiraw is Whj. Its population is 284041. Its Gzam is Marlangyenuu manats.</result>
+              55 ids: <result>Geography of Isl
+            Its internet code is .lt. Its pricatislanz is 846. Its ônegy is Whj. Its population is 284041. Its geurm is Marlangyenuu manats.</result>
+              6 ids: <think> Its ônegy is
+            > 5 ids:  Whj.</think>
               7 ids: <think> Its pricatislanz is
             > 6 ids:  846.</think>
               5 ids: <think> Its internet code is
-            > 5 ids:  .lt.</think>
-              6 ids: <think> Its tiraw is
-            > 5 ids:  Whj.</think>
+            > 4 ids:  .lt.</think>
             Task(OneHop), right: false
               11 ids: <|user|> Find the area of Yáskand.<|assistant|>
             > 16 ids: <think> I know it.<answer>\boxed{ 476}</answer><|end|>
             Task(TwoHop), right: false
-              15 ids: <|user|> Find the population of the country with the capital Rarbhu.<|assistant|>
-            > 12 ids: <think> I will search.</think><search> capital Rarbhu</search>
-              47 ids: <result> Geography of Fímquialfol. The capital is Rarbhu. Its coastline is 0 km. The area is 727797 square km. The highest point is 400 m.</result>
+              16 ids: <|user|> Find the population of the country with the capital Rarbhu.<|assistant|>
+            > 13 ids: <think> I will search.</think><search> capital Rarbhu</search>
+              48 ids: <result>Geography of Fímquialfol
+            The capital is Rarbhu. Its coastline is 0 km. The area is 727797 square km. The highest point is 400 m.</result>
             > 18 ids: <think> It is Fímquialfol.</think><search> Fímquialfol population</search>
-              47 ids: <result> Society of Fímquialfol. The independence year is 1983. The median age is 43.4. Its population is 28453. Its currency is Pand kroner.</result>
+              47 ids: <result>Society of Fímquialfol
+            The independence year is 1983. The median age is 43.4. Its population is 28453. Its currency is Pand kroner.</result>
             > 21 ids: <think> Its population is 28453.</think><answer> 28453</answer><|end|>
             Task(Compare), right: true
-              22 ids: <|user|> Which of East Taindshia and EnezuDodland has the larger area?<|assistant|>
+              20 ids: <|user|> Which of East Taindshia and Uhauchárg has the larger area?<|assistant|>
             > 15 ids: <think> I will search.</think><search> East Taindshia population</search>
-              56 ids: <result> Society of East Taindshia. The independence year is 1829. The population is 282769. Its internet code is .on. Its median age is 18.3. Its currency is Grin francs.</result>
-            > 22 ids: <think> Its population is 282769.</think><search> EnezuDodland area</search>
-              48 ids: <result> Geography of EnezuDodland. Its area is 228 square km. Its highest point is 7007 m. The capital is Amaria Thórg. The coastline is 0 km.</result>
+              56 ids: <result>Society of East Taindshia
+            The independence year is 1829. The population is 282769. Its internet code is .on. Its median age is 18.3. Its currency is Grin francs.</result>
+            > 20 ids: <think> Its population is 282769.</think><search> Uhauchárg area</search>
+              46 ids: <result>Geography of Uhauchárg
+            Its area is 228 square km. Its highest point is 7007 m. The capital is Amaro Thórg. The coastline is 0 km.</result>
             > 23 ids: <think> Its area is 228.</think><answer>\boxed{ East Taindshia}</answer><|end|>
             Task(Arithmetic), right: true
               25 ids: <|user|> Calculate ( 42400 + 29254) * 7865.<|assistant|>

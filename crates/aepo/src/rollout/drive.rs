@@ -46,6 +46,9 @@ pub struct DriveSettings {
     pub limits: Limits,
     /// How tokens are drawn.
     pub params: SampleParams,
+    /// Trees are started while their leaves fit this number (one tree always is), so that memory stays bounded. What
+    /// is sampled does not depend on it.
+    pub max_live_paths: usize,
 }
 
 /// How ids become actions and tool texts ids.
@@ -131,13 +134,15 @@ pub fn drive(
         protocol,
         settings,
         context_len,
+        tasks,
         trees: Vec::new(),
+        n_done: 0,
         sampling,
         calling,
         n_calls: 0,
         progress,
     };
-    let outcome = driver.start(tasks).and_then(|()| driver.run(on));
+    let outcome = driver.admit().and_then(|()| driver.run(on));
     if let Err(error) = outcome {
         driver.close_all();
         return Err(error);
@@ -154,7 +159,10 @@ struct Driver<'a> {
     protocol: &'a Protocol<'a>,
     settings: &'a DriveSettings,
     context_len: usize,
+    tasks: &'a [DriveTask],
+    /// Of the first tasks, as many as have been started.
     trees: Vec<Growth>,
+    n_done: usize,
     sampling: HashMap<PathId, At>,
     calling: HashMap<CallId, At>,
     n_calls: u64,
@@ -162,8 +170,11 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    fn start(&mut self, tasks: &[DriveTask]) -> Result<(), RolloutError> {
-        for task in tasks {
+    /// Starts trees while there is room for them.
+    fn admit(&mut self) -> Result<(), RolloutError> {
+        let max_trees = (self.settings.max_live_paths / self.settings.k.max(1)).max(1);
+        while self.trees.len() - self.n_done < max_trees {
+            let Some(task) = self.tasks.get(self.trees.len()) else { return Ok(()) };
             let base = self.policy.open(&task.prompt)?;
             self.trees.push(Growth {
                 prompt: task.prompt.clone(),
@@ -198,6 +209,7 @@ impl Driver<'_> {
                     self.on_completion(completion)?;
                 }
             }
+            self.admit()?;
             self.progress.n_calling = self.calling.len();
             if self.progress != before {
                 on(self.progress);
@@ -409,6 +421,7 @@ impl Driver<'_> {
                 self.start_roots(tree, n_free)?;
             } else {
                 growth.done = true;
+                self.n_done += 1;
                 self.policy.close(growth.base);
             }
         }

@@ -23,6 +23,7 @@ pub fn aepo() -> DriveSettings {
         branch_width: 1,
         limits: Limits { n_calls: 3, response_tokens: 90, turn_tokens: 20, result_tokens: 6 },
         params: SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0 },
+        max_live_paths: 1000,
     }
 }
 
@@ -81,6 +82,14 @@ fn a_tree_does_not_depend_on_the_other_tasks_of_the_batch() {
     let together = trees(&aepo(), 3);
     let alone = grow(&mut model(), &mut ShuffledTools::new(Seed(5)), &tasks(5, 3)[2..3], &aepo(), &mut |_| {});
     assert_eq!(together[2], alone.unwrap()[0]);
+}
+
+#[test]
+fn how_many_trees_grow_at_once_changes_nothing() {
+    let together = trees(&aepo(), 3);
+    for max_live_paths in [1, 8, 17] {
+        assert_eq!(together, trees(&DriveSettings { max_live_paths, ..aepo() }, 3));
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn trees() -> Vec<RolloutTree> {
         branch_width: 1,
         limits: Limits { n_calls: 3, response_tokens: 90, turn_tokens: 20, result_tokens: 6 },
         params: SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0 },
+        max_live_paths: 1000,
     };
     let tasks: Vec<DriveTask> =
         (0..5).map(|i| DriveTask { prompt: vec![0, 5 + i as u32], seed: Seed(2).child(i) }).collect();

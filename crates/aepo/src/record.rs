@@ -1,0 +1,480 @@
+//! What is written down of a step? Numbers that repeat bit for bit under the same seed, and apart from them the times.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::task::Task;
+use crate::policy::PolicyVersion;
+use crate::prompt::Renderer;
+use crate::rollout::branch::{BranchRule, Decision, Outcome, entropy_verdict};
+use crate::rollout::budget::SamplingBudget;
+use crate::rollout::trajectory::{Trajectory, head_entropy};
+use crate::rollout::tree::{NodeKind, PathKey, StopReason};
+use crate::tool::{Tool, ToolOutcome};
+use crate::train::advantage::{EntropyStats, mean_std};
+use crate::train::group::ScoredTree;
+use crate::train::pack::TrainGroup;
+use crate::train::update::UpdateReport;
+
+/// One row of `metrics.jsonl`, times apart. Trajectories spoilt by a failing tool are counted in `n_unavailable` and
+/// `stops` and nowhere else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Training step, from 0.
+    pub step: u64,
+    /// The weights that sampled.
+    pub version: PolicyVersion,
+    /// Tasks of the step.
+    pub n_tasks: usize,
+    /// Trajectories that count.
+    pub n_trajectories: usize,
+    /// Trajectories that a failing tool spoilt.
+    pub n_unavailable: usize,
+    /// Mean reward.
+    pub reward: f64,
+    /// Sample standard deviation of the reward over all trajectories.
+    pub reward_std: f64,
+    /// Mean accuracy.
+    pub accuracy: f64,
+    /// Share of trajectories that kept the protocol.
+    pub format_rate: f64,
+    /// Tasks whose trajectories do not all have the same reward: those that teach something.
+    pub n_groups_with_signal: usize,
+    /// Mean token entropy over sampled tokens, unrolled, nats per token.
+    pub entropy: f64,
+    /// Its sample standard deviation.
+    pub entropy_std: f64,
+    /// H_root of each tree's first trajectory, mean over trees, nats per token.
+    pub root_entropy: f64,
+    /// H̄_tool of the same, mean over trees, nats per token.
+    pub tool_entropy: f64,
+    /// m, mean over trees.
+    pub n_global: f64,
+    /// Forked children, all trees.
+    pub n_branches: usize,
+    /// Decisions on forks by outcome, all trees.
+    pub decisions: DecisionCounts,
+    /// Runs of consecutive high-entropy rounds on a trajectory (each trajectory read from the root): how many have
+    /// length 1, 2, …
+    pub chain_lengths: Vec<usize>,
+    /// Share of rounds after a tool result that are high-entropy.
+    pub high_entropy_rate: f64,
+    /// Calls per tool and outcome, each call of a tree once.
+    pub tool_calls: BTreeMap<Tool, BTreeMap<ToolOutcome, usize>>,
+    /// Calls per trajectory, unrolled.
+    pub calls_per_trajectory: f64,
+    /// Sampled tokens per trajectory, unrolled.
+    pub sampled_per_trajectory: f64,
+    /// Trajectories by the way they ended.
+    pub stops: BTreeMap<String, usize>,
+    /// Tokens that were sampled, each once.
+    pub n_sampled_tokens: usize,
+    /// Tokens of the counted trajectories' trees, each once.
+    pub n_unique_tokens: usize,
+    /// Tokens of the counted trajectories, each on its own.
+    pub n_unrolled_tokens: usize,
+    /// What the update did.
+    pub update: UpdateRecord,
+}
+
+/// How many decisions came out how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionCounts {
+    /// Forked.
+    pub forked: usize,
+    /// Below the threshold.
+    pub low_entropy: usize,
+    /// Held back by the penalty.
+    pub penalised: usize,
+    /// Held back because the tree was full.
+    pub no_budget: usize,
+}
+
+/// The update's part of a [`StepRecord`]. Fractions are over trained tokens, unrolled, of all optimiser steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateRecord {
+    /// The objective, mean over optimiser steps.
+    pub loss: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Gradient norm before clipping, mean over optimiser steps.
+    pub grad_norm: f64,
+    /// The largest of them.
+    pub grad_norm_max: f64,
+    /// Optimiser steps that changed the weights.
+    pub n_applied: usize,
+    /// Optimiser steps refused because something was not finite.
+    pub n_not_finite: usize,
+    /// Minibatches in which nothing had a coefficient.
+    pub n_empty: usize,
+    /// Share of tokens clipped above (A > 0).
+    pub clip_frac_high: f64,
+    /// Share of tokens clipped below (A < 0).
+    pub clip_frac_low: f64,
+    /// Share of tokens clipped by the dual clip.
+    pub clip_frac_dual: f64,
+    /// k3 divergence of the trained weights from those at the start of the step, nats per token.
+    pub kl_k3: f64,
+    /// k3 divergence from the reference policy, nats per token; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ref_kl_k3: Option<f64>,
+    /// Sampler against trainer at the same weights: mean |Δlogp|, nats.
+    pub logp_diff_mean: f64,
+    /// The same: max |Δlogp|, nats.
+    pub logp_diff_max: f64,
+    /// The same: share of tokens whose ratio, which should be 1, lies outside the clip band.
+    pub logp_diff_outside: f64,
+    /// Tokens of one pass over the trained trees, each once.
+    pub n_unique_tokens: usize,
+    /// The same trajectories' tokens, each on its own.
+    pub n_unrolled_tokens: usize,
+}
+
+/// What a step record is made from.
+pub struct StepFacts<'a> {
+    /// Training step.
+    pub step: u64,
+    /// The weights that sampled.
+    pub version: PolicyVersion,
+    /// All trees of the step.
+    pub trees: &'a [ScoredTree],
+    /// Their counted trajectories.
+    pub groups: &'a [TrainGroup<'a>],
+    /// Over the sampled tokens.
+    pub entropy: &'a EntropyStats,
+    /// The rule that forked.
+    pub branch: &'a BranchRule,
+    /// Tokens over which an entropy is averaged.
+    pub entropy_tokens: usize,
+    /// What the update did, and at which learning rate.
+    pub update: UpdateRecord,
+}
+
+/// Counts and averages a step.
+#[must_use]
+pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
+    let trees = facts.trees;
+    let all: Vec<(Trajectory<'_>, &crate::score::Score)> =
+        trees.iter().flat_map(|t| Trajectory::all(&t.tree).into_iter().zip(&t.scores)).collect();
+    let counted: Vec<_> = all.iter().filter(|(t, _)| t.counts()).collect();
+    let over_trees = |f: &dyn Fn(&ScoredTree) -> f64| mean_std(trees.iter().map(f)).0;
+    let over_paths = |f: &dyn Fn(&Trajectory<'_>) -> f64| mean_std(counted.iter().map(|(t, _)| f(t))).0;
+    let (reward, reward_std) = mean_std(counted.iter().map(|(_, s)| s.reward));
+    let mut stops = BTreeMap::new();
+    for (t, _) in &all {
+        *stops.entry(t.leaf.stop.name().to_owned()).or_insert(0) += 1;
+    }
+    let rounds: Vec<Vec<bool>> =
+        counted.iter().map(|(t, _)| high_entropy_rounds(t, facts.branch, facts.entropy_tokens)).collect();
+    let n_rounds: usize = rounds.iter().map(Vec::len).sum();
+    let n_high = rounds.iter().flatten().filter(|&&high| high).count();
+    let signal = |g: &&TrainGroup<'_>| g.samples.iter().any(|s| s.advantages.iter().any(|&a| a != 0.0));
+    let n_sampled = |t: &ScoredTree| t.tree.nodes.iter().map(|n| n.kind.sampled().len()).sum::<usize>();
+    StepRecord {
+        step: facts.step,
+        version: facts.version,
+        n_tasks: trees.len(),
+        n_trajectories: counted.len(),
+        n_unavailable: all.len() - counted.len(),
+        reward,
+        reward_std,
+        accuracy: mean_std(counted.iter().map(|(_, s)| s.accuracy)).0,
+        format_rate: mean_std(counted.iter().map(|(_, s)| f64::from(u8::from(s.format_ok)))).0,
+        n_groups_with_signal: facts.groups.iter().filter(signal).count(),
+        entropy: facts.entropy.mean,
+        entropy_std: facts.entropy.std,
+        root_entropy: over_trees(&|t| t.tree.root_entropy),
+        tool_entropy: over_trees(&|t| t.tree.tool_entropy),
+        n_global: over_trees(&|t| t.tree.budget.n_global as f64),
+        n_branches: trees.iter().flat_map(|t| &t.tree.decisions).map(|d| d.n_children).sum(),
+        decisions: count_decisions(trees.iter().flat_map(|t| &t.tree.decisions)),
+        chain_lengths: chain_lengths(&rounds),
+        high_entropy_rate: n_high as f64 / n_rounds.max(1) as f64,
+        tool_calls: count_calls(trees),
+        calls_per_trajectory: over_paths(&|t| t.calls().count() as f64),
+        sampled_per_trajectory: over_paths(&|t| t.n_sampled() as f64),
+        stops,
+        n_sampled_tokens: trees.iter().map(n_sampled).sum(),
+        n_unique_tokens: facts.groups.iter().map(TrainGroup::n_unique_tokens).sum(),
+        n_unrolled_tokens: facts.groups.iter().map(TrainGroup::n_unrolled_tokens).sum(),
+        update: facts.update,
+    }
+}
+
+/// Turns the sums of an update into the numbers that are reported.
+#[must_use]
+pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: bool) -> UpdateRecord {
+    let n = report.sums.n_tokens.max(1) as f64;
+    let n_compared = report.mismatch.n_tokens.max(1) as f64;
+    UpdateRecord {
+        loss: report.loss,
+        learning_rate,
+        grad_norm: report.grad_norm,
+        grad_norm_max: report.grad_norm_max,
+        n_applied: report.n_applied,
+        n_not_finite: report.n_not_finite,
+        n_empty: report.n_empty,
+        clip_frac_high: report.sums.n_high as f64 / n,
+        clip_frac_low: report.sums.n_low as f64 / n,
+        clip_frac_dual: report.sums.n_dual as f64 / n,
+        kl_k3: report.sums.kl_old / n,
+        ref_kl_k3: has_reference.then_some(report.sums.kl_ref / n),
+        logp_diff_mean: report.mismatch.sum_abs / n_compared,
+        logp_diff_max: report.mismatch.max_abs,
+        logp_diff_outside: report.mismatch.n_outside as f64 / n_compared,
+        n_unique_tokens: report.n_unique_tokens,
+        n_unrolled_tokens: report.n_unrolled_tokens,
+    }
+}
+
+/// For each round after a tool result, whether its entropy is high: by the branch rule's own threshold, before any
+/// penalty; where nothing forks, whether it rose above the root's.
+fn high_entropy_rounds(t: &Trajectory<'_>, branch: &BranchRule, entropy_tokens: usize) -> Vec<bool> {
+    let Some(root) = t.root_entropy(entropy_tokens) else { return Vec::new() };
+    let high = |entropy: f64| match *branch {
+        BranchRule::None => entropy > root,
+        BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
+            entropy_verdict(alpha, gamma, tau, penalty_slope, entropy - root, 0).high
+        }
+    };
+    t.tool_entropies(entropy_tokens).into_iter().map(high).collect()
+}
+
+/// Histogram of the lengths of runs of `true`; index 0 counts those of length 1.
+fn chain_lengths(rounds: &[Vec<bool>]) -> Vec<usize> {
+    let mut histogram = Vec::new();
+    for run in rounds.iter().flat_map(|r| r.split(|&high| !high)).filter(|run| !run.is_empty()) {
+        histogram.resize(histogram.len().max(run.len()), 0);
+        histogram[run.len() - 1] += 1;
+    }
+    histogram
+}
+
+fn count_decisions<'a>(decisions: impl Iterator<Item = &'a Decision>) -> DecisionCounts {
+    let mut counts = DecisionCounts::default();
+    for decision in decisions {
+        match decision.outcome {
+            Outcome::Forked => counts.forked += 1,
+            Outcome::LowEntropy => counts.low_entropy += 1,
+            Outcome::Penalised => counts.penalised += 1,
+            Outcome::NoBudget => counts.no_budget += 1,
+        }
+    }
+    counts
+}
+
+fn calls(trees: &[ScoredTree]) -> impl Iterator<Item = &crate::rollout::tree::CallRecord> {
+    trees.iter().flat_map(|t| &t.tree.nodes).filter_map(|node| match &node.kind {
+        NodeKind::Context { call, .. } => call.as_ref(),
+        NodeKind::Sampled { .. } => None,
+    })
+}
+
+fn count_calls(trees: &[ScoredTree]) -> BTreeMap<Tool, BTreeMap<ToolOutcome, usize>> {
+    let mut counts: BTreeMap<Tool, BTreeMap<ToolOutcome, usize>> = BTreeMap::new();
+    for call in calls(trees) {
+        *counts.entry(call.tool).or_default().entry(call.outcome).or_default() += 1;
+    }
+    counts
+}
+
+/// Seconds spent waiting inside each tool, each call of a tree once. Not part of a record that must repeat.
+#[must_use]
+pub fn tool_secs(trees: &[ScoredTree]) -> BTreeMap<Tool, f64> {
+    let mut secs = BTreeMap::new();
+    for call in calls(trees) {
+        *secs.entry(call.tool).or_insert(0.0) += call.wall_secs;
+    }
+    secs
+}
+
+/// One line of `trees/step-*.jsonl`: a whole tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeRecord {
+    /// Training step.
+    pub step: u64,
+    /// The task.
+    pub task: Task,
+    /// How k was divided.
+    pub budget: SamplingBudget,
+    /// H_root of the first trajectory, nats per token.
+    pub root_entropy: f64,
+    /// H̄_tool of the first trajectory, nats per token.
+    pub tool_entropy: f64,
+    /// Every decision on a fork.
+    pub decisions: Vec<Decision>,
+    /// Parents before children.
+    pub nodes: Vec<NodeRecord>,
+    /// One per trajectory.
+    pub leaves: Vec<LeafRecord>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Index of the parent node.
+    pub parent: Option<u32>,
+    /// Whether the model sampled these tokens: the loss mask of all of them.
+    pub mask: bool,
+    /// The tokens as text.
+    pub text: String,
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Per sampled token, nats; empty for context.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub logprobs: Vec<f32>,
+    /// Per sampled token, nats; empty for context.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub entropies: Vec<f32>,
+    /// Mean entropy over the first `entropy_tokens` tokens of a turn, nats per token.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub head_entropy: Option<f64>,
+    /// The weights that sampled it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<PolicyVersion>,
+    /// The call whose result this is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub call: Option<CallLine>,
+}
+
+/// A tool call, its time left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallLine {
+    /// Which tool.
+    pub tool: Tool,
+    /// Code or query.
+    pub input: String,
+    /// How it ended.
+    pub outcome: ToolOutcome,
+}
+
+/// One trajectory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeafRecord {
+    /// The path's name.
+    pub key: PathKey,
+    /// Its last node.
+    pub node: u32,
+    /// Why it ended.
+    pub stop: String,
+    /// The answer, if it gave one.
+    pub answer: Option<String>,
+    /// The verdict; absent where a failing tool spoilt the trajectory.
+    pub score: Option<crate::score::Score>,
+    /// `[n_sampled]`, A_t of each sampled token from the root to here; empty where the trajectory does not count.
+    pub advantages: Vec<f32>,
+}
+
+/// Writes a tree down. `group` holds the tree's counted trajectories.
+#[must_use]
+pub fn tree_record(
+    step: u64,
+    task: &Task,
+    scored: &ScoredTree,
+    group: &TrainGroup<'_>,
+    renderer: &Renderer,
+    entropy_tokens: usize,
+) -> TreeRecord {
+    let tree = &scored.tree;
+    let node = |node: &crate::rollout::tree::Node| {
+        let (parent, tokens) = (node.parent.map(|p| p.0), node.kind.ids());
+        let text = renderer.decode(&tokens);
+        let sampled = node.kind.sampled();
+        let (mask, version, call) = match &node.kind {
+            NodeKind::Context { call, .. } => (false, None, call.as_ref()),
+            NodeKind::Sampled { version, .. } => (true, Some(*version), None),
+        };
+        NodeRecord {
+            parent,
+            mask,
+            text,
+            tokens,
+            logprobs: sampled.iter().map(|t| t.logprob).collect(),
+            entropies: sampled.iter().map(|t| t.entropy).collect(),
+            head_entropy: head_entropy(sampled, entropy_tokens),
+            version,
+            call: call.map(|c| CallLine { tool: c.tool, input: c.input.clone(), outcome: c.outcome }),
+        }
+    };
+    let leaf = |(idx, leaf): (usize, &crate::rollout::tree::Leaf)| {
+        let sample = group.samples.iter().find(|s| s.leaf_idx == idx);
+        LeafRecord {
+            key: leaf.key.clone(),
+            node: leaf.node.0,
+            stop: leaf.stop.name().to_owned(),
+            answer: match &leaf.stop {
+                StopReason::Answered(answer) => Some(answer.clone()),
+                _ => None,
+            },
+            score: sample.map(|_| scored.scores[idx]),
+            advantages: sample.map_or(Vec::new(), |s| s.advantages.iter().map(|&a| a as f32).collect()),
+        }
+    };
+    TreeRecord {
+        step,
+        task: task.clone(),
+        budget: tree.budget,
+        root_entropy: tree.root_entropy,
+        tool_entropy: tree.tool_entropy,
+        decisions: tree.decisions.clone(),
+        nodes: tree.nodes.iter().map(node).collect(),
+        leaves: tree.leaves.iter().enumerate().map(leaf).collect(),
+    }
+}
+
+/// Seconds per stage and per tool of one step; the row's part that does not repeat.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// By stage.
+    pub stage_secs: BTreeMap<crate::run::Stage, f64>,
+    /// By tool, summed over calls, which overlap.
+    pub tool_secs: BTreeMap<Tool, f64>,
+    #[serde(skip)]
+    current: Option<(crate::run::Stage, f64)>,
+}
+
+impl Timings {
+    /// A stage begins at `now_secs` of any clock; the one before it ends.
+    pub fn begin(&mut self, stage: crate::run::Stage, now_secs: f64) {
+        self.end(now_secs);
+        self.current = Some((stage, now_secs));
+    }
+
+    /// The last stage ends.
+    pub fn end(&mut self, now_secs: f64) {
+        if let Some((stage, since)) = self.current.take() {
+            *self.stage_secs.entry(stage).or_insert(0.0) += now_secs - since;
+        }
+    }
+
+    /// Seconds of all stages.
+    #[must_use]
+    pub fn total_secs(&self) -> f64 {
+        self.stage_secs.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_are_maximal_runs() {
+        let rounds = [vec![true, true, false, true], vec![], vec![false], vec![true, true, true]];
+        assert_eq!(chain_lengths(&rounds), [1, 1, 1]);
+        assert!(chain_lengths(&[vec![false, false]]).is_empty());
+    }
+
+    #[test]
+    fn stages_that_come_twice_add_up() {
+        use crate::run::Stage;
+        let mut t = Timings::default();
+        t.begin(Stage::Rollout, 1.0);
+        t.begin(Stage::Score, 3.0);
+        t.begin(Stage::Rollout, 3.5);
+        t.end(4.0);
+        assert_eq!(t.stage_secs, [(Stage::Rollout, 2.5), (Stage::Score, 0.5)].into());
+        assert_eq!(t.total_secs(), 3.0);
+    }
+}

@@ -1,0 +1,213 @@
+//! What happens in a training step? This file names the stages in order.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::data::sampler::task_indices;
+use crate::data::task::Task;
+use crate::policy::Policy;
+use crate::prompt::Renderer;
+use crate::record::{StepFacts, StepRecord, TreeRecord, step_record, tool_secs, tree_record, update_record};
+use crate::rollout::drive::{DriveSettings, DriveTask, Progress, Protocol, RolloutError, drive};
+use crate::rollout::trajectory::Trajectory;
+use crate::rollout::tree::RolloutTree;
+use crate::score::score;
+use crate::seed::Seed;
+use crate::tool::{Tool, Toolset};
+use crate::train::group::{ScoredTree, train_groups};
+use crate::train::update::{UpdateError, UpdateStage, update};
+
+/// A stage of a step, for whoever takes times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Policy and tools grow trees.
+    Rollout,
+    /// Rewards, advantages and records.
+    Score,
+    /// Scoring under the weights at the start of the step.
+    OldLogprobs,
+    /// Scoring under the reference policy.
+    RefLogprobs,
+    /// Forward, loss, backward, optimiser.
+    Optimise,
+}
+
+/// What a run tells while it works.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// A stage begins; the one before it has ended.
+    Stage(Stage),
+    /// The rollout got further.
+    Progress(Progress),
+}
+
+/// What can stop a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// While sampling.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+    /// While updating.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+}
+
+/// A training run. A step is a function of this, its number, the weights and the tools' answers: to resume, load
+/// weights and optimiser and go on with the next number.
+#[derive(Clone)]
+pub struct Run {
+    /// Every setting.
+    pub config: Config,
+    /// The training questions.
+    pub tasks: Vec<Task>,
+    /// Prompts, and actions read back.
+    pub renderer: Renderer,
+}
+
+/// What a step leaves behind.
+#[derive(Clone, Debug)]
+pub struct StepOutput {
+    /// The row of metrics.
+    pub record: StepRecord,
+    /// Every tree.
+    pub trees: Vec<TreeRecord>,
+    /// Seconds inside each tool; the part that does not repeat.
+    pub tool_secs: BTreeMap<Tool, f64>,
+}
+
+/// Labels of the run seed's streams.
+const ORDER: u64 = 1;
+const STEP: u64 = 2;
+const UPDATE: u64 = 3;
+
+impl Run {
+    /// One training step. `reference` is the initial policy; it is needed only where `loss.kl_coef` is not 0.
+    ///
+    /// # Errors
+    /// When the policy fails or the toolset breaks its protocol. The weights then are those of the last optimiser step
+    /// that was made.
+    pub fn step(
+        &self,
+        step: u64,
+        policy: &mut dyn Policy,
+        reference: Option<&mut dyn Policy>,
+        tools: &mut dyn Toolset,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<StepOutput, RunError> {
+        let version = policy.version();
+        let rules = self.config.rules();
+        let tasks = self.tasks_of(step);
+        let seed = Seed(self.config.train.seed).child(STEP).child(step);
+
+        on(Event::Stage(Stage::Rollout));
+        let drive_settings = self.config.drive_settings();
+        let trees = rollout(policy, tools, &self.renderer, &tasks, &drive_settings, seed, on)?;
+
+        on(Event::Stage(Stage::Score));
+        let trees = score_trees(&tasks, trees);
+        let (groups, entropy) = train_groups(&trees, &rules.advantage);
+
+        let settings = self.config.update_settings(step, seed.child(UPDATE));
+        let report = update(policy, reference, &groups, &settings, &mut |stage| on(Event::Stage(stage.into())))?;
+
+        on(Event::Stage(Stage::Score));
+        let (branch, entropy_tokens) = (&rules.branch, self.config.rollout.entropy_tokens);
+        let update = update_record(&report, f64::from(settings.step.learning_rate), rules.loss.kl_coef != 0.0);
+        let facts = StepFacts {
+            step,
+            version,
+            trees: &trees,
+            groups: &groups,
+            entropy: &entropy,
+            branch,
+            entropy_tokens,
+            update,
+        };
+        Ok(StepOutput {
+            record: step_record(facts),
+            trees: self.tree_records(step, &tasks, &trees),
+            tool_secs: tool_secs(&trees),
+        })
+    }
+
+    /// Samples and scores trees without learning from them.
+    ///
+    /// # Errors
+    /// As for [`Run::step`].
+    pub fn explore(
+        &self,
+        tasks: &[&Task],
+        policy: &mut dyn Policy,
+        tools: &mut dyn Toolset,
+        seed: Seed,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Vec<TreeRecord>, RunError> {
+        on(Event::Stage(Stage::Rollout));
+        let trees = rollout(policy, tools, &self.renderer, tasks, &self.config.drive_settings(), seed, on)?;
+        on(Event::Stage(Stage::Score));
+        Ok(self.tree_records(0, tasks, &score_trees(tasks, trees)))
+    }
+
+    /// The tasks of a step.
+    #[must_use]
+    pub fn tasks_of(&self, step: u64) -> Vec<&Task> {
+        let order = Seed(self.config.train.seed).child(ORDER);
+        let indices = task_indices(order, step, self.config.train.tasks_per_step, self.tasks.len());
+        indices.into_iter().map(|i| &self.tasks[i]).collect()
+    }
+
+    fn tree_records(&self, step: u64, tasks: &[&Task], trees: &[ScoredTree]) -> Vec<TreeRecord> {
+        let (groups, _) = train_groups(trees, &self.config.rules().advantage);
+        let line = |((task, scored), group)| {
+            tree_record(step, task, scored, group, &self.renderer, self.config.rollout.entropy_tokens)
+        };
+        tasks.iter().copied().zip(trees).zip(&groups).map(line).collect()
+    }
+}
+
+/// Grows a tree for each task. Training and evaluation both come through here.
+pub(crate) fn rollout(
+    policy: &mut dyn Policy,
+    tools: &mut dyn Toolset,
+    renderer: &Renderer,
+    tasks: &[&Task],
+    settings: &DriveSettings,
+    seed: Seed,
+    on: &mut dyn FnMut(Event),
+) -> Result<Vec<RolloutTree>, RolloutError> {
+    let protocol = Protocol {
+        stop: renderer.stop_ids(),
+        parse: &|ids| renderer.parse(ids),
+        render_result: &|text, max_tokens| renderer.tool_result(text, max_tokens),
+    };
+    let prompts = tasks.iter().enumerate();
+    let prompts: Vec<DriveTask> = prompts
+        .map(|(i, task)| DriveTask { prompt: renderer.first_prompt(task), seed: seed.child(i as u64) })
+        .collect();
+    drive(policy, tools, &protocol, &prompts, settings, &mut |progress| on(Event::Progress(progress)))
+}
+
+/// The verdict on every trajectory.
+pub(crate) fn score_trees(tasks: &[&Task], trees: Vec<RolloutTree>) -> Vec<ScoredTree> {
+    let scored = |(task, tree): (&&Task, RolloutTree)| {
+        let scores = Trajectory::all(&tree).iter().map(|t| score(task, &t.transcript())).collect();
+        ScoredTree { tree, scores }
+    };
+    tasks.iter().zip(trees).map(scored).collect()
+}
+
+impl From<UpdateStage> for Stage {
+    fn from(stage: UpdateStage) -> Stage {
+        match stage {
+            UpdateStage::OldLogprobs => Stage::OldLogprobs,
+            UpdateStage::RefLogprobs => Stage::RefLogprobs,
+            UpdateStage::Optimise => Stage::Optimise,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
