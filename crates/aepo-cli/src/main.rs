@@ -1,2 +1,35 @@
-//! The `aepo` binary.
-fn main() {}
+//! The `aepo` binary: which command was asked for, and how did it end?
+
+mod args;
+mod assets;
+mod checkpoint;
+mod commands;
+mod error;
+mod interrupt;
+mod machine;
+mod progress;
+mod recipe;
+mod run_dir;
+mod table;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Train(args) => commands::train::train(&args),
+        Command::Sft(args) => commands::sft::sft(&args),
+        Command::Eval(args) => commands::eval::eval(&args),
+        Command::Rollout(args) => commands::rollout::rollout(&args),
+        Command::Show(args) => commands::show::show(&args),
+        Command::Check(args) => commands::check::check(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}

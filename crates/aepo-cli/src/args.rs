@@ -1,0 +1,198 @@
+//! What can be asked for on the command line?
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Train, evaluate and inspect tool-using language-model agents with AEPO (arXiv 2510.14545).
+#[derive(Debug, Parser)]
+#[command(
+    name = "aepo",
+    version,
+    after_help = "\
+Start here:
+  aepo train quickstart              train a small agent on this machine's CPU; ends with a before/after table
+  aepo show runs/quickstart-seed1    what happened, step by step
+  aepo rollout quickstart            one tree of trajectories: forks, entropies, tool calls, rewards
+  aepo check quickstart              every setting, what it means and where it comes from
+
+A recipe is `quickstart` or the path of a TOML file; any setting of it can be changed by --set, for example
+  aepo train quickstart --set algorithm.name=grpo --set train.learning_rate=1e-4
+
+Exit codes: 0 done, 1 failed while running, 2 wrong command line or recipe, 130 interrupted."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an agent by reinforcement learning and measure it before and after
+    #[command(after_help = "\
+Examples:
+  aepo train quickstart
+  aepo train quickstart --seed 2 --set rollout.k=16
+  aepo train my-recipe.toml --out runs/mine
+  aepo train quickstart --resume            go on after Ctrl-C, a crash or a power cut
+
+Ctrl-C stops at a safe point, writes a checkpoint and says how to resume; the resumed run gives the numbers that an
+uninterrupted one would have given. A second Ctrl-C stops at once and loses only the steps since the last checkpoint.")]
+    Train(TrainArgs),
+    /// Make a first model from random weights on generated demonstrations (the cold start)
+    #[command(after_help = "\
+Examples:
+  aepo sft quickstart --out runs/cold
+  aepo train quickstart --set model.init=runs/cold/model
+
+The shape of the model stands in [model.shape] of the recipe, the demonstrations in [sft].")]
+    Sft(SftArgs),
+    /// Measure a model on questions
+    #[command(after_help = "\
+Examples:
+  aepo eval quickstart                      the model inside the program, held-out questions
+  aepo eval runs/quickstart-seed1           the newest checkpoint of a run, under the run's own settings
+  aepo eval my-model --recipe my-recipe.toml --split train")]
+    Eval(EvalArgs),
+    /// Sample one tree of trajectories and print it
+    #[command(after_help = "\
+Examples:
+  aepo rollout quickstart --task 3
+  aepo rollout runs/quickstart-seed1 --question \"Find the area of Peru.\"")]
+    Rollout(RolloutArgs),
+    /// Show how a run went
+    Show(ShowArgs),
+    /// Print every setting of a recipe with its meaning, or say what is wrong with it
+    Check(CheckArgs),
+}
+
+/// What to set.
+#[derive(Debug, clap::Args)]
+pub struct Sets {
+    /// Change a setting of the recipe, `section.key=value`; may be repeated (see `aepo check`)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// How to tell what happens.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Telling {
+    /// No progress, only the result
+    #[arg(long, short, conflicts_with = "json")]
+    pub quiet: bool,
+    /// One JSON object per line on stdout, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
+    /// `quickstart`, or the path of a recipe
+    pub recipe: String,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// Seed of the run; stands for train.seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Training steps; stands for train.steps
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Threads of the engine, 0 for every core; stands for train.threads
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Run directory [default: runs/RECIPE-seedN]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in that directory
+    #[arg(long)]
+    pub resume: bool,
+    #[command(flatten)]
+    pub telling: Telling,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SftArgs {
+    /// `quickstart`, or the path of a recipe
+    pub recipe: String,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// Seed of weights and demonstrations; stands for sft.seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads of the engine, 0 for every core; stands for train.threads
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Run directory [default: runs/RECIPE-sft-seedN]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in that directory
+    #[arg(long)]
+    pub resume: bool,
+    #[command(flatten)]
+    pub telling: Telling,
+}
+
+/// Which questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    /// Those that training uses
+    Train,
+    /// Those it never sees
+    HeldOut,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct EvalArgs {
+    /// `quickstart` (the model inside the program), a model directory, a checkpoint or a run directory
+    pub model: String,
+    /// Settings to measure under [default: the run's own, else quickstart]
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: Option<String>,
+    /// Which questions
+    #[arg(long, value_enum, default_value = "held-out")]
+    pub split: SplitArg,
+    #[command(flatten)]
+    pub sets: Sets,
+    #[command(flatten)]
+    pub telling: Telling,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RolloutArgs {
+    /// `quickstart`, the path of a recipe, or a run directory (its newest checkpoint)
+    pub from: String,
+    /// Which question of the split, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub task: usize,
+    /// Ask this instead; without a known answer there is no reward
+    #[arg(long, value_name = "TEXT", conflicts_with = "task")]
+    pub question: Option<String>,
+    /// Which questions
+    #[arg(long, value_enum, default_value = "held-out")]
+    pub split: SplitArg,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// Seed of the run; stands for train.seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The tree as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// Run directory
+    pub run: PathBuf,
+    /// Rows of the table; steps are left out evenly where there are more
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub rows: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// `quickstart`, or the path of a recipe
+    pub recipe: String,
+    #[command(flatten)]
+    pub sets: Sets,
+}

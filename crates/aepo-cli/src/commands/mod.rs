@@ -1,0 +1,8 @@
+//! What does each command do?
+
+pub mod check;
+pub mod eval;
+pub mod rollout;
+pub mod sft;
+pub mod show;
+pub mod train;

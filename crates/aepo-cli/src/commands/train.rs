@@ -1,0 +1,430 @@
+//! How does a training run go? Measure, take steps, measure again, and leave everything in the run directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aepo::config::{Config, Source};
+use aepo::data::countries::Split;
+use aepo::data::task::Task;
+use aepo::eval::{EvalPlan, EvalReport, evaluate};
+use aepo::policy::Policy;
+use aepo::record::{StepRecord, Timings};
+use aepo::run::{Event, Run, Stage};
+use aepo::train::schedule::Schedule;
+use aepo_engine::Engine;
+use aepo_tools::Tools;
+use serde::{Deserialize, Serialize};
+
+use crate::args::TrainArgs;
+use crate::checkpoint::{self, State};
+use crate::commands::eval::before_after;
+use crate::error::{Interrupted, usage};
+use crate::interrupt::{self, Interruptible};
+use crate::machine::{Clock, peak_memory_mb};
+use crate::progress::{Teller, print};
+use crate::recipe;
+use crate::run_dir::{CONFIG, RunDir};
+use crate::table::{minutes, percent};
+use crate::world;
+
+/// The result of a run, in `summary.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// Which recipe.
+    pub recipe: String,
+    /// Which algorithm.
+    pub algorithm: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Threads of the engine.
+    pub threads: usize,
+    /// Training steps.
+    pub steps: u64,
+    /// Weights of the model.
+    pub n_parameters: usize,
+    /// Before the first step.
+    pub eval_before: EvalReport,
+    /// After the last.
+    pub eval_after: EvalReport,
+    /// What was gained in pass@1, percentage points.
+    pub gain_points: f64,
+    /// Wall time of the whole run, seconds, interruptions left out.
+    pub seconds: f64,
+    /// The most memory that any process of the run held, MiB.
+    pub peak_memory_mb: f64,
+    /// Version of this program.
+    pub aepo_version: String,
+}
+
+/// Runs, or goes on with a run.
+pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
+    interrupt::install()?;
+    let recipe = recipe::find(&args.recipe)?;
+    let mut sets = recipe::parse_sets(&args.sets)?;
+    sets.extend(args.seed.map(|n| ("train.seed".to_owned(), n.to_string())));
+    sets.extend(args.steps.map(|n| ("train.steps".to_owned(), n.to_string())));
+    sets.extend(args.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
+    let config = recipe::resolve(&recipe, &sets)?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-seed{}", recipe.name, config.train.seed)));
+    let mut teller = Teller::new(args.telling);
+    let mut trainer = Trainer::open(config, &recipe.name, &out, args.resume, &mut teller)?;
+    match trainer.run(&mut teller) {
+        Ok(summary) => {
+            teller.event("summary", &summary);
+            if teller.for_people() {
+                print(&before_after(&summary.eval_before, &summary.eval_after))?;
+                let (steps, time, memory) = (summary.steps, minutes(summary.seconds), summary.peak_memory_mb);
+                let out = out.display();
+                print(&format!("\n{steps} steps in {time}, at most {memory:.0} MiB. For more: aepo show {out}\n"))?;
+            }
+            Ok(())
+        }
+        Err(_) if interrupt::asked() && trainer.whole => {
+            trainer.save(&mut teller)?;
+            let hint = format!("{} steps are done; go on with\n  {}", trainer.state.step, resume_command());
+            teller.event("interrupted", &serde_json::json!({ "step": trainer.state.step, "resume": resume_command() }));
+            Err(Interrupted { hint: teller.for_people().then_some(hint) }.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The command line that goes on with what this one began.
+pub fn resume_command() -> String {
+    let mut words: Vec<String> = std::env::args().filter(|word| word != "--resume").collect();
+    words.push("--resume".to_owned());
+    words.join(" ")
+}
+
+struct Trainer {
+    run: Run,
+    eval_tasks: Vec<Task>,
+    engine: Engine,
+    tokenizer: Vec<u8>,
+    /// The initial weights, where the loss asks for the divergence from them.
+    reference: Option<Engine>,
+    tools: Tools,
+    dir: RunDir,
+    recipe: String,
+    state: State,
+    /// Step of the newest checkpoint on the disk.
+    saved: Option<u64>,
+    /// The weights, `state` and the rows on the disk are of one moment: a checkpoint may be written.
+    whole: bool,
+    /// Time of earlier processes of this run, seconds.
+    earlier_secs: f64,
+    clock: Clock,
+}
+
+impl Trainer {
+    /// Gets everything ready before the run directory is touched, so that what cannot start leaves nothing behind.
+    fn open(config: Config, recipe: &str, out: &Path, resume: bool, teller: &mut Teller) -> anyhow::Result<Trainer> {
+        let clock = Clock::start();
+        let (config, dir) = match resume {
+            true => {
+                let dir = RunDir::resume(out)?;
+                let config = resumed_config(&dir, config)?;
+                (config, Some(dir))
+            }
+            false => (config, None),
+        };
+        let tasks = world::tasks(&config, Split::Train)?;
+        let eval_tasks = world::tasks(&config, Split::HeldOut)?;
+        let init = world::place(&config.model.init)?;
+        let n_threads = config.train.threads;
+        let tools = world::tools(&config)?;
+        let mut state = State { step: 0, elapsed_secs: 0.0, peak_memory_mb: 0.0 };
+        let mut saved = None;
+        let mut from = None;
+        if let Some(dir) = &dir {
+            let (newest, damaged) = checkpoint::newest(&dir.root.join("checkpoints"))?;
+            for one in &damaged {
+                teller.warn(&format!("checkpoint {} is damaged and passed over: {}", one.path.display(), one.why));
+            }
+            if let Some((path, at)) = newest {
+                (state, saved, from) = (at, Some(at.step), Some(path));
+            }
+        }
+        let model = match &from {
+            Some(path) => world::load_checkpoint(path, n_threads)?,
+            None => world::load(&init, n_threads)?,
+        };
+        let reference = match config.loss.kl_coef != 0.0 {
+            true => Some(world::load(&init, n_threads)?.engine),
+            false => None,
+        };
+        let dir = match dir {
+            Some(dir) => {
+                dir.keep_rows(state.step)?;
+                dir.write(CONFIG, config.to_toml().as_bytes())?;
+                teller.note(&format!("resuming {} after step {}", dir.root.display(), state.step));
+                dir
+            }
+            None => RunDir::create(out, &config.to_toml())?,
+        };
+        teller.event(
+            "run",
+            &serde_json::json!({
+                "recipe": recipe, "out": dir.root, "seed": config.train.seed, "steps": config.train.steps,
+                "done": state.step, "threads": n_threads, "n_parameters": model.engine.n_parameters(),
+            }),
+        );
+        teller.note(&format!(
+            "{recipe}: {} on {:.1}M weights, seed {}, {n_threads} threads, into {}",
+            config.algorithm.name.bundle().name,
+            model.engine.n_parameters() as f64 / 1e6,
+            config.train.seed,
+            dir.root.display(),
+        ));
+        Ok(Trainer {
+            run: Run { config, tasks, renderer: model.renderer },
+            eval_tasks,
+            engine: model.engine,
+            tokenizer: model.tokenizer,
+            reference,
+            tools,
+            dir,
+            recipe: recipe.to_owned(),
+            earlier_secs: state.elapsed_secs,
+            state,
+            saved,
+            whole: true,
+            clock,
+        })
+    }
+
+    /// The run from where it stands to its end.
+    fn run(&mut self, teller: &mut Teller) -> anyhow::Result<Summary> {
+        let (steps, every) = (self.run.config.train.steps, self.run.config.train.checkpoint_every);
+        let eval_every = self.run.config.eval.every;
+        // A run resumed behind step 0 has measured before it made its first checkpoint.
+        let eval_before = self.measure(0, "before", teller)?;
+        teller.begin("train", steps, self.state.step);
+        while self.state.step < steps {
+            stop_if_asked()?;
+            self.step(teller)?;
+            let done = self.state.step;
+            teller.at(done);
+            if every > 0 && done.is_multiple_of(every) && done < steps {
+                self.save(teller)?;
+            }
+            if eval_every > 0 && done.is_multiple_of(eval_every) && done < steps {
+                // Whoever measures wants the weights that were measured.
+                self.save(teller)?;
+                teller.end();
+                self.measure(done, &format!("after {done} steps"), teller)?;
+                teller.begin("train", steps, done);
+            }
+        }
+        teller.end();
+        self.save(teller)?;
+        let eval_after = self.measure(steps, "after", teller)?;
+        let config = &self.run.config;
+        let summary = Summary {
+            recipe: self.recipe.clone(),
+            algorithm: config.algorithm.name.bundle().name.to_owned(),
+            seed: config.train.seed,
+            threads: config.train.threads,
+            steps,
+            n_parameters: self.engine.n_parameters(),
+            gain_points: 100.0 * (eval_after.pass_at_1 - eval_before.pass_at_1),
+            eval_before,
+            eval_after,
+            seconds: self.earlier_secs + self.clock.secs(),
+            peak_memory_mb: self.state.peak_memory_mb.max(peak_memory_mb()),
+            aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.dir.write_json("summary.json", &summary)?;
+        Ok(summary)
+    }
+
+    /// One training step with its row and its trees.
+    fn step(&mut self, teller: &mut Teller) -> anyhow::Result<()> {
+        let step = self.state.step;
+        let (clock, mut timings) = (Clock::start(), Timings::default());
+        let mut on = |event: Event| match event {
+            Event::Stage(stage) => {
+                timings.begin(stage, clock.secs());
+                teller.inside(stage_words(stage));
+            }
+            Event::Progress(p) => teller.inside(format!("rollout {}/{}", p.n_ended, p.n_total)),
+        };
+        let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Policy);
+        let version = self.engine.version();
+        let policy = &mut Interruptible(&mut self.engine);
+        let done = self.run.step(step, policy, reference, &mut self.tools, &mut on);
+        // An interrupted rollout has changed nothing; anything later is of this step only once its row is there.
+        self.whole = done.is_err() && self.engine.version() == version;
+        let done = done?;
+        timings.end(clock.secs());
+        timings.tool_secs = done.tool_secs;
+        let row = Row::new(&done.record, &timings, clock.secs());
+        let written = self.dir.write_lines(&format!("trees/{}.jsonl", checkpoint::name(step)), &done.trees);
+        written.and_then(|()| self.dir.append_row(&row))?;
+        self.state.step = step + 1;
+        self.whole = true;
+        teller.note(&step_line(&row, self.run.config.train.steps));
+        teller.event("step", &row);
+        if done.record.update.n_not_finite > 0 {
+            teller.warn(&format!("step {step}: a gradient was not finite, the weights were left as they were"));
+        }
+        Ok(())
+    }
+
+    /// Measures after `step` steps, or reads what was measured then.
+    fn measure(&mut self, step: u64, when: &str, teller: &mut Teller) -> anyhow::Result<EvalReport> {
+        let file = format!("evals/{}.json", checkpoint::name(step));
+        if let Some(report) = self.dir.read_json::<EvalReport>(&file)? {
+            return Ok(report);
+        }
+        if step != self.state.step {
+            let path = self.dir.root.join(&file);
+            anyhow::bail!("{} is missing, and the run is {} steps further", path.display(), self.state.step - step);
+        }
+        let plan = EvalPlan::of(&self.run.config);
+        teller.begin(&format!("measure {when}"), (self.eval_tasks.len() * plan.drive.k) as u64, 0);
+        let mut on = |event: Event| {
+            if let Event::Progress(p) = event {
+                teller.sampling(p);
+            }
+        };
+        let policy = &mut Interruptible(&mut self.engine);
+        let report = evaluate(policy, &mut self.tools, &self.run.renderer, &self.eval_tasks, &plan, &mut on);
+        let secs = teller.end();
+        let report = report?;
+        self.dir.write_json(&file, &report)?;
+        teller.note(&format!("{when}: {} ({})", eval_line(&report), minutes(secs)));
+        teller.event("eval", &serde_json::json!({ "step": step, "report": report }));
+        Ok(report)
+    }
+
+    /// Writes a checkpoint of where the run stands, unless there is one.
+    fn save(&mut self, teller: &mut Teller) -> anyhow::Result<()> {
+        if self.saved == Some(self.state.step) {
+            return Ok(());
+        }
+        self.state.elapsed_secs = self.earlier_secs + self.clock.secs();
+        self.state.peak_memory_mb = self.state.peak_memory_mb.max(peak_memory_mb());
+        let checkpoints = self.dir.root.join("checkpoints");
+        let path = checkpoint::write(&checkpoints, &mut self.engine, &self.tokenizer, &self.state)?;
+        self.saved = Some(self.state.step);
+        teller.event("checkpoint", &serde_json::json!({ "step": self.state.step, "path": path }));
+        Ok(())
+    }
+}
+
+fn stop_if_asked() -> anyhow::Result<()> {
+    match interrupt::asked() {
+        true => Err(Interrupted { hint: None }.into()),
+        false => Ok(()),
+    }
+}
+
+/// The settings of a run that is resumed: its own. What the command line says must be the same, or the resumed run
+/// would not be the run that was begun; only the number of steps may change where nothing else depends on it.
+pub fn resumed_config(dir: &RunDir, asked: Config) -> anyhow::Result<Config> {
+    let path = dir.root.join(CONFIG);
+    let label = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|e| usage(format!("cannot read {label}: {e}"), ""))?;
+    let own = Config::resolve(&text, &label, &[])?;
+    for (own_line, asked_line) in own.explain().iter().zip(asked.explain()) {
+        // Threads follow from the machine unless somebody sets them.
+        let by_machine = own_line.key == "train.threads" && asked.source("train.threads") == Source::Default;
+        let more_steps = own_line.key == "train.steps" && own.train.schedule == Schedule::Constant;
+        let effective = own_line.no_effect.is_none() || asked_line.no_effect.is_none();
+        if effective && own_line.value != asked_line.value && !by_machine && !more_steps {
+            let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+            let (was, is) = (show(&own_line.value), show(&asked_line.value));
+            let message = format!("{label}: `{}` is {was} in this run, and now {is} is asked for", own_line.key);
+            return Err(usage(message, "a resumed run keeps its settings; start another with another --out"));
+        }
+    }
+    let mut config = own;
+    config.settings.train.steps = asked.train.steps;
+    Ok(config)
+}
+
+/// A row of `metrics.jsonl`: what repeats bit for bit, and then times and memory, which do not.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    record: &'a StepRecord,
+    #[serde(flatten)]
+    times: BTreeMap<String, f64>,
+    peak_memory_mb: f64,
+}
+
+impl<'a> Row<'a> {
+    fn new(record: &'a StepRecord, timings: &Timings, total_secs: f64) -> Row<'a> {
+        let mut times = BTreeMap::new();
+        for (stage, secs) in &timings.stage_secs {
+            times.insert(format!("secs_{}", stage_key(*stage)), *secs);
+        }
+        for (tool, secs) in &timings.tool_secs {
+            times.insert(format!("secs_tool_{}", tool.name()), *secs);
+        }
+        let secs = |stages: &[Stage]| -> f64 { stages.iter().filter_map(|s| timings.stage_secs.get(s)).sum() };
+        let mut rate = |name: &str, n_tokens: usize, secs: f64| {
+            if secs > 0.0 {
+                times.insert(format!("tokens_per_sec_{name}"), n_tokens as f64 / secs);
+            }
+        };
+        let scoring = [Stage::OldLogprobs, Stage::RefLogprobs].map(|s| secs(&[s])).iter().filter(|s| **s > 0.0).count();
+        rate("rollout", record.n_sampled_tokens, secs(&[Stage::Rollout]));
+        rate("optimise", record.update.n_unique_tokens, secs(&[Stage::Optimise]));
+        let scored = record.update.n_unique_tokens * scoring;
+        rate("scoring", scored, secs(&[Stage::OldLogprobs, Stage::RefLogprobs]));
+        times.insert("secs_total".to_owned(), total_secs);
+        Row { record, times, peak_memory_mb: peak_memory_mb() }
+    }
+}
+
+fn stage_key(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Rollout => "rollout",
+        Stage::Score => "score",
+        Stage::OldLogprobs => "old_logprobs",
+        Stage::RefLogprobs => "ref_logprobs",
+        Stage::Optimise => "optimise",
+    }
+}
+
+fn stage_words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Rollout => "rollout",
+        Stage::Score => "scoring",
+        Stage::OldLogprobs => "old log-probabilities",
+        Stage::RefLogprobs => "reference log-probabilities",
+        Stage::Optimise => "update",
+    }
+}
+
+fn step_line(row: &Row<'_>, steps: u64) -> String {
+    let r = row.record;
+    format!(
+        "step {:>3}/{steps}  reward {:>6.3}  right {:>6}  format {:>6}  H {:.3}  forks {:>3}  calls {:.2}  tokens {}/{}  {:.1} s",
+        r.step + 1,
+        r.reward,
+        percent(r.accuracy),
+        percent(r.format_rate),
+        r.entropy,
+        r.n_branches,
+        r.calls_per_trajectory,
+        r.n_unique_tokens,
+        r.n_unrolled_tokens,
+        row.times.get("secs_total").copied().unwrap_or(0.0),
+    )
+}
+
+fn eval_line(report: &EvalReport) -> String {
+    let [low, high] = report.pass_at_1_interval.map(percent);
+    format!(
+        "pass@1 {} ({low} to {high}) on {} questions, format {}",
+        percent(report.pass_at_1),
+        report.n_questions,
+        percent(report.format_rate),
+    )
+}

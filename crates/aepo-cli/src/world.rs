@@ -1,0 +1,162 @@
+//! What does a run need around its settings? A model with its vocabulary, questions, and tools.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aepo::config::Config;
+use aepo::data::countries::{Country, Split, parse_countries};
+use aepo::data::jsonl::parse_tasks;
+use aepo::data::questions::quickstart_tasks;
+use aepo::data::task::Task;
+use aepo::data::world::search_corpus;
+use aepo::policy::Policy as _;
+use aepo::prompt::{Renderer, Tokenizer};
+use aepo::seed::Seed;
+use aepo_engine::Engine;
+use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
+use anyhow::Context as _;
+
+use crate::assets::{self, QUICKSTART};
+use crate::checkpoint;
+use crate::error::usage;
+use crate::machine::n_cores;
+use crate::run_dir;
+
+/// Where a model is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// Inside the program.
+    Embedded,
+    /// A directory of `config.json`, `model.safetensors` and `tokenizer.json`.
+    Directory(PathBuf),
+}
+
+/// A model with its vocabulary.
+pub struct Model {
+    /// Weights.
+    pub engine: Engine,
+    /// Prompts, and actions read back.
+    pub renderer: Renderer,
+    /// The vocabulary's file, to be kept beside the weights.
+    pub tokenizer: Vec<u8>,
+}
+
+/// The model that `name` means: `quickstart`, a model directory, or a run directory (its newest whole checkpoint, or
+/// the model that a cold start ended with).
+pub fn place(name: &str) -> anyhow::Result<Place> {
+    if name == QUICKSTART {
+        return Ok(Place::Embedded);
+    }
+    let dir = Path::new(name);
+    if dir.join(run_dir::CONFIG).is_file() {
+        if dir.join("model/config.json").is_file() {
+            return Ok(Place::Directory(dir.join("model")));
+        }
+        let checkpoints = dir.join("checkpoints");
+        let (newest, damaged) = checkpoint::newest(&checkpoints)?;
+        if let Some((path, _)) = newest {
+            return Ok(Place::Directory(path));
+        }
+        let damaged: String = damaged.iter().map(|d| format!("; {}: {}", d.path.display(), d.why)).collect();
+        anyhow::bail!("{} holds no whole checkpoint{damaged}", checkpoints.display());
+    }
+    if !dir.is_dir() {
+        return Err(usage(
+            format!("there is no model in {name}: no such directory"),
+            "name `quickstart`, a run directory, or a directory of config.json, model.safetensors and tokenizer.json",
+        ));
+    }
+    Ok(Place::Directory(dir.to_owned()))
+}
+
+/// Loads a model to sample from or to train afresh.
+pub fn load(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
+    match place {
+        Place::Embedded => {
+            let label = Path::new("the model inside the program");
+            let engine = Engine::from_bytes(label, assets::MODEL_CONFIG, assets::MODEL_WEIGHTS, n_threads)?;
+            with_tokenizer(engine, label, assets::TOKENIZER.to_vec())
+        }
+        Place::Directory(dir) => with_tokenizer(Engine::load(dir, n_threads)?, dir, read_tokenizer(dir)?),
+    }
+}
+
+/// Loads a checkpoint to go on from exactly.
+pub fn load_checkpoint(dir: &Path, n_threads: usize) -> anyhow::Result<Model> {
+    with_tokenizer(Engine::resume(dir, n_threads)?, dir, read_tokenizer(dir)?)
+}
+
+fn read_tokenizer(dir: &Path) -> anyhow::Result<Vec<u8>> {
+    let path = dir.join(checkpoint::TOKENIZER);
+    std::fs::read(&path).with_context(|| path.display().to_string())
+}
+
+/// Puts a model and a vocabulary together; `label` is where the vocabulary was found.
+pub fn with_tokenizer(engine: Engine, label: &Path, tokenizer: Vec<u8>) -> anyhow::Result<Model> {
+    let path = label.join(checkpoint::TOKENIZER);
+    let parsed = Tokenizer::from_bytes(&tokenizer).with_context(|| path.display().to_string())?;
+    if parsed.vocab_size() > engine.vocab_size() {
+        anyhow::bail!(
+            "{}: {} ids, but the model knows {} (key vocab_size of config.json)",
+            path.display(),
+            parsed.vocab_size(),
+            engine.vocab_size()
+        );
+    }
+    let renderer = Renderer::new(Arc::new(parsed)).with_context(|| path.display().to_string())?;
+    Ok(Model { engine, renderer, tokenizer })
+}
+
+/// The facts inside the program.
+pub fn countries() -> anyhow::Result<Vec<Country>> {
+    Ok(parse_countries(assets::COUNTRIES.0, assets::COUNTRIES.1)?)
+}
+
+/// The questions of a split, as many as the recipe says.
+pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
+    let (key, n) = match split {
+        Split::Train => ("tasks.n_train", config.tasks.n_train),
+        Split::HeldOut => ("eval.n_tasks", config.eval.n_tasks),
+    };
+    if config.tasks.source == QUICKSTART {
+        let tasks = quickstart_tasks(&countries()?, split, n, Seed(config.tasks.seed).child(split as u64));
+        if tasks.len() < n {
+            let message = format!("`{key}` is {n}, but the quickstart's facts give only {} questions", tasks.len());
+            return Err(usage(message, ""));
+        }
+        return Ok(tasks);
+    }
+    let file = match (split, &config.tasks.eval_file) {
+        (Split::HeldOut, Some(file)) => file,
+        // The settings were checked: where the source is a file, so are the held-out questions.
+        (Split::Train, _) | (Split::HeldOut, None) => &config.tasks.source,
+    };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read tasks {file}"))?;
+    let mut tasks = parse_tasks(file, &text)?;
+    if split == Split::Train && tasks.len() < config.train.tasks_per_step {
+        let (n, wanted) = (tasks.len(), config.train.tasks_per_step);
+        let message = format!("{file} holds {n} tasks, but `train.tasks_per_step` is {wanted}");
+        return Err(usage(message, ""));
+    }
+    tasks.truncate(n);
+    Ok(tasks)
+}
+
+/// Starts the tools; fails when this machine cannot run Python under guard.
+pub fn tools(config: &Config) -> anyhow::Result<Tools> {
+    let p = &config.python;
+    let python = PythonSettings {
+        interpreter: p.interpreter.as_ref().map(PathBuf::from),
+        wall_secs: p.wall_secs,
+        cpu_secs: p.cpu_secs,
+        memory_mb: p.memory_mb,
+        max_output_bytes: p.max_output_bytes,
+        ..PythonSettings::default()
+    };
+    let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
+    let documents = search_corpus(&countries()?).into_iter().map(document).collect();
+    let settings = SearchSettings { n_results: config.search.n_results, max_chars: config.search.max_chars };
+    let index = SearchIndex::build(documents, settings)?;
+    let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
+    Ok(Tools::start(n_workers, Some(python), Some(index))?)
+}
