@@ -2,38 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::Config;
 use crate::data::sampler::task_indices;
 use crate::data::task::Task;
 use crate::policy::Policy;
 use crate::prompt::Renderer;
+pub use crate::record::Stage;
 use crate::record::{StepFacts, StepRecord, TreeRecord, step_record, tool_secs, tree_record, update_record};
 use crate::rollout::drive::{DriveSettings, DriveTask, Progress, Protocol, RolloutError, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
-use crate::score::score;
+use crate::score::{score, transcript};
 use crate::seed::Seed;
 use crate::tool::{Tool, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
 use crate::train::update::{UpdateError, UpdateStage, update};
-
-/// A stage of a step, for whoever takes times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Policy and tools grow trees.
-    Rollout,
-    /// Rewards, advantages and records.
-    Score,
-    /// Scoring under the weights at the start of the step.
-    OldLogprobs,
-    /// Scoring under the reference policy.
-    RefLogprobs,
-    /// Forward, loss, backward, optimiser.
-    Optimise,
-}
 
 /// What a run tells while it works.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -193,7 +176,7 @@ pub(crate) fn rollout(
 /// The verdict on every trajectory.
 pub(crate) fn score_trees(tasks: &[&Task], trees: Vec<RolloutTree>) -> Vec<ScoredTree> {
     let scored = |(task, tree): (&&Task, RolloutTree)| {
-        let scores = Trajectory::all(&tree).iter().map(|t| score(task, &t.transcript())).collect();
+        let scores = Trajectory::all(&tree).iter().map(|t| score(task, &transcript(t))).collect();
         ScoredTree { tree, scores }
     };
     tasks.iter().zip(trees).map(scored).collect()
