@@ -12,7 +12,7 @@ use crate::record::{StepFacts, StepRecord, TreeRecord, step_record, tool_secs, t
 use crate::rollout::drive::{DriveSettings, DriveTask, Progress, Protocol, RolloutError, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
-use crate::score::{score, transcript};
+use crate::score::score;
 use crate::seed::Seed;
 use crate::tool::{Tool, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
@@ -98,7 +98,7 @@ impl Run {
 
         on(Event::Stage(Stage::Score));
         let (branch, entropy_tokens) = (&rules.branch, self.config.rollout.entropy_tokens);
-        let update = update_record(&report, f64::from(settings.step.learning_rate), rules.loss.kl_coef != 0.0);
+        let update = update_record(&report, self.config.learning_rate(step), rules.loss.kl_coef != 0.0);
         let facts = StepFacts {
             step,
             version,
@@ -176,7 +176,7 @@ pub(crate) fn rollout(
 /// The verdict on every trajectory.
 pub(crate) fn score_trees(tasks: &[&Task], trees: Vec<RolloutTree>) -> Vec<ScoredTree> {
     let scored = |(task, tree): (&&Task, RolloutTree)| {
-        let scores = Trajectory::all(&tree).iter().map(|t| score(task, &transcript(t))).collect();
+        let scores = Trajectory::all(&tree).iter().map(|t| score(task, &t.transcript())).collect();
         ScoredTree { tree, scores }
     };
     tasks.iter().zip(trees).map(scored).collect()

@@ -92,7 +92,7 @@ pub struct DecisionCounts {
 /// The update's part of a [`StepRecord`]. Fractions are over trained tokens, unrolled, of all optimiser steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
-    /// The objective, mean over optimiser steps.
+    /// The objective, mean over the optimiser steps that were applied.
     pub loss: f64,
     /// Learning rate.
     pub learning_rate: f64,

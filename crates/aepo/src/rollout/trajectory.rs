@@ -2,6 +2,8 @@
 
 use crate::policy::SampledToken;
 use crate::rollout::tree::{CallRecord, Leaf, NodeId, NodeKind, RolloutTree, StopReason};
+use crate::score::Transcript;
+use crate::tool::{Tool, ToolOutcome};
 
 /// One path of a tree.
 #[derive(Clone, Debug)]
@@ -76,6 +78,23 @@ impl<'a> Trajectory<'a> {
     #[must_use]
     pub fn counts(&self) -> bool {
         self.leaf.stop != StopReason::ToolUnavailable
+    }
+
+    /// What the scorers need to know. A path goes on only after a well-formed turn, so one that ended with an answer
+    /// kept the protocol throughout; only a call that ran to its end counts as made.
+    #[must_use]
+    pub fn transcript(&self) -> Transcript {
+        let ran = |tool: Tool| self.calls().any(|c| c.tool == tool && c.outcome == ToolOutcome::Ok);
+        let answer = match &self.leaf.stop {
+            StopReason::Answered(answer) => Some(answer.clone()),
+            _ => None,
+        };
+        Transcript {
+            well_formed: answer.is_some(),
+            answer,
+            python_ran: ran(Tool::Python),
+            search_ran: ran(Tool::Search),
+        }
     }
 
     /// H_root: mean entropy of the first `entropy_tokens` tokens of the first turn, nats per token; `None` when

@@ -4,10 +4,8 @@ pub mod format;
 pub mod math;
 pub mod qa;
 pub mod reward;
-mod transcript;
 
 pub use reward::score;
-pub use transcript::transcript;
 
 /// What the scorers need to know of a finished trajectory. All of it comes from model-written tokens and from the
 /// supervisor's own knowledge of its tool calls, never from tool text.
