@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::Config;
 use crate::data::sampler::task_indices;
 use crate::data::task::Task;
 use crate::policy::Policy;
 use crate::prompt::Renderer;
+pub use crate::record::Stage;
 use crate::record::{StepFacts, StepRecord, TreeRecord, step_record, tool_secs, tree_record, update_record};
 use crate::rollout::drive::{DriveSettings, DriveTask, Progress, Protocol, RolloutError, drive};
 use crate::rollout::trajectory::Trajectory;
@@ -18,22 +17,6 @@ use crate::seed::Seed;
 use crate::tool::{Tool, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
 use crate::train::update::{UpdateError, UpdateStage, update};
-
-/// A stage of a step, for whoever takes times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Policy and tools grow trees.
-    Rollout,
-    /// Rewards, advantages and records.
-    Score,
-    /// Scoring under the weights at the start of the step.
-    OldLogprobs,
-    /// Scoring under the reference policy.
-    RefLogprobs,
-    /// Forward, loss, backward, optimiser.
-    Optimise,
-}
 
 /// What a run tells while it works.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,7 +98,7 @@ impl Run {
 
         on(Event::Stage(Stage::Score));
         let (branch, entropy_tokens) = (&rules.branch, self.config.rollout.entropy_tokens);
-        let update = update_record(&report, f64::from(settings.step.learning_rate), rules.loss.kl_coef != 0.0);
+        let update = update_record(&report, self.config.learning_rate(step), rules.loss.kl_coef != 0.0);
         let facts = StepFacts {
             step,
             version,

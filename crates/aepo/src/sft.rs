@@ -154,24 +154,29 @@ impl SftRun {
         const DEMOS: u64 = 1;
         let seed = Seed(self.config.sft.seed).child(DEMOS).child(step);
         let mut drawn = Drawn { rows: Vec::new(), n_left_out: 0 };
-        let mut n_tokens = 0;
+        let (mut n_tokens, mut n_misses) = (0, 0);
         for i in 0.. {
             let row = encode_demo(&self.renderer, &self.demonstrator.demo(seed.child(i), settings));
             let n = row.iter().map(|(_, ids)| ids.len()).sum::<usize>();
             // A row without anything to train would only take up room.
             let trained = row.iter().any(|(role, _)| *role == Role::Written);
-            if n > context_len || !trained {
-                drawn.n_left_out += 1;
-                if drawn.rows.is_empty() && drawn.n_left_out >= MAX_MISSES {
-                    return Err(SftError::NothingFits { n_tried: drawn.n_left_out, context_len });
+            if n <= context_len && trained {
+                if n_tokens + n > self.config.sft.batch_tokens && !drawn.rows.is_empty() {
+                    break;
                 }
+                n_tokens += n;
+                n_misses = 0;
+                drawn.rows.push(row);
                 continue;
             }
-            if n_tokens + n > self.config.sft.batch_tokens && !drawn.rows.is_empty() {
+            drawn.n_left_out += 1;
+            n_misses += 1;
+            if n_misses == MAX_MISSES && drawn.rows.is_empty() {
+                return Err(SftError::NothingFits { n_tried: n_misses, context_len });
+            }
+            if n_misses == MAX_MISSES {
                 break;
             }
-            n_tokens += n;
-            drawn.rows.push(row);
         }
         Ok(drawn)
     }

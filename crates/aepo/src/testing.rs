@@ -23,6 +23,8 @@ pub struct TablePolicy {
     pub n_forward_tokens: usize,
     pub n_forwards: usize,
     pub n_steps: usize,
+    /// Requests in flight at each `poll`.
+    pub n_queued: Vec<usize>,
     grad: Vec<Vec<f64>>,
     kept: Option<TreeBatch>,
     kept_temperature: f64,
@@ -43,6 +45,7 @@ impl TablePolicy {
             n_forward_tokens: 0,
             n_forwards: 0,
             n_steps: 0,
+            n_queued: Vec::new(),
             grad: vec![vec![0.0; vocab]; vocab],
             kept: None,
             kept_temperature: 1.0,
@@ -129,6 +132,7 @@ impl Policy for TablePolicy {
     }
     fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
         let mut done = Vec::new();
+        self.n_queued.push(self.queue.len());
         for (request, mut tokens) in std::mem::take(&mut self.queue) {
             let path = &self.paths[&request.path];
             if path.len() >= self.context_len {

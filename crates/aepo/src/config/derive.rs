@@ -85,11 +85,17 @@ impl Config {
         }
     }
 
+    /// The learning rate of a training step.
+    #[must_use]
+    pub fn learning_rate(&self, step: u64) -> f64 {
+        let t = &self.train;
+        learning_rate(t.schedule, t.learning_rate, step, t.steps, t.warmup_steps)
+    }
+
     /// How the update of a step is done; `seed` is the step's.
     #[must_use]
     pub fn update_settings(&self, step: u64, seed: Seed) -> UpdateSettings {
         let t = &self.train;
-        let rate = learning_rate(t.schedule, t.learning_rate, step, t.steps, t.warmup_steps);
         UpdateSettings {
             loss: self.rules().loss,
             temperature: self.rollout.temperature as f32,
@@ -97,7 +103,7 @@ impl Config {
             epochs: t.epochs,
             max_batch_tokens: t.max_batch_tokens,
             step: StepParams {
-                learning_rate: rate as f32,
+                learning_rate: self.learning_rate(step) as f32,
                 weight_decay: t.weight_decay as f32,
                 beta1: t.beta1 as f32,
                 beta2: t.beta2 as f32,

@@ -37,7 +37,7 @@ impl BudgetRule {
     pub fn n_first(&self, total: usize) -> usize {
         match *self {
             BudgetRule::Entropy { .. } => 1,
-            BudgetRule::Fixed { initial_rollouts } => initial_rollouts.clamp(1, total),
+            BudgetRule::Fixed { initial_rollouts } => initial_rollouts.min(total).max(1),
             BudgetRule::AllGlobal => total,
         }
     }
@@ -50,7 +50,7 @@ impl BudgetRule {
             BudgetRule::Entropy { beta } => entropy_split(total, beta, root_entropy, tool_entropy),
             BudgetRule::Fixed { .. } | BudgetRule::AllGlobal => self.n_first(total),
         };
-        SamplingBudget { total, n_global, n_branch: total - n_global }
+        SamplingBudget { total, n_global, n_branch: total.saturating_sub(n_global) }
     }
 }
 
@@ -61,8 +61,8 @@ impl BudgetRule {
 pub fn entropy_split(total: usize, beta: f64, root_entropy: f64, tool_entropy: f64) -> usize {
     let share = 1.0 / (1.0 + (-beta * (root_entropy - tool_entropy)).exp());
     let n_global = (total as f64 * share).round();
-    // A share that is not a number (entropies that are not) becomes 1: casting NaN gives 0, the clamp 1.
-    (n_global as usize).clamp(1, total)
+    // A share that is not a number (entropies that are not) becomes 1: casting NaN gives 0.
+    (n_global as usize).min(total).max(1)
 }
 
 #[cfg(test)]

@@ -111,6 +111,19 @@ fn every_tree_has_k_leaves_and_its_budget_adds_up() {
 }
 
 #[test]
+fn what_the_budget_leaves_is_filled_all_at_once() {
+    // Turns of one token that answer: no call, so no fork, and the fill has to make up for all of them.
+    let mut policy = model();
+    for row in &mut policy.logits {
+        row[ANSWER as usize] = 50.0;
+    }
+    let settings = DriveSettings { budget: BudgetRule::Fixed { initial_rollouts: 2 }, ..aepo() };
+    let tree = grow(&mut policy, &mut ShuffledTools::new(Seed(1)), &tasks(1, 1), &settings, &mut |_| {}).unwrap();
+    assert_eq!(policy.n_queued, [2, 6], "two root samples, then the six that are missing together");
+    assert_eq!(tree[0].leaves.len(), 8);
+}
+
+#[test]
 fn the_split_follows_the_first_trajectory() {
     for tree in trees(&aepo(), 6) {
         let first = Trajectory::new(&tree, &tree.leaves[0]);

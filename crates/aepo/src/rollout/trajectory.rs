@@ -80,7 +80,8 @@ impl<'a> Trajectory<'a> {
         self.leaf.stop != StopReason::ToolUnavailable
     }
 
-    /// What the scorers need: model-written content and the supervisor's knowledge of the calls.
+    /// What the scorers need to know. A path goes on only after a well-formed turn, so one that ended with an answer
+    /// kept the protocol throughout; only a call that ran to its end counts as made.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
         let ran = |tool: Tool| self.calls().any(|c| c.tool == tool && c.outcome == ToolOutcome::Ok);

@@ -179,6 +179,28 @@ fn the_record_is_the_trees_counted() {
     let n_decisions: usize = out.trees.iter().map(|t| t.decisions.len()).sum();
     assert_eq!(d.forked + d.low_entropy + d.penalised + d.no_budget, n_decisions);
     assert!(r.update.logp_diff_max < 1e-5);
+    // The entropy statistic is that of the whole step, trees unrolled, and the advantages rest on it.
+    let mut entropies = Vec::new();
+    for tree in &out.trees {
+        for leaf in &tree.leaves {
+            entropies.extend(path(tree, leaf.node).iter().flat_map(|n| n.entropies.iter().map(|&h| f64::from(h))));
+        }
+    }
+    let (mean, std) = crate::train::advantage::mean_std(entropies.iter().copied());
+    assert!((r.entropy - mean).abs() < 1e-9 && (r.entropy_std - std).abs() < 1e-9);
+    for tree in &out.trees {
+        let rewards: Vec<f64> = tree.leaves.iter().map(|l| l.score.unwrap().reward).collect();
+        let advantages = crate::train::advantage::group_advantages(&rewards);
+        for (leaf, advantage) in tree.leaves.iter().zip(advantages) {
+            let mut nodes = path(tree, leaf.node);
+            nodes.reverse();
+            let entropies = nodes.iter().flat_map(|n| &n.entropies);
+            for (a, h) in leaf.advantages.iter().zip(entropies) {
+                let want = advantage * (1.0 + 0.2 * (f64::from(*h) - mean) / std);
+                assert!((f64::from(*a) - want).abs() < 1e-5, "{a} {want}");
+            }
+        }
+    }
     // Every advantage in the files has its token: masks and lengths agree.
     for tree in &out.trees {
         for leaf in &tree.leaves {

@@ -44,9 +44,9 @@ pub struct Mismatch {
 /// What an update did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpdateReport {
-    /// The objective, mean over the optimiser steps; 0 without one.
+    /// The objective, mean over the steps that were applied; 0 without one.
     pub loss: f64,
-    /// Sums over all optimiser steps, unrolled tokens.
+    /// Sums over the steps that were applied, unrolled tokens.
     pub sums: LossSums,
     /// Norm of the gradient before clipping, mean over the steps that were applied.
     pub grad_norm: f64,
@@ -158,9 +158,9 @@ pub fn update(
             optimise(policy, groups, minibatch, &active, &mut old, &references, settings, &mut report)?;
         }
     }
-    let n_steps = report.n_applied + report.n_not_finite;
-    report.loss /= n_steps.max(1) as f64;
-    report.grad_norm /= report.n_applied.max(1) as f64;
+    let n_applied = report.n_applied.max(1) as f64;
+    report.loss /= n_applied;
+    report.grad_norm /= n_applied;
     Ok(report)
 }
 
@@ -185,7 +185,7 @@ fn optimise(
         return Ok(());
     }
     let weights = sample_weights(groups, minibatch, settings);
-    let mut loss = 0.0;
+    let (mut loss, mut sums) = (0.0, LossSums::default());
     for micro in pack(groups, &which, settings.max_batch_tokens) {
         let stats = forward(policy, &micro, settings.temperature, true)?;
         if micro.groups.iter().any(|g| old[g.group_idx].is_none()) {
@@ -195,7 +195,7 @@ fn optimise(
         }
         let part = micro_loss(&micro, &stats, groups, &weights, old, references, &settings.loss);
         loss += part.value;
-        report.sums.add(&part.sums);
+        sums.add(&part.sums);
         // A coefficient that is not finite goes through the policy like any other: its gradient is then not finite
         // either, and `step` refuses it and clears what the other batches have added.
         policy.backward(&micro.batch, &part.dlogp, &part.dentropy)?;
@@ -203,12 +203,13 @@ fn optimise(
     let step = policy.step(&settings.step)?;
     if step.applied {
         report.n_applied += 1;
+        report.loss += loss;
+        report.sums.add(&sums);
         report.grad_norm += f64::from(step.grad_norm);
         report.grad_norm_max = report.grad_norm_max.max(f64::from(step.grad_norm));
     } else {
         report.n_not_finite += 1;
     }
-    report.loss += loss;
     Ok(())
 }
 

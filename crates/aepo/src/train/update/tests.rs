@@ -245,6 +245,7 @@ fn a_gradient_that_is_not_finite_changes_nothing_and_is_counted() {
     groups[2].samples[0].advantages[0] = f64::NAN;
     let (delta, report) = change(&groups, &UpdateSettings { max_batch_tokens: 1, ..settings() });
     assert_eq!((report.n_not_finite, report.n_applied), (1, 0));
+    assert_eq!(report.loss, 0.0, "what was refused is in no mean");
     assert!(delta.iter().all(|&d| d == 0.0));
 }
 

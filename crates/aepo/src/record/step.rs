@@ -1,16 +1,14 @@
-//! What is written down of a step? Numbers that repeat bit for bit under the same seed, and apart from them the times.
+//! How did a step go? One row of numbers that repeat bit for bit.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::task::Task;
 use crate::policy::PolicyVersion;
-use crate::prompt::Renderer;
 use crate::rollout::branch::{BranchRule, Decision, Outcome, entropy_verdict};
-use crate::rollout::budget::SamplingBudget;
-use crate::rollout::trajectory::{Trajectory, head_entropy};
-use crate::rollout::tree::{NodeKind, PathKey, StopReason};
+use crate::rollout::trajectory::Trajectory;
+use crate::rollout::tree::{CallRecord, NodeKind};
+use crate::score::Score;
 use crate::tool::{Tool, ToolOutcome};
 use crate::train::advantage::{EntropyStats, mean_std};
 use crate::train::group::ScoredTree;
@@ -94,7 +92,7 @@ pub struct DecisionCounts {
 /// The update's part of a [`StepRecord`]. Fractions are over trained tokens, unrolled, of all optimiser steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
-    /// The objective, mean over optimiser steps.
+    /// The objective, mean over the optimiser steps that were applied.
     pub loss: f64,
     /// Learning rate.
     pub learning_rate: f64,
@@ -155,7 +153,7 @@ pub struct StepFacts<'a> {
 #[must_use]
 pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
     let trees = facts.trees;
-    let all: Vec<(Trajectory<'_>, &crate::score::Score)> =
+    let all: Vec<(Trajectory<'_>, &Score)> =
         trees.iter().flat_map(|t| Trajectory::all(&t.tree).into_iter().zip(&t.scores)).collect();
     let counted: Vec<_> = all.iter().filter(|(t, _)| t.counts()).collect();
     let over_trees = |f: &dyn Fn(&ScoredTree) -> f64| mean_std(trees.iter().map(f)).0;
@@ -264,7 +262,7 @@ fn count_decisions<'a>(decisions: impl Iterator<Item = &'a Decision>) -> Decisio
     counts
 }
 
-fn calls(trees: &[ScoredTree]) -> impl Iterator<Item = &crate::rollout::tree::CallRecord> {
+fn calls(trees: &[ScoredTree]) -> impl Iterator<Item = &CallRecord> {
     trees.iter().flat_map(|t| &t.tree.nodes).filter_map(|node| match &node.kind {
         NodeKind::Context { call, .. } => call.as_ref(),
         NodeKind::Sampled { .. } => None,
@@ -289,172 +287,6 @@ pub fn tool_secs(trees: &[ScoredTree]) -> BTreeMap<Tool, f64> {
     secs
 }
 
-/// One line of `trees/step-*.jsonl`: a whole tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TreeRecord {
-    /// Training step.
-    pub step: u64,
-    /// The task.
-    pub task: Task,
-    /// How k was divided.
-    pub budget: SamplingBudget,
-    /// H_root of the first trajectory, nats per token.
-    pub root_entropy: f64,
-    /// H̄_tool of the first trajectory, nats per token.
-    pub tool_entropy: f64,
-    /// Every decision on a fork.
-    pub decisions: Vec<Decision>,
-    /// Parents before children.
-    pub nodes: Vec<NodeRecord>,
-    /// One per trajectory.
-    pub leaves: Vec<LeafRecord>,
-}
-
-/// One node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NodeRecord {
-    /// Index of the parent node.
-    pub parent: Option<u32>,
-    /// Whether the model sampled these tokens: the loss mask of all of them.
-    pub mask: bool,
-    /// The tokens as text.
-    pub text: String,
-    /// Token ids.
-    pub tokens: Vec<u32>,
-    /// Per sampled token, nats; empty for context.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub logprobs: Vec<f32>,
-    /// Per sampled token, nats; empty for context.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub entropies: Vec<f32>,
-    /// Mean entropy over the first `entropy_tokens` tokens of a turn, nats per token.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub head_entropy: Option<f64>,
-    /// The weights that sampled it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub version: Option<PolicyVersion>,
-    /// The call whose result this is.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub call: Option<CallLine>,
-}
-
-/// A tool call, its time left out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CallLine {
-    /// Which tool.
-    pub tool: Tool,
-    /// Code or query.
-    pub input: String,
-    /// How it ended.
-    pub outcome: ToolOutcome,
-}
-
-/// One trajectory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LeafRecord {
-    /// The path's name.
-    pub key: PathKey,
-    /// Its last node.
-    pub node: u32,
-    /// Why it ended.
-    pub stop: String,
-    /// The answer, if it gave one.
-    pub answer: Option<String>,
-    /// The verdict; absent where a failing tool spoilt the trajectory.
-    pub score: Option<crate::score::Score>,
-    /// `[n_sampled]`, A_t of each sampled token from the root to here; empty where the trajectory does not count.
-    pub advantages: Vec<f32>,
-}
-
-/// Writes a tree down. `group` holds the tree's counted trajectories.
-#[must_use]
-pub fn tree_record(
-    step: u64,
-    task: &Task,
-    scored: &ScoredTree,
-    group: &TrainGroup<'_>,
-    renderer: &Renderer,
-    entropy_tokens: usize,
-) -> TreeRecord {
-    let tree = &scored.tree;
-    let node = |node: &crate::rollout::tree::Node| {
-        let (parent, tokens) = (node.parent.map(|p| p.0), node.kind.ids());
-        let text = renderer.decode(&tokens);
-        let sampled = node.kind.sampled();
-        let (mask, version, call) = match &node.kind {
-            NodeKind::Context { call, .. } => (false, None, call.as_ref()),
-            NodeKind::Sampled { version, .. } => (true, Some(*version), None),
-        };
-        NodeRecord {
-            parent,
-            mask,
-            text,
-            tokens,
-            logprobs: sampled.iter().map(|t| t.logprob).collect(),
-            entropies: sampled.iter().map(|t| t.entropy).collect(),
-            head_entropy: head_entropy(sampled, entropy_tokens),
-            version,
-            call: call.map(|c| CallLine { tool: c.tool, input: c.input.clone(), outcome: c.outcome }),
-        }
-    };
-    let leaf = |(idx, leaf): (usize, &crate::rollout::tree::Leaf)| {
-        let sample = group.samples.iter().find(|s| s.leaf_idx == idx);
-        LeafRecord {
-            key: leaf.key.clone(),
-            node: leaf.node.0,
-            stop: leaf.stop.name().to_owned(),
-            answer: match &leaf.stop {
-                StopReason::Answered(answer) => Some(answer.clone()),
-                _ => None,
-            },
-            score: sample.map(|_| scored.scores[idx]),
-            advantages: sample.map_or(Vec::new(), |s| s.advantages.iter().map(|&a| a as f32).collect()),
-        }
-    };
-    TreeRecord {
-        step,
-        task: task.clone(),
-        budget: tree.budget,
-        root_entropy: tree.root_entropy,
-        tool_entropy: tree.tool_entropy,
-        decisions: tree.decisions.clone(),
-        nodes: tree.nodes.iter().map(node).collect(),
-        leaves: tree.leaves.iter().enumerate().map(leaf).collect(),
-    }
-}
-
-/// Seconds per stage and per tool of one step; the row's part that does not repeat.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Timings {
-    /// By stage.
-    pub stage_secs: BTreeMap<crate::run::Stage, f64>,
-    /// By tool, summed over calls, which overlap.
-    pub tool_secs: BTreeMap<Tool, f64>,
-    #[serde(skip)]
-    current: Option<(crate::run::Stage, f64)>,
-}
-
-impl Timings {
-    /// A stage begins at `now_secs` of any clock; the one before it ends.
-    pub fn begin(&mut self, stage: crate::run::Stage, now_secs: f64) {
-        self.end(now_secs);
-        self.current = Some((stage, now_secs));
-    }
-
-    /// The last stage ends.
-    pub fn end(&mut self, now_secs: f64) {
-        if let Some((stage, since)) = self.current.take() {
-            *self.stage_secs.entry(stage).or_insert(0.0) += now_secs - since;
-        }
-    }
-
-    /// Seconds of all stages.
-    #[must_use]
-    pub fn total_secs(&self) -> f64 {
-        self.stage_secs.values().sum()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -464,17 +296,5 @@ mod tests {
         let rounds = [vec![true, true, false, true], vec![], vec![false], vec![true, true, true]];
         assert_eq!(chain_lengths(&rounds), [1, 1, 1]);
         assert!(chain_lengths(&[vec![false, false]]).is_empty());
-    }
-
-    #[test]
-    fn stages_that_come_twice_add_up() {
-        use crate::run::Stage;
-        let mut t = Timings::default();
-        t.begin(Stage::Rollout, 1.0);
-        t.begin(Stage::Score, 3.0);
-        t.begin(Stage::Rollout, 3.5);
-        t.end(4.0);
-        assert_eq!(t.stage_secs, [(Stage::Rollout, 2.5), (Stage::Score, 0.5)].into());
-        assert_eq!(t.total_secs(), 3.0);
     }
 }
