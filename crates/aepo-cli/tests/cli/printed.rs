@@ -1,0 +1,95 @@
+//! What does somebody get to read?
+
+use std::process::Stdio;
+
+use expect_test::expect;
+
+use crate::support::{place, stderr};
+
+#[test]
+fn help_teaches() {
+    expect![""].assert_eq(&place().ok(&["--help"]));
+    expect![""].assert_eq(&place().ok(&["train", "--help"]));
+}
+
+#[test]
+fn check_prints_a_recipe_that_means_the_same() {
+    let place = place();
+    let text = place.ok(&["check", "quickstart", "--set", "rollout.k=5"]);
+    assert!(text.contains("# Trajectories per task, the leaves of its tree (k). (--set)\nk = 5\n"), "{text}");
+    assert!(text.contains("# initial_rollouts has no effect"), "{text}");
+    std::fs::write(place.path("printed.toml"), &text).unwrap();
+    let again = place.ok(&["check", "printed.toml"]);
+    let values = |text: &str| text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(values(&again), values(&text));
+}
+
+#[test]
+fn show_prints_steps_result_and_settings() {
+    let text = place().ok(&["show", "whole"]);
+    for expected in ["step  reward", "pass@1", "before", "rollout.k = 4  (default 16)", "reward      "] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    let rows = text.lines().skip_while(|l| !l.starts_with("step")).skip(1).take_while(|l| !l.is_empty()).count();
+    assert_eq!(rows, 6);
+    let few = place().ok(&["show", "whole", "--rows", "3"]);
+    let steps = few.lines().skip_while(|l| !l.starts_with("step")).skip(1).take(3);
+    assert_eq!(steps.map(|l| l.split(' ').next().unwrap()).collect::<Vec<_>>(), ["0", "2", "5"]);
+    let cold = place().ok(&["show", "cold"]);
+    assert!(cold.contains("loss") && cold.contains("The model is in cold/model"), "{cold}");
+}
+
+#[test]
+fn a_tree_is_printed_with_its_calls_forks_and_rewards() {
+    let place = place();
+    let args = ["rollout", "whole", "--split", "train", "--task", "3"];
+    let text = place.ok(&args);
+    let json = place.ok(&[&args[..], &["--json"]].concat());
+    let tree: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(!text.contains('\x1b'), "colours are for terminals");
+    let leaves = tree["leaves"].as_array().unwrap();
+    assert_eq!(leaves.len(), 4);
+    assert_eq!(text.matches("= path ").count(), 4);
+    assert!(text.contains(tree["task"]["question"].as_str().unwrap()));
+    let calls = tree["nodes"].as_array().unwrap().iter().filter(|node| node.get("call").is_some()).count();
+    assert_eq!(text.lines().filter(|l| l.contains(" ms: <result>")).count(), calls, "{text}");
+    assert_eq!(text.matches("? H ").count(), tree["decisions"].as_array().unwrap().len());
+    for leaf in leaves {
+        assert!(text.contains(&format!("reward {:.2}", leaf["score"]["reward"].as_f64().unwrap())));
+    }
+    let asked = place.ok(&["rollout", "whole", "--question", "Calculate 2 + 2."]);
+    assert!(asked.contains("Calculate 2 + 2.") && !asked.contains("reward"), "{asked}");
+}
+
+#[test]
+fn lines_and_json_say_every_step_and_quiet_says_nothing() {
+    let place = place();
+    let train = |out: &str, how: &[&str]| {
+        let args = ["train", "tiny.toml", "--steps", "2", "--out", out];
+        place.run(&[&args[..], how].concat())
+    };
+    let lines = stderr(&train("lines", &[]));
+    assert_eq!(lines.lines().filter(|l| l.starts_with("step ")).count(), 2, "{lines}");
+    let json = train("json", &["--json"]);
+    assert_eq!(stderr(&json), "");
+    let events: Vec<String> = String::from_utf8(json.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_owned())
+        .collect();
+    let without_notes: Vec<&str> = events.iter().map(String::as_str).filter(|e| *e != "note").collect();
+    assert_eq!(without_notes, ["run", "eval", "step", "step", "checkpoint", "eval", "summary"]);
+    let quiet = train("quiet", &["--quiet"]);
+    assert_eq!(stderr(&quiet), "");
+    assert!(String::from_utf8(quiet.stdout).unwrap().contains("pass@1"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let place = place();
+    let mut child =
+        place.command(&["check", "quickstart"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
