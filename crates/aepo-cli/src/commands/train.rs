@@ -140,7 +140,7 @@ impl Trainer {
         let mut saved = None;
         let mut from = None;
         if let Some(dir) = &dir {
-            let (newest, damaged) = checkpoint::newest(&dir.root.join("checkpoints"))?;
+            let checkpoint::Found { newest, damaged } = checkpoint::newest(&dir.root.join("checkpoints"))?;
             for one in &damaged {
                 teller.warn(&format!("checkpoint {} is damaged and passed over: {}", one.path.display(), one.why));
             }
