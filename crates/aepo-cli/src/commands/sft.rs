@@ -77,7 +77,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     if args.resume {
         let opened = RunDir::resume(&out)?;
         config = resumed_config(&opened, config)?;
-        let (newest, damaged) = checkpoint::newest(&out.join("checkpoints"))?;
+        let checkpoint::Found { newest, damaged } = checkpoint::newest(&out.join("checkpoints"))?;
         for one in &damaged {
             teller.warn(&format!("checkpoint {} is damaged and passed over: {}", one.path.display(), one.why));
         }

@@ -41,8 +41,8 @@ threads = 2
 n_tasks = 8
 samples = 2
 [sft]
-tokens = 200_000
-batch_tokens = 4096
+tokens = 300_000
+batch_tokens = 1024
 learning_rate = 1e-2
 curriculum = 0.1
 copy_share = [0.0, 0.0]
