@@ -73,7 +73,7 @@ pub fn stage_words(stage: Stage) -> &'static str {
 pub fn step_line(row: &Row<'_>, steps: u64) -> String {
     let r = row.record;
     format!(
-        "step {:>3}/{steps}  reward {:>6.3}  right {:>6}  format {:>6}  H {:.3}  forks {:>3}  calls {:.2}  tokens {}/{}  {:.1} s",
+        "step {:>3}/{steps}  reward {:>6.3}  accuracy {:>6}  format {:>6}  H {:.3}  forks {:>3}  calls {:.2}  tokens {}/{}  {:.1} s",
         r.step + 1,
         r.reward,
         percent(r.accuracy),
