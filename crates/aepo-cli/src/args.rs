@@ -17,7 +17,7 @@ Start here:
   aepo check quickstart              every setting, what it means and where it comes from
 
 A recipe is `quickstart` or the path of a TOML file; any setting of it can be changed by --set, for example
-  aepo train quickstart --set rollout.k=16 --set train.learning_rate=1e-4
+  aepo train quickstart --set algorithm.name=grpo --set train.learning_rate=1e-4
 
 Exit codes: 0 done, 1 failed while running, 2 wrong command line or recipe, 130 interrupted."
 )]

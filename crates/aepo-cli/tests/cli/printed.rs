@@ -33,7 +33,7 @@ fn help_teaches() {
           aepo check quickstart              every setting, what it means and where it comes from
 
         A recipe is `quickstart` or the path of a TOML file; any setting of it can be changed by --set, for example
-          aepo train quickstart --set rollout.k=16 --set train.learning_rate=1e-4
+          aepo train quickstart --set algorithm.name=grpo --set train.learning_rate=1e-4
 
         Exit codes: 0 done, 1 failed while running, 2 wrong command line or recipe, 130 interrupted.
     "#]]
@@ -78,6 +78,22 @@ fn check_prints_a_recipe_that_means_the_same() {
     let again = place.ok(&["check", "printed.toml"]);
     let values = |text: &str| text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(values(&again), values(&text));
+}
+
+#[test]
+fn another_algorithm_is_one_setting() {
+    let place = place();
+    let text = place.ok(&["check", "quickstart", "--set", "algorithm.name=grpo"]);
+    for key in ["rollout.beta", "rollout.gamma", "advantage.entropy_weight"] {
+        assert!(text.contains(&format!("`{key}` is left out: ")), "{key}\n{text}");
+    }
+    assert!(text.contains("\nname = \"grpo\"\n"), "{text}");
+    // By itself a recipe may not hold what has no effect.
+    let mixed = "[algorithm]\nname = \"grpo\"\n[rollout]\nbeta = 1.0\n";
+    std::fs::write(place.path("mixed.toml"), mixed).unwrap();
+    let output = place.run(&["check", "mixed.toml", "--set", "train.steps=3"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("mixed.toml, line 4: `rollout.beta` has no effect"), "{}", stderr(&output));
 }
 
 #[test]
