@@ -157,7 +157,7 @@ impl Page<'_> {
         let (label, ink) = match (&node.call, node.mask) {
             (Some(call), _) => {
                 let secs = self.secs.get(&(call.tool, call.input.clone()));
-                let time = secs.map_or(String::new(), |s| format!(", {:.0} ms", 1000.0 * s));
+                let time = secs.map_or(String::new(), |s| format!(", {:.1} ms", 1000.0 * s));
                 (format!("{} {:?}{time}: ", call.tool.name(), call.outcome).to_lowercase(), Ink::Dim)
             }
             (None, true) => (entropy_label(node), Ink::Plain),
