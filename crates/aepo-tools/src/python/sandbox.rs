@@ -273,7 +273,7 @@ impl Child {
         let got = unsafe {
             libc::clock_getcpuclockid(self.pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
         };
-        got.then(|| time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+        got.then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
     }
 
     /// Reaps it; blocks until it has ended.
