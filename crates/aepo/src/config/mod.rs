@@ -13,8 +13,9 @@ use std::fmt;
 use std::fmt::Write as _;
 
 pub use sections::{
-    AdvantageSettings, AlgorithmSettings, EvalSettings, KEYS, Key, LossSettings, ModelSettings, PythonToolSettings,
-    RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
+    AdvantageSettings, AlgorithmSettings, EvalSettings, GigpoSettings, KEYS, Key, LossSettings, ModelSettings,
+    PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape,
+    TaskSettings, ToolSettings, TrainSettings,
 };
 pub use value::Setting;
 
@@ -94,6 +95,16 @@ pub enum ConfigError {
         /// What is possible.
         wanted: String,
     },
+    /// Its formulas are known, but its trees cannot be grown.
+    #[error("{place}: algorithm `{name}` cannot be trained here: {why}")]
+    NotGrown {
+        /// Where it was chosen.
+        place: Source,
+        /// The algorithm.
+        name: &'static str,
+        /// What is missing.
+        why: &'static str,
+    },
     /// Set, but nothing would read it.
     #[error("{place}: `{key}` has no effect: {why}")]
     Ineffective {
@@ -143,6 +154,20 @@ impl Config {
     /// # Errors
     /// On the first thing that is wrong: syntax, unknown keys, wrong types, impossible values, settings without effect.
     pub fn resolve(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
+        let config = Config::resolve_formulas(recipe, label, sets)?;
+        let bundle = config.algorithm.name.bundle();
+        match bundle.not_grown {
+            Some(why) => Err(ConfigError::NotGrown { place: config.source("algorithm.name"), name: bundle.name, why }),
+            None => Ok(config),
+        }
+    }
+
+    /// The same for computing an algorithm's formulas only, so that those whose trees cannot be grown here are accepted
+    /// too.
+    ///
+    /// # Errors
+    /// As for [`Config::resolve`].
+    pub fn resolve_formulas(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
         let mut given = read_recipe(recipe, label)?;
         for (key, text) in sets {
             given.insert(key.clone(), (parse_set(text), Source::Set));
@@ -204,16 +229,33 @@ impl Config {
 
     fn apply_bundle(&mut self) {
         let bundle = self.settings.algorithm.name.bundle();
-        self.settings.rollout.pre_monitor = bundle.pre_monitors;
-        self.settings.loss.clip = bundle.clip;
-        self.settings.loss.aggregation = bundle.aggregation;
+        let settings = &mut self.settings;
+        settings.rollout.pre_monitor = bundle.pre_monitors;
+        settings.loss.clip = bundle.clip;
+        settings.loss.ratio = bundle.ratio;
+        settings.loss.clip_low = bundle.clip_low;
+        settings.loss.clip_high = bundle.clip_high;
+        settings.loss.dual_clip = bundle.dual_clip;
+        settings.loss.aggregation = bundle.aggregation;
+        settings.train.dynamic_sampling = bundle.dynamic_sampling;
+        settings.reward.overlong_share = bundle.overlong_share;
         if !bundle.penalises {
-            self.settings.rollout.penalty_slope = 0.0;
+            settings.rollout.penalty_slope = 0.0;
         }
         if !bundle.entropy_advantage {
-            self.settings.advantage.entropy_weight = 0.0;
+            settings.advantage.entropy_weight = 0.0;
         }
-        let by_bundle = ["rollout.pre_monitor", "loss.clip", "loss.aggregation"];
+        let by_bundle = [
+            "rollout.pre_monitor",
+            "loss.clip",
+            "loss.ratio",
+            "loss.clip_low",
+            "loss.clip_high",
+            "loss.dual_clip",
+            "loss.aggregation",
+            "train.dynamic_sampling",
+            "reward.overlong_share",
+        ];
         self.sources.extend(by_bundle.map(|key| (key.to_owned(), Source::Algorithm)));
     }
 
