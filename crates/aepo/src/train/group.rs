@@ -84,3 +84,69 @@ fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)]) -> Vec<Memb
     };
     counted.iter().map(&mut of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{PolicyVersion, SampledToken};
+    use crate::rollout::budget::SamplingBudget;
+    use crate::rollout::tree::{Leaf, Node, NodeId, PathKey, StopReason};
+
+    #[test]
+    fn turns_roots_and_shared_tokens_are_read_off_the_tree() {
+        let context = |tokens: &[u32]| NodeKind::Context { tokens: tokens.to_vec(), call: None };
+        let turn = |n: usize| {
+            let token = SampledToken { token: 1, logprob: -1.0, entropy: 0.5 };
+            NodeKind::Sampled { tokens: vec![token; n], version: PolicyVersion(0) }
+        };
+        let node = |parent: Option<u32>, kind| Node { parent: parent.map(NodeId), kind };
+        // Root sample 0 calls, reads [7] and is forked there; root sample 1 reads [7] too, root sample 2 reads [8].
+        let nodes = vec![
+            node(None, context(&[5])),
+            node(Some(0), turn(2)),
+            node(Some(1), context(&[7])),
+            node(Some(2), turn(3)),
+            node(Some(2), turn(1)),
+            node(Some(0), turn(1)),
+            node(Some(5), context(&[7])),
+            node(Some(6), turn(2)),
+            node(Some(0), turn(1)),
+            node(Some(8), context(&[8])),
+            node(Some(9), turn(1)),
+        ];
+        let leaf = |node, key: &[u32], stop| Leaf { node: NodeId(node), key: PathKey(key.to_vec()), stop };
+        let answered = || StopReason::Answered("x".into());
+        let leaves = vec![
+            leaf(3, &[0], answered()),
+            leaf(4, &[0, 1, 0], answered()),
+            leaf(7, &[1], answered()),
+            leaf(10, &[2], StopReason::ToolUnavailable),
+        ];
+        let tree = RolloutTree {
+            nodes,
+            leaves,
+            budget: SamplingBudget { total: 4, n_global: 3, n_branch: 1 },
+            root_entropy: 0.0,
+            tool_entropy: 0.0,
+            decisions: Vec::new(),
+        };
+        let score = |reward| Score { reward, accuracy: 0.0, format_ok: true };
+        let scored = ScoredTree { tree, scores: [1.0, 1.0, 1.0, 9.0].map(score).to_vec() };
+        assert!(!scored.has_signal(), "the trajectory that a tool spoilt does not count");
+        let counted: Vec<_> = Trajectory::all(&scored.tree).into_iter().enumerate().take(3).collect();
+        let members = members(&scored, &counted);
+        let turns = |m: &Member| m.turns.iter().map(|t| (t.n_tokens, t.anchor)).collect::<Vec<_>>();
+        assert_eq!(
+            members.iter().map(turns).collect::<Vec<_>>(),
+            [[(2, 0), (3, 1)], [(2, 0), (1, 1)], [(1, 0), (2, 1)]]
+        );
+        assert_eq!(members.iter().map(|m| m.root).collect::<Vec<_>>(), [0, 0, 1]);
+        let ids: Vec<&[usize]> = members.iter().map(|m| &m.token_ids[..]).collect();
+        assert_eq!(ids[0][..2], ids[1][..2]);
+        let mut own = [&ids[0][2..], &ids[1][2..], ids[2]].concat();
+        own.extend(&ids[0][..2]);
+        own.sort_unstable();
+        own.dedup();
+        assert_eq!(own.len(), 3 + 1 + 3 + 2, "no other token is shared");
+    }
+}
