@@ -148,8 +148,26 @@ pub struct Explained {
     pub no_effect: Option<String>,
 }
 
+/// Decides the defaults of [`BY_BUNDLE`].
+const ALGORITHM: &str = "algorithm.name";
+
+/// Keys whose defaults are the algorithm's.
+const BY_BUNDLE: [&str; 9] = [
+    "rollout.pre_monitor",
+    "loss.clip",
+    "loss.ratio",
+    "loss.clip_low",
+    "loss.clip_high",
+    "loss.dual_clip",
+    "loss.aggregation",
+    "train.dynamic_sampling",
+    "reward.overlong_share",
+];
+
 impl Config {
-    /// Reads a recipe, called `label` in messages, and then `sets` in order.
+    /// Reads a recipe, called `label` in messages, and then `sets` in order. Where a set puts
+    /// another algorithm in the place of the recipe's, the recipe's lines about its own algorithm's rules give way to
+    /// the other's defaults.
     ///
     /// # Errors
     /// On the first thing that is wrong: syntax, unknown keys, wrong types, impossible values, settings without effect.
@@ -169,18 +187,30 @@ impl Config {
     /// As for [`Config::resolve`].
     pub fn resolve_formulas(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
         let mut given = read_recipe(recipe, label)?;
+        // The algorithm comes first because it decides other keys' defaults.
+        let own = given.remove(ALGORITHM);
+        let mut base = Config { settings: Settings::default(), sources: BTreeMap::new() };
+        if let Some((value, source)) = own {
+            base.set(ALGORITHM, &value, source)?;
+        }
+        let of_recipe = base.algorithm.name;
         for (key, text) in sets {
             given.insert(key.clone(), (parse_set(text), Source::Set));
         }
-        let mut config = Config { settings: Settings::default(), sources: BTreeMap::new() };
-        // The algorithm comes first because it decides other keys' defaults.
-        const ALGORITHM: &str = "algorithm.name";
         if let Some((value, source)) = given.remove(ALGORITHM) {
-            config.set(ALGORITHM, &value, source)?;
+            base.set(ALGORITHM, &value, source)?;
         }
-        config.apply_bundle();
-        for (key, (value, source)) in given {
-            config.set(&key, &value, source)?;
+        base.apply_bundle();
+        let mut config = base.with(&given)?;
+        if config.algorithm.name != of_recipe {
+            // Lines written for the recipe's own algorithm say nothing about the one that `--set` puts in its place.
+            let is_line = |source: &Source| matches!(source, Source::Recipe { .. });
+            given.retain(|key, (_, source)| !is_line(source) || !BY_BUNDLE.contains(&key.as_str()));
+            config = base.with(&given)?;
+            let unread = |key: &&Key| check::no_effect(&config, key).is_some();
+            let unread: Vec<String> = KEYS.iter().filter(unread).map(Key::path).collect();
+            given.retain(|key, (_, source)| !is_line(source) || !unread.contains(key));
+            config = base.with(&given)?;
         }
         if !config.sources.contains_key("rollout.initial_rollouts") {
             config.settings.rollout.initial_rollouts = (config.settings.rollout.k / 2).max(1);
@@ -245,18 +275,16 @@ impl Config {
         if !bundle.entropy_advantage {
             settings.advantage.entropy_weight = 0.0;
         }
-        let by_bundle = [
-            "rollout.pre_monitor",
-            "loss.clip",
-            "loss.ratio",
-            "loss.clip_low",
-            "loss.clip_high",
-            "loss.dual_clip",
-            "loss.aggregation",
-            "train.dynamic_sampling",
-            "reward.overlong_share",
-        ];
-        self.sources.extend(by_bundle.map(|key| (key.to_owned(), Source::Algorithm)));
+        self.sources.extend(BY_BUNDLE.map(|key| (key.to_owned(), Source::Algorithm)));
+    }
+
+    /// These settings with the given ones on top.
+    fn with(&self, given: &Given) -> Result<Config, ConfigError> {
+        let mut config = self.clone();
+        for (key, (value, source)) in given {
+            config.set(key, value, source.clone())?;
+        }
+        Ok(config)
     }
 
     fn set(&mut self, path: &str, value: &toml::Value, place: Source) -> Result<(), ConfigError> {

@@ -76,6 +76,27 @@ fn each_rival_has_its_papers_constants() {
 }
 
 #[test]
+fn another_algorithm_by_set_brings_its_own_rules_into_a_recipe() {
+    let recipe = "[rollout]\nk = 8\npre_monitor = true\nalpha = 0.4\npenalty_slope = 0.1\n[loss]\nclip_high = 0.2\n\
+                  kl_coef = 0.01\n[advantage]\nentropy_weight = 0.3";
+    let with = |sets: &[(&str, &str)]| resolve(recipe, sets);
+    let dapo = with(&[("algorithm.name", "dapo")]).unwrap();
+    assert_eq!(dapo.rules().loss.clip, ClipRule::Ppo(Clip { low: 0.2, high: 0.28, dual: None }));
+    assert_eq!((dapo.rules().advantage, dapo.rules().loss.kl_coef, dapo.rollout.k), (GROUP, 0.01, 8));
+    assert_eq!(dapo.source("loss.clip_high"), Source::Algorithm);
+    assert_eq!(dapo.source("rollout.pre_monitor"), Source::Algorithm);
+    // What the two have in common stays, and what the other lacks is its default.
+    let arpo = with(&[("algorithm.name", "arpo")]).unwrap().rules();
+    assert_eq!(arpo.branch, BranchRule::Entropy { alpha: 0.4, gamma: 0.2, tau: 0.5, penalty_slope: 0.0 });
+    // The recipe's own algorithm keeps its lines, and a set is always meant.
+    assert_eq!(with(&[("algorithm.name", "aepo")]).unwrap().rules(), with(&[]).unwrap().rules());
+    assert!(with(&[("algorithm.name", "dapo"), ("rollout.pre_monitor", "true")]).is_err());
+    let wide = with(&[("algorithm.name", "dapo"), ("loss.clip_high", "0.4")]).unwrap().rules();
+    assert_eq!(wide.loss.clip.clip().high, 0.4);
+    assert!(resolve("[loss]\nclip_high = 'x'", &[("algorithm.name", "dapo")]).is_err());
+}
+
+#[test]
 fn an_algorithm_whose_trees_cannot_be_grown_is_refused_for_training_alone() {
     for name in ["aepo-reference", "arpo-reference", "tree-grpo"] {
         let message = refused("", &[("algorithm.name", name)]);
