@@ -52,6 +52,14 @@ pub struct Damaged {
     pub why: String,
 }
 
+/// What a directory of checkpoints holds.
+pub struct Found {
+    /// The newest whole one.
+    pub newest: Option<(PathBuf, State)>,
+    /// Newer ones that are not whole.
+    pub damaged: Vec<Damaged>,
+}
+
 /// Writes `checkpoints/step-NNNNNN` under another name, flushes it to the disk, checks it, renames it into place, and
 /// then removes all but the last two.
 pub fn write(dir: &Path, engine: &mut Engine, tokenizer: &[u8], state: &State) -> anyhow::Result<PathBuf> {
@@ -88,15 +96,20 @@ pub fn write(dir: &Path, engine: &mut Engine, tokenizer: &[u8], state: &State) -
 }
 
 /// The newest checkpoint whose every file is as it was written, and those that were passed over.
-pub fn newest(dir: &Path) -> anyhow::Result<(Option<(PathBuf, State)>, Vec<Damaged>)> {
+pub fn newest(dir: &Path) -> anyhow::Result<Found> {
     let mut damaged = Vec::new();
     for (step, path) in list(dir)?.into_iter().rev() {
         match check(&path, step) {
-            Ok(state) => return Ok((Some((path, state)), damaged)),
+            Ok(state) => return Ok(Found { newest: Some((path, state)), damaged }),
             Err(e) => damaged.push(Damaged { path, why: format!("{e:#}") }),
         }
     }
-    Ok((None, damaged))
+    Ok(Found { newest: None, damaged })
+}
+
+/// Whether a directory is a checkpoint, and not only a model.
+pub fn is_one(dir: &Path) -> bool {
+    dir.join(STATE).is_file()
 }
 
 /// Looks at every file of a checkpoint.
@@ -193,7 +206,7 @@ mod tests {
     fn the_last_two_are_kept_and_the_newest_is_found() {
         let dir = written(&[1, 2, 12, 30]);
         assert_eq!(steps(dir.path()), [12, 30]);
-        let (found, damaged) = newest(dir.path()).unwrap();
+        let Found { newest: found, damaged } = newest(dir.path()).unwrap();
         let (path, state) = found.unwrap();
         assert!(path.ends_with("step-000030") && damaged.is_empty());
         assert_eq!(state, State { step: 30, elapsed_secs: 1.5, peak_memory_mb: 2.5 });
@@ -228,7 +241,7 @@ mod tests {
             let dir = written(&[4, 8]);
             // A tiny model before its first step has empty moments, which end in the header.
             harm(&dir.path().join(name(8)));
-            let (found, damaged) = newest(dir.path()).unwrap();
+            let Found { newest: found, damaged } = newest(dir.path()).unwrap();
             assert_eq!(found.unwrap().1.step, 4, "{expected}");
             assert_eq!(damaged.len(), 1);
             assert!(damaged[0].why.contains(expected), "{expected}: {}", damaged[0].why);
@@ -241,9 +254,9 @@ mod tests {
         let leftover = dir.path().join(".step-000009.tmp");
         std::fs::create_dir(&leftover).unwrap();
         std::fs::write(leftover.join("model.safetensors"), "half").unwrap();
-        assert_eq!(newest(dir.path()).unwrap().0.unwrap().1.step, 3);
+        assert_eq!(newest(dir.path()).unwrap().newest.unwrap().1.step, 3);
         let mut engine = Engine::random(ModelConfig::from_json(TINY).unwrap(), Seed(1), 1).unwrap();
         write(dir.path(), &mut engine, b"{}", &State { step: 9, elapsed_secs: 0.0, peak_memory_mb: 0.0 }).unwrap();
-        assert_eq!(newest(dir.path()).unwrap().0.unwrap().1.step, 9);
+        assert_eq!(newest(dir.path()).unwrap().newest.unwrap().1.step, 9);
     }
 }

@@ -9,6 +9,7 @@ mod interrupt;
 mod machine;
 mod progress;
 mod recipe;
+mod row;
 mod run_dir;
 mod table;
 mod world;

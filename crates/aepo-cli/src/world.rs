@@ -53,7 +53,7 @@ pub fn place(name: &str) -> anyhow::Result<Place> {
             return Ok(Place::Directory(dir.join("model")));
         }
         let checkpoints = dir.join("checkpoints");
-        let (newest, damaged) = checkpoint::newest(&checkpoints)?;
+        let checkpoint::Found { newest, damaged } = checkpoint::newest(&checkpoints)?;
         if let Some((path, _)) = newest {
             return Ok(Place::Directory(path));
         }
@@ -84,6 +84,14 @@ pub fn load(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
 /// Loads a checkpoint to go on from exactly.
 pub fn load_checkpoint(dir: &Path, n_threads: usize) -> anyhow::Result<Model> {
     with_tokenizer(Engine::resume(dir, n_threads)?, dir, read_tokenizer(dir)?)
+}
+
+/// Loads a model to look at. A checkpoint says how many optimiser steps it has had; that is kept.
+pub fn load_to_measure(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
+    match place {
+        Place::Directory(dir) if checkpoint::is_one(dir) => load_checkpoint(dir, n_threads),
+        _ => load(place, n_threads),
+    }
 }
 
 fn read_tokenizer(dir: &Path) -> anyhow::Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! How do the kernels make a transformer? The forward and backward pass of a whole tree batch.
 //!
 //! Block: `x ← x + o(attention(qkv(norm(x))))`, `x ← x + down(silu(gate) · up)` with both from `norm(x)`. The forward
-//! pass keeps, per block, what the backward pass cannot cheaply recompute: `6·hidden + 2·intermediate` numbers a
-//! token (a little more under grouped heads); norms and the gated product are computed again.
+//! pass keeps, per block, what the backward pass cannot cheaply recompute: `3·hidden + 2·qkv + 2·intermediate` numbers
+//! a token (`qkv` = queries, keys and values together); norms and the gated product are computed again.
 
 use std::ops::Range;
 

@@ -31,7 +31,8 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     let recipe = run_recipe.map_or_else(|| recipe::find(&args.from), Ok)?;
     let mut sets = recipe::parse_sets(&args.sets)?;
     sets.extend(args.seed.map(|n| ("train.seed".to_owned(), n.to_string())));
-    let config = recipe::resolve(&recipe, &sets)?;
+    let (config, left_out) = recipe::resolve(&recipe, &sets)?;
+    left_out.iter().for_each(|line| eprintln!("{line}"));
     let task = match &args.question {
         Some(question) => Task {
             id: "question".to_owned(),
@@ -48,7 +49,7 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
         }
     };
     let model = world::place(if is_run { &args.from } else { &config.model.init })?;
-    let mut model = world::load(&model, config.train.threads)?;
+    let mut model = world::load_to_measure(&model, config.train.threads)?;
     let mut tools = Timed { inner: world::tools(&config)?, asked: HashMap::new(), secs: HashMap::new() };
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
     let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
@@ -63,7 +64,8 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
             print(&format!("{}\n", serde_json::to_string(tree)?))?;
         } else {
             let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let page = Page { tree, secs: &tools.secs, tau: run.config.rollout.tau, colours };
+            let r = &run.config.rollout;
+            let page = Page { tree, secs: &tools.secs, tau: r.tau, entropy_tokens: r.entropy_tokens, colours };
             print(&page.text())?;
         }
     }
@@ -102,6 +104,7 @@ struct Page<'a> {
     tree: &'a TreeRecord,
     secs: &'a HashMap<(Tool, String), f64>,
     tau: f64,
+    entropy_tokens: usize,
     colours: bool,
 }
 
@@ -137,8 +140,10 @@ impl Page<'_> {
             .map(|leaf| self.path(leaf.node).iter().map(|&n| t.nodes[n].tokens.len()).sum::<usize>())
             .sum();
         out += &format!(
-            "tree       {} leaves, {n_forks} forks, {n_unique} tokens ({unrolled} if every path stood alone)\n\n",
-            t.leaves.len()
+            "tree       {} leaves, {n_forks} forks, {n_unique} tokens ({unrolled} if every path stood alone)\n\
+             H          mean entropy of the first {} tokens of a turn, nats per token\n\n",
+            t.leaves.len(),
+            self.entropy_tokens
         );
         self.node(0, "", "", &mut out);
         out
@@ -152,7 +157,7 @@ impl Page<'_> {
         let (label, ink) = match (&node.call, node.mask) {
             (Some(call), _) => {
                 let secs = self.secs.get(&(call.tool, call.input.clone()));
-                let time = secs.map_or(String::new(), |s| format!(", {:.0} ms", 1000.0 * s));
+                let time = secs.map_or(String::new(), |s| format!(", {:.1} ms", 1000.0 * s));
                 (format!("{} {:?}{time}: ", call.tool.name(), call.outcome).to_lowercase(), Ink::Dim)
             }
             (None, true) => (entropy_label(node), Ink::Plain),

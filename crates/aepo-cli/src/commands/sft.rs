@@ -65,19 +65,20 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     let mut sets = recipe::parse_sets(&args.sets)?;
     sets.extend(args.seed.map(|n| ("sft.seed".to_owned(), n.to_string())));
     sets.extend(args.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
-    let mut config = recipe::resolve(&recipe, &sets)?;
+    let (mut config, left_out) = recipe::resolve(&recipe, &sets)?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-sft-seed{}", recipe.name, config.sft.seed)));
     let mut teller = Teller::new(args.telling);
+    left_out.iter().for_each(|line| teller.note(line));
     let mut state = State { step: 0, elapsed_secs: 0.0, peak_memory_mb: 0.0 };
     let mut from = None;
     let mut dir = None;
     if args.resume {
         let opened = RunDir::resume(&out)?;
         config = resumed_config(&opened, config)?;
-        let (newest, damaged) = checkpoint::newest(&out.join("checkpoints"))?;
+        let checkpoint::Found { newest, damaged } = checkpoint::newest(&out.join("checkpoints"))?;
         for one in &damaged {
             teller.warn(&format!("checkpoint {} is damaged and passed over: {}", one.path.display(), one.why));
         }

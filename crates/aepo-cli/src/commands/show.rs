@@ -22,7 +22,7 @@ type Column = (&'static str, &'static str, fn(f64) -> String);
 
 const TRAIN: [Column; 16] = [
     ("reward", "reward", |x| format!("{x:.3}")),
-    ("right", "accuracy", percent),
+    ("accuracy", "accuracy", percent),
     ("format", "format_rate", percent),
     ("H", "entropy", |x| format!("{x:.3}")),
     ("H_root", "root_entropy", |x| format!("{x:.3}")),

@@ -1,6 +1,5 @@
 //! How does a training run go? Measure, take steps, measure again, and leave everything in the run directory.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aepo::config::{Config, Source};
@@ -8,8 +7,8 @@ use aepo::data::countries::Split;
 use aepo::data::task::Task;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
 use aepo::policy::Policy;
-use aepo::record::{StepRecord, Timings};
-use aepo::run::{Event, Run, Stage};
+use aepo::record::Timings;
+use aepo::run::{Event, Run};
 use aepo::train::schedule::Schedule;
 use aepo_engine::Engine;
 use aepo_tools::Tools;
@@ -23,6 +22,7 @@ use crate::interrupt::{self, Interruptible};
 use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
+use crate::row::{Row, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
 use crate::table::{minutes, percent};
 use crate::world;
@@ -64,12 +64,13 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
     sets.extend(args.seed.map(|n| ("train.seed".to_owned(), n.to_string())));
     sets.extend(args.steps.map(|n| ("train.steps".to_owned(), n.to_string())));
     sets.extend(args.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
-    let config = recipe::resolve(&recipe, &sets)?;
+    let (config, left_out) = recipe::resolve(&recipe, &sets)?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-seed{}", recipe.name, config.train.seed)));
     let mut teller = Teller::new(args.telling);
+    left_out.iter().for_each(|line| teller.note(line));
     let mut trainer = Trainer::open(config, &recipe.name, &out, args.resume, &mut teller)?;
     match trainer.run(&mut teller) {
         Ok(summary) => {
@@ -140,7 +141,7 @@ impl Trainer {
         let mut saved = None;
         let mut from = None;
         if let Some(dir) = &dir {
-            let (newest, damaged) = checkpoint::newest(&dir.root.join("checkpoints"))?;
+            let checkpoint::Found { newest, damaged } = checkpoint::newest(&dir.root.join("checkpoints"))?;
             for one in &damaged {
                 teller.warn(&format!("checkpoint {} is damaged and passed over: {}", one.path.display(), one.why));
             }
@@ -345,78 +346,6 @@ pub fn resumed_config(dir: &RunDir, asked: Config) -> anyhow::Result<Config> {
     let mut config = own;
     config.settings.train.steps = asked.train.steps;
     Ok(config)
-}
-
-/// A row of `metrics.jsonl`: what repeats bit for bit, and then times and memory, which do not.
-#[derive(Debug, Serialize)]
-struct Row<'a> {
-    #[serde(flatten)]
-    record: &'a StepRecord,
-    #[serde(flatten)]
-    times: BTreeMap<String, f64>,
-    peak_memory_mb: f64,
-}
-
-impl<'a> Row<'a> {
-    fn new(record: &'a StepRecord, timings: &Timings, total_secs: f64) -> Row<'a> {
-        let mut times = BTreeMap::new();
-        for (stage, secs) in &timings.stage_secs {
-            times.insert(format!("secs_{}", stage_key(*stage)), *secs);
-        }
-        for (tool, secs) in &timings.tool_secs {
-            times.insert(format!("secs_tool_{}", tool.name()), *secs);
-        }
-        let secs = |stages: &[Stage]| -> f64 { stages.iter().filter_map(|s| timings.stage_secs.get(s)).sum() };
-        let mut rate = |name: &str, n_tokens: usize, secs: f64| {
-            if secs > 0.0 {
-                times.insert(format!("tokens_per_sec_{name}"), n_tokens as f64 / secs);
-            }
-        };
-        let scoring = [Stage::OldLogprobs, Stage::RefLogprobs].map(|s| secs(&[s])).iter().filter(|s| **s > 0.0).count();
-        rate("rollout", record.n_sampled_tokens, secs(&[Stage::Rollout]));
-        rate("optimise", record.update.n_unique_tokens, secs(&[Stage::Optimise]));
-        let scored = record.update.n_unique_tokens * scoring;
-        rate("scoring", scored, secs(&[Stage::OldLogprobs, Stage::RefLogprobs]));
-        times.insert("secs_total".to_owned(), total_secs);
-        Row { record, times, peak_memory_mb: peak_memory_mb() }
-    }
-}
-
-fn stage_key(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Rollout => "rollout",
-        Stage::Score => "score",
-        Stage::OldLogprobs => "old_logprobs",
-        Stage::RefLogprobs => "ref_logprobs",
-        Stage::Optimise => "optimise",
-    }
-}
-
-fn stage_words(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Rollout => "rollout",
-        Stage::Score => "scoring",
-        Stage::OldLogprobs => "old log-probabilities",
-        Stage::RefLogprobs => "reference log-probabilities",
-        Stage::Optimise => "update",
-    }
-}
-
-fn step_line(row: &Row<'_>, steps: u64) -> String {
-    let r = row.record;
-    format!(
-        "step {:>3}/{steps}  reward {:>6.3}  right {:>6}  format {:>6}  H {:.3}  forks {:>3}  calls {:.2}  tokens {}/{}  {:.1} s",
-        r.step + 1,
-        r.reward,
-        percent(r.accuracy),
-        percent(r.format_rate),
-        r.entropy,
-        r.n_branches,
-        r.calls_per_trajectory,
-        r.n_unique_tokens,
-        r.n_unrolled_tokens,
-        row.times.get("secs_total").copied().unwrap_or(0.0),
-    )
 }
 
 fn eval_line(report: &EvalReport) -> String {

@@ -265,6 +265,17 @@ impl Child {
         };
     }
 
+    /// Processor time of all its threads so far, seconds, by the scheduler's own count; `None` once it has ended.
+    pub(crate) fn cpu_secs(&self) -> Option<f64> {
+        let mut clock: libc::clockid_t = 0;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: both addresses are of live locals, and the pid is ours until reaped.
+        let got = unsafe {
+            libc::clock_getcpuclockid(self.pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+        };
+        got.then(|| time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+    }
+
     /// Reaps it; blocks until it has ended.
     pub(crate) fn wait(mut self) -> io::Result<Exit> {
         self.reap()

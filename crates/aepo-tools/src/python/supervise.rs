@@ -24,6 +24,7 @@ const MAX_STATUS_BYTES: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Killed {
     Wall,
+    Cpu,
     Output,
     Threads,
     Disk,
@@ -82,7 +83,7 @@ fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, S
             break;
         }
         if now >= next_look {
-            killed = over_limits(python, child.pid);
+            killed = over_limits(python, &child);
             next_look = now + TICK;
             continue;
         }
@@ -143,7 +144,11 @@ fn read_some(pipe: &mut std::fs::File, output: &mut Vec<u8>) -> std::io::Result<
     }
 }
 
-fn over_limits(python: &Python, pid: i32) -> Option<Killed> {
+fn over_limits(python: &Python, child: &sandbox::Child) -> Option<Killed> {
+    let pid = child.pid;
+    if child.cpu_secs().is_some_and(|secs| secs >= python.shared.settings.cpu_secs as f64) {
+        return Some(Killed::Cpu);
+    }
     // A task directory has one link per thread beside its own two.
     let n_threads = std::fs::metadata(format!("/proc/{pid}/task")).map_or(0, |meta| meta.nlink().saturating_sub(2));
     if n_threads > python.shared.settings.max_threads {
@@ -163,6 +168,7 @@ fn judge(python: &Python, killed: Option<Killed>, exit: Exit, said: &[u8]) -> Re
         line.map(|line| line.into_owned())
     };
     let out_of_memory = || (ToolOutcome::Memory, format!("MemoryError: limit of {} MiB", settings.memory_mb));
+    let timeout_of_cpu = || (ToolOutcome::Timeout, format!("killed: processor time limit of {} s", settings.cpu_secs));
     Ok(match (killed, exit.how) {
         (Some(Killed::Wall), _) => (ToolOutcome::Timeout, format!("killed: time limit of {} s", settings.wall_secs)),
         (Some(Killed::Output), _) => {
@@ -173,10 +179,11 @@ fn judge(python: &Python, killed: Option<Killed>, exit: Exit, said: &[u8]) -> Re
         }
         (Some(Killed::Disk), _) => (ToolOutcome::Raised, format!("killed: disk limit of {} MiB", settings.scratch_mb)),
         (Some(Killed::Cancelled), _) => return Err("the tools are shutting down".to_owned()),
-        // The kernel's own sum decides, since a program can send itself either signal. The limit counts whole ticks and
-        // the sum nanoseconds, so the two differ by a few hundredths.
-        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= 0.9 * settings.cpu_secs as f64 => {
-            (ToolOutcome::Timeout, format!("killed: processor time limit of {} s", settings.cpu_secs))
+        (Some(Killed::Cpu), _) => timeout_of_cpu(),
+        // The kernel's own limit lies behind ours, for a supervisor that did not get to look. Its sum decides, since a
+        // program can send itself either signal.
+        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= settings.cpu_secs as f64 => {
+            timeout_of_cpu()
         }
         (None, How::Signal(signal)) => (ToolOutcome::Signal, format!("killed by signal {signal}")),
         (None, How::Code(code)) => match said.first() {
