@@ -64,6 +64,85 @@ Examples:
     Show(ShowArgs),
     /// Print every setting of a recipe with its meaning, or say what is wrong with it
     Check(CheckArgs),
+    /// Show what each algorithm computes, and compute it on numbers
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aepo algo list
+  aepo algo show dapo
+  aepo algo apply --algo cispo --set loss.clip_high=0.3 < batch.json
+  aepo algo budget --algo aepo --k 16 --root-entropy 0.9 --tool-entropy 0.4
+  aepo algo branch --algo aepo --entropy-delta 0.8 --consecutive 2"
+    )]
+    Algo(AlgoCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlgoCommand {
+    /// Name every algorithm with the rules that tell it apart
+    List,
+    /// Explain one algorithm: rules, formulas, constants, source
+    Show(AlgoShowArgs),
+    /// Compute advantages, loss and gradient of a batch in JSON on standard input
+    #[command(after_help = "\
+Input (lists hold one value per token; `turns`, `ref_logp`, `rollout_logp`, `parent` and `shared` may be left out):
+  {\"groups\":[{\"task\":\"q1\",\"trajectories\":[{\"reward\":1.0,\"mask\":[0,1],\"logp\":[-1,-2],\"old_logp\":[-1,-2],
+    \"entropy\":[0.1,0.9],\"turns\":[{\"start\":1,\"end\":2,\"anchor\":\"s0\"}],\"parent\":0,\"shared\":1}]}]}
+Output: {\"loss\":…,\"metrics\":{…},\"groups\":[{\"task\":…,\"trajectories\":[{\"advantage\":[…],\"dloss_dlogp\":[…]}]}]}")]
+    Apply(AlgoApplyArgs),
+    /// Divide k trajectories into global samples and branches
+    Budget(AlgoBudgetArgs),
+    /// Decide on a fork after a tool result
+    Branch(AlgoBranchArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AlgoShowArgs {
+    /// Name of the algorithm (see `aepo algo list`)
+    pub name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AlgoApplyArgs {
+    /// Name of the algorithm
+    #[arg(long, value_name = "NAME")]
+    pub algo: String,
+    #[command(flatten)]
+    pub sets: Sets,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AlgoBudgetArgs {
+    /// Name of the algorithm
+    #[arg(long, value_name = "NAME")]
+    pub algo: String,
+    /// Trajectories of the task
+    #[arg(long, value_name = "N")]
+    pub k: usize,
+    /// H_root: mean entropy at the start of the first trajectory, nats per token
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub root_entropy: f64,
+    /// H̄_tool: mean entropy after its tool results, nats per token
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub tool_entropy: f64,
+    #[command(flatten)]
+    pub sets: Sets,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AlgoBranchArgs {
+    /// Name of the algorithm
+    #[arg(long, value_name = "NAME")]
+    pub algo: String,
+    /// ΔH: entropy after the tool result less that at the start, nats per token
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub entropy_delta: f64,
+    /// l: forks in a row before this one
+    #[arg(long, value_name = "L", default_value_t = 0)]
+    pub consecutive: u32,
+    #[command(flatten)]
+    pub sets: Sets,
 }
 
 /// What to set.

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),
+        Command::Algo(command) => commands::algo::algo(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 //! Read the modules in the order of the data's path: `data`, `prompt`, `rollout`, `score`, `train`; `run` names the
 //! stages of a training step. This crate opens no file, no socket and no process, and reads no clock.
 pub mod algo;
+pub mod apply;
 pub mod config;
 pub mod data;
 pub mod eval;

@@ -12,7 +12,7 @@ use crate::record::{StepFacts, StepRecord, TreeRecord, step_record, tool_secs, t
 use crate::rollout::drive::{DriveSettings, DriveTask, Progress, Protocol, RolloutError, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
-use crate::score::score;
+use crate::score::{overlong_punishment, score};
 use crate::seed::Seed;
 use crate::tool::{Tool, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
@@ -65,6 +65,7 @@ pub struct StepOutput {
 const ORDER: u64 = 1;
 const STEP: u64 = 2;
 const UPDATE: u64 = 3;
+const REFILL: u64 = 4;
 
 impl Run {
     /// One training step. `reference` is the initial policy; it is needed only where `loss.kl_coef` is not 0.
@@ -82,16 +83,10 @@ impl Run {
     ) -> Result<StepOutput, RunError> {
         let version = policy.version();
         let rules = self.config.rules();
-        let tasks = self.tasks_of(step);
         let seed = Seed(self.config.train.seed).child(STEP).child(step);
 
-        on(Event::Stage(Stage::Rollout));
-        let drive_settings = self.config.drive_settings();
-        let trees = rollout(policy, tools, &self.renderer, &tasks, &drive_settings, seed, on)?;
-
-        on(Event::Stage(Stage::Score));
-        let trees = score_trees(&tasks, trees);
-        let (groups, entropy) = train_groups(&trees, &rules.advantage);
+        let (tasks, trees, n_learnt) = self.grow(step, seed, policy, tools, on)?;
+        let (groups, entropy) = train_groups(&trees[..n_learnt], &rules.advantage);
 
         let settings = self.config.update_settings(step, seed.child(UPDATE));
         let report = update(policy, reference, &groups, &settings, &mut |stage| on(Event::Stage(stage.into())))?;
@@ -111,7 +106,7 @@ impl Run {
         };
         Ok(StepOutput {
             record: step_record(facts),
-            trees: self.tree_records(step, &tasks, &trees),
+            trees: self.tree_records(step, &tasks, &trees, n_learnt),
             tool_secs: tool_secs(&trees),
         })
     }
@@ -131,7 +126,52 @@ impl Run {
         on(Event::Stage(Stage::Rollout));
         let trees = rollout(policy, tools, &self.renderer, tasks, &self.config.drive_settings(), seed, on)?;
         on(Event::Stage(Stage::Score));
-        Ok(self.tree_records(0, tasks, &score_trees(tasks, trees)))
+        Ok(self.tree_records(0, tasks, &score_trees(tasks, trees), tasks.len()))
+    }
+
+    /// The scored trees of a step, those to learn from first, and how many those are: all, or with dynamic sampling as
+    /// many as have a signal, but no more than a step has tasks. Further tasks are drawn while there are too few.
+    fn grow<'t>(
+        &'t self,
+        step: u64,
+        seed: Seed,
+        policy: &mut dyn Policy,
+        tools: &mut dyn Toolset,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<(Vec<&'t Task>, Vec<ScoredTree>, usize), RunError> {
+        let (rules, train) = (self.config.rules(), &self.config.train);
+        let settings = self.config.drive_settings();
+        let n_rounds = 1 + if rules.dynamic_sampling { train.max_refills as u64 } else { 0 };
+        let (mut learnt, mut rest) = (Vec::new(), Vec::new());
+        for round in 0..n_rounds {
+            on(Event::Stage(Stage::Rollout));
+            let (tasks, seed) = match round {
+                0 => (self.tasks_of(step), seed),
+                _ => (self.refill(step * (n_rounds - 1) + round - 1), seed.child(REFILL).child(round)),
+            };
+            let trees = rollout(policy, tools, &self.renderer, &tasks, &settings, seed, on)?;
+
+            on(Event::Stage(Stage::Score));
+            let trees = shape(score_trees(&tasks, trees), rules.overlong_share, settings.limits.response_tokens);
+            for (task, tree) in tasks.into_iter().zip(trees) {
+                let teaches = !rules.dynamic_sampling || tree.has_signal();
+                let to = if teaches && learnt.len() < train.tasks_per_step { &mut learnt } else { &mut rest };
+                to.push((task, tree));
+            }
+            if learnt.len() == train.tasks_per_step {
+                break;
+            }
+        }
+        let n_learnt = learnt.len();
+        let (tasks, trees) = learnt.into_iter().chain(rest).unzip();
+        Ok((tasks, trees, n_learnt))
+    }
+
+    /// The tasks of the `round`-th refill of the run, drawn apart from those of the steps.
+    fn refill(&self, round: u64) -> Vec<&Task> {
+        let order = Seed(self.config.train.seed).child(ORDER).child(REFILL);
+        let indices = task_indices(order, round, self.config.train.tasks_per_step, self.tasks.len());
+        indices.into_iter().map(|i| &self.tasks[i]).collect()
     }
 
     /// The tasks of a step.
@@ -142,13 +182,29 @@ impl Run {
         indices.into_iter().map(|i| &self.tasks[i]).collect()
     }
 
-    fn tree_records(&self, step: u64, tasks: &[&Task], trees: &[ScoredTree]) -> Vec<TreeRecord> {
-        let (groups, _) = train_groups(trees, &self.config.rules().advantage);
+    /// Of the trees behind the first `n_learnt` nothing is learnt: their advantages are written down as 0.
+    fn tree_records(&self, step: u64, tasks: &[&Task], trees: &[ScoredTree], n_learnt: usize) -> Vec<TreeRecord> {
+        let rule = self.config.rules().advantage;
+        let (mut groups, _) = train_groups(&trees[..n_learnt], &rule);
+        let (mut rest, _) = train_groups(&trees[n_learnt..], &rule);
+        rest.iter_mut().flat_map(|g| &mut g.samples).for_each(|s| s.advantages.fill(0.0));
+        groups.append(&mut rest);
         let line = |((task, scored), group)| {
             tree_record(step, task, scored, group, &self.renderer, self.config.rollout.entropy_tokens)
         };
         tasks.iter().copied().zip(trees).zip(&groups).map(line).collect()
     }
+}
+
+/// The rewards that training sees: with the punishment of overlong trajectories, where there is one.
+fn shape(mut trees: Vec<ScoredTree>, share: f64, max_tokens: usize) -> Vec<ScoredTree> {
+    for ScoredTree { tree, scores } in &mut trees {
+        let n_prompt = tree.nodes[0].kind.n_tokens();
+        for (score, trajectory) in scores.iter_mut().zip(Trajectory::all(tree)) {
+            score.reward += overlong_punishment(trajectory.n_tokens() - n_prompt, max_tokens, share);
+        }
+    }
+    trees
 }
 
 /// Grows a tree for each task. Training and evaluation both come through here.

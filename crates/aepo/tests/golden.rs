@@ -1,10 +1,15 @@
 //! Do the rules of rollout and update give the numbers of the papers' formulas? The numbers come from
 //! `golden/make_rules.py`, which shares no code with this crate and takes its gradients from autograd.
 
-use aepo::rollout::branch::entropy_verdict;
-use aepo::rollout::budget::entropy_split;
-use aepo::train::advantage::{AdvantageRule, EntropyStats, group_advantages};
-use aepo::train::loss::{Aggregation, Clip, ClipRule, LossRules, TokenInputs, trajectory_loss};
+use std::collections::BTreeMap;
+
+use aepo::algo::Algorithm;
+use aepo::apply::{Batch, apply};
+use aepo::rollout::branch::{aepo_reference_score, arpo_reference_score, entropy_verdict};
+use aepo::rollout::budget::{entropy_split, reference_split};
+use aepo::score::overlong_punishment;
+use aepo::train::advantage::{EntropyStats, entropy_factor, group_advantages};
+use aepo::train::loss::{Aggregation, Clip, ClipRule, LossRules, RatioScope, TokenInputs, trajectory_loss};
 use serde::Deserialize;
 
 /// Both sides compute in f64, on inputs that f32 holds exactly.
@@ -20,6 +25,64 @@ struct Golden {
     branch: Vec<BranchCase>,
     batch: Vec<Row>,
     loss: Vec<LossCase>,
+    budget_reference: Vec<BudgetReferenceCase>,
+    branch_reference: Vec<BranchReferenceCase>,
+    overlong: Vec<OverlongCase>,
+    apply_batches: Vec<ApplyBatch>,
+    apply: Vec<ApplyCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetReferenceCase {
+    k: usize,
+    root: f64,
+    tool: f64,
+    m: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BranchReferenceCase {
+    uniform: f64,
+    entropy_delta: f64,
+    count: u32,
+    aepo: f64,
+    arpo: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverlongCase {
+    n: usize,
+    longest: usize,
+    share: f64,
+    punishment: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyBatch {
+    name: String,
+    input: serde_json::Value,
+}
+
+/// A whole algorithm on a batch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyCase {
+    algo: String,
+    sets: BTreeMap<String, String>,
+    batch: String,
+    loss: f64,
+    groups: Vec<Vec<ApplyRow>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyRow {
+    advantage: Vec<f64>,
+    dloss_dlogp: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -65,10 +128,10 @@ struct BranchCase {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
-    logp: Vec<f32>,
-    old_logp: Vec<f32>,
-    ref_logp: Vec<f32>,
-    entropy: Vec<f32>,
+    logp: Vec<f64>,
+    old_logp: Vec<f64>,
+    ref_logp: Vec<f64>,
+    entropy: Vec<f64>,
     advantage: Vec<f64>,
     mask: Vec<u8>,
 }
@@ -131,12 +194,11 @@ fn group_advantages_are_the_papers() {
 #[test]
 fn entropy_aware_advantages_are_the_papers() {
     for case in golden().entropy_advantage {
-        let rule = AdvantageRule::EntropyAware { entropy_weight: case.weight };
         let entropies: Vec<Vec<f64>> = case.entropies.iter().zip(&case.masks).map(|(h, m)| sampled(h, m)).collect();
         let stats = EntropyStats::over(entropies.iter().flatten().copied());
         for (i, entropies) in entropies.iter().enumerate() {
             let got: Vec<f64> =
-                entropies.iter().map(|&h| rule.token_advantage(case.advantages[i], h, &stats)).collect();
+                entropies.iter().map(|&h| case.advantages[i] * entropy_factor(case.weight, stats.z(h))).collect();
             close("token advantages", &got, &sampled(&case.token_advantages[i], &case.masks[i]));
         }
     }
@@ -172,12 +234,14 @@ fn losses_and_their_gradients_are_the_papers() {
                 Objective::Ppo => ClipRule::Ppo(clip),
                 Objective::ClipBalanced => ClipRule::Balanced(clip),
             },
+            ratio: RatioScope::Token,
             aggregation: match case.aggregation {
                 Mean::TokenMean => Aggregation::TokenMean,
                 Mean::SeqMeanTokenMean => Aggregation::SeqMeanTokenMean,
             },
             kl_coef: case.kl_coef,
             entropy_coef: case.entropy_coef,
+            is_cap: None,
         };
         let weights = rules.aggregation.weights(&n_sampled);
         let mut value = 0.0;
@@ -186,6 +250,8 @@ fn losses_and_their_gradients_are_the_papers() {
                 logprobs: &sampled(&row.logp, &row.mask),
                 old_logprobs: &sampled(&row.old_logp, &row.mask),
                 ref_logprobs: &sampled(&row.ref_logp, &row.mask),
+                rollout_logprobs: &[],
+                turn_lens: &[],
                 entropies: &sampled(&row.entropy, &row.mask),
                 advantages: &sampled(&row.advantage, &row.mask),
             };
@@ -198,5 +264,50 @@ fn losses_and_their_gradients_are_the_papers() {
             }
         }
         close(&format!("{}: value", case.name), &[value], &[case.value]);
+    }
+}
+
+#[test]
+fn the_released_codes_rules_are_reproduced() {
+    let golden = golden();
+    for c in golden.budget_reference {
+        assert_eq!(reference_split(c.k, c.root, c.tool), c.m, "k {} root {} tool {}", c.k, c.root, c.tool);
+    }
+    for c in golden.branch_reference {
+        close("aepo", &[aepo_reference_score(c.uniform, c.entropy_delta, c.count)], &[c.aepo]);
+        close("arpo", &[arpo_reference_score(c.uniform, c.entropy_delta)], &[c.arpo]);
+    }
+}
+
+#[test]
+fn overlong_trajectories_are_punished_as_the_paper_says() {
+    for c in golden().overlong {
+        close("punishment", &[overlong_punishment(c.n, c.longest, c.share)], &[c.punishment]);
+    }
+}
+
+#[test]
+fn every_algorithm_gives_the_independent_loss_advantages_and_gradients() {
+    let golden = golden();
+    for algorithm in Algorithm::ALL {
+        let name = algorithm.bundle().name;
+        assert!(golden.apply.iter().any(|c| c.algo == name), "{name} has no golden values");
+    }
+    for case in &golden.apply {
+        let what = format!("{} {:?} on {}", case.algo, case.sets, case.batch);
+        let batch = golden.apply_batches.iter().find(|b| b.name == case.batch).expect("a batch of that name");
+        let batch = Batch::from_json(&batch.input.to_string()).expect("a batch of the layout");
+        let sets: Vec<(String, String)> = case.sets.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let algorithm = Algorithm::named(&case.algo).expect("an algorithm of that name");
+        let got = apply(algorithm, &sets, &batch).unwrap_or_else(|e| panic!("{what}: {e}"));
+        close(&format!("{what}: loss"), &[got.loss], &[case.loss]);
+        assert_eq!(got.groups.len(), case.groups.len());
+        for (g, (got, expected)) in got.groups.iter().zip(&case.groups).enumerate() {
+            assert_eq!(got.trajectories.len(), expected.len());
+            for (i, (got, expected)) in got.trajectories.iter().zip(expected).enumerate() {
+                close(&format!("{what}: advantage of {g}.{i}"), &got.advantage, &expected.advantage);
+                close(&format!("{what}: dL/dlogp of {g}.{i}"), &got.dloss_dlogp, &expected.dloss_dlogp);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What does each command do?
 
+pub mod algo;
 pub mod check;
 pub mod eval;
 pub mod rollout;

@@ -21,7 +21,7 @@ pub const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of `crates/aepo/src` that see the path whole; nothing in [`MAY_IMPORT`] may import them.
-pub const SEE_ALL: &[&str] = &["lib", "algo", "config", "record", "run", "eval", "sft", FOR_TESTS];
+pub const SEE_ALL: &[&str] = &["lib", "algo", "apply", "config", "record", "run", "eval", "sft", FOR_TESTS];
 
 /// What only tests are compiled with: they may import it from everywhere.
 pub const FOR_TESTS: &str = "testing";

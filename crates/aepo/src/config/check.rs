@@ -1,5 +1,8 @@
 //! Can this run as it says? Impossible values, contradictions, and settings that nothing would read.
 
+use crate::algo::{BaselineName, ClipName, Forks};
+use crate::train::loss::RatioScope;
+
 use super::{Config, ConfigError, KEYS, Key, Source};
 
 /// What a number must satisfy.
@@ -39,11 +42,15 @@ const RANGES: &[(&str, Range)] = &[
     ("rollout.max_result_tokens", Range::AtLeast(1.0)),
     ("rollout.max_live_paths", Range::AtLeast(1.0)),
     ("advantage.entropy_weight", Range::AtLeast(0.0)),
-    ("loss.clip_low", Range::Below(0.0, 1.0)),
+    ("gigpo.gamma", Range::Between(0.0, 1.0)),
+    ("gigpo.omega", Range::AtLeast(0.0)),
+    ("reward.overlong_share", Range::Between(0.0, 1.0)),
+    ("loss.clip_low", Range::Between(0.0, 1.0)),
     ("loss.clip_high", Range::AtLeast(0.0)),
     ("loss.dual_clip", Range::Above(1.0)),
     ("loss.kl_coef", Range::AtLeast(0.0)),
     ("loss.entropy_coef", Range::AtLeast(0.0)),
+    ("loss.is_cap", Range::Above(0.0)),
     ("train.steps", Range::AtLeast(1.0)),
     ("train.tasks_per_step", Range::AtLeast(1.0)),
     ("train.minibatches", Range::AtLeast(1.0)),
@@ -141,14 +148,19 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             "above 0 where copy_share and lookup_share are 0".into(),
         ),
         (
-            bundle.branches && !r.pre_monitor && r.initial_rollouts >= r.k,
+            bundle.branches() && !r.pre_monitor && r.initial_rollouts >= r.k,
             "rollout.initial_rollouts",
             format!("below rollout.k = {}, or no branch could ever start", r.k),
         ),
         (
-            bundle.branches && r.branch_width >= r.k,
+            bundle.branches() && r.branch_width >= r.k,
             "rollout.branch_width",
             format!("below rollout.k = {}: a tree has that many leaves in all", r.k),
+        ),
+        (
+            c.loss.clip == ClipName::Cispo && c.loss.ratio != RatioScope::Token,
+            "loss.ratio",
+            "\"token\" with loss.clip = \"cispo\", which weighs each token's own log-probability".into(),
         ),
         (
             r.max_turn_tokens > r.max_response_tokens,
@@ -194,16 +206,25 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
     let bundle = c.algorithm.name.bundle();
     let name = bundle.name;
     let one_update = c.train.minibatches * c.train.epochs == 1;
+    let drawn = matches!(bundle.forks, Forks::DrawnAepo | Forks::DrawnArpo);
+    let scored = bundle.forks == Forks::Entropy;
     let (when, why) = match key.path().as_str() {
-        "rollout.pre_monitor" if bundle.branches => {
+        "rollout.pre_monitor" if bundle.branches() => {
             (!bundle.pre_monitors, format!("{name} takes a fixed rollout.initial_rollouts"))
         }
+        "rollout.beta" if bundle.forks == Forks::DrawnAepo => (true, format!("{name} has 0.5 built in")),
         "rollout.beta" if bundle.pre_monitors => (!c.rollout.pre_monitor, "rollout.pre_monitor is false".to_owned()),
-        "rollout.beta" if bundle.branches => (true, format!("{name} takes a fixed rollout.initial_rollouts")),
-        "rollout.initial_rollouts" if bundle.branches => {
+        "rollout.beta" if bundle.branches() => (true, format!("{name} takes a fixed rollout.initial_rollouts")),
+        "rollout.initial_rollouts" if bundle.branches() => {
             (c.rollout.pre_monitor, "rollout.pre_monitor divides rollout.k by entropies".to_owned())
         }
-        "rollout.penalty_slope" if bundle.branches => (!bundle.penalises, format!("{name} has no branch penalty")),
+        "rollout.alpha" | "rollout.gamma" | "rollout.tau" | "rollout.penalty_slope" if drawn => {
+            (true, format!("{name} forks by a draw with built-in constants"))
+        }
+        "rollout.alpha" | "rollout.gamma" | "rollout.tau" | "rollout.penalty_slope" if bundle.branches() && !scored => {
+            (true, format!("{name} expands finished trees, whatever their entropies"))
+        }
+        "rollout.penalty_slope" if bundle.branches() => (!bundle.penalises, format!("{name} has no branch penalty")),
         "rollout.pre_monitor"
         | "rollout.beta"
         | "rollout.initial_rollouts"
@@ -212,11 +233,25 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
         | "rollout.tau"
         | "rollout.penalty_slope"
         | "rollout.branch_width" => {
-            (!bundle.branches, format!("{name} starts every trajectory at the root and never forks"))
+            (!bundle.branches(), format!("{name} starts every trajectory at the root and never forks"))
+        }
+        "advantage.shared" => (!bundle.branches(), format!("the trajectories of {name} share no tokens")),
+        "gigpo.omega" => {
+            (bundle.baseline != BaselineName::Anchors, format!("{name} does not compare turns with each other"))
+        }
+        "gigpo.gamma" if bundle.baseline == BaselineName::Anchors => {
+            (c.gigpo.omega == 0.0, "gigpo.omega is 0".to_owned())
+        }
+        "gigpo.gamma" => (true, format!("{name} does not discount rewards")),
+        "train.max_refills" => (!c.train.dynamic_sampling, "train.dynamic_sampling is false".to_owned()),
+        "loss.dual_clip" if c.loss.clip == ClipName::Cispo => {
+            (true, "cispo bounds the weight of every token already".to_owned())
         }
         "advantage.entropy_weight" => {
             (!bundle.entropy_advantage, format!("the advantage of {name} does not depend on entropies"))
         }
+        // CISPO's term is another than PPO's where nothing is clipped, too.
+        "loss.clip" if c.loss.clip == ClipName::Cispo => (false, String::new()),
         "loss.clip" | "loss.dual_clip" => (
             one_update,
             "with train.minibatches = 1 and train.epochs = 1 every ratio is 1 and nothing is ever clipped".to_owned(),

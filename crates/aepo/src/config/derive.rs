@@ -1,13 +1,13 @@
 //! What do the settings mean to each stage?
 
 use super::Config;
-use crate::algo::{ClipName, Rules};
+use crate::algo::{BaselineName, ClipName, Forks, Rules};
 use crate::policy::{SampleParams, StepParams};
 use crate::rollout::branch::BranchRule;
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::drive::{DriveSettings, Limits};
 use crate::seed::Seed;
-use crate::train::advantage::AdvantageRule;
+use crate::train::advantage::{AdvantageRule, Baseline};
 use crate::train::loss::{Clip, ClipRule, LossRules};
 use crate::train::schedule::learning_rate;
 use crate::train::update::UpdateSettings;
@@ -19,31 +19,52 @@ impl Config {
         let bundle = self.algorithm.name.bundle();
         let (r, l) = (&self.rollout, &self.loss);
         let clip = Clip { low: l.clip_low, high: l.clip_high, dual: l.dual_clip };
+        let folds_kl = bundle.baseline == BaselineName::Batch;
         Rules {
-            budget: match (bundle.branches, r.pre_monitor) {
-                (false, _) => BudgetRule::AllGlobal,
-                (true, true) => BudgetRule::Entropy { beta: r.beta },
-                (true, false) => BudgetRule::Fixed { initial_rollouts: r.initial_rollouts },
+            budget: match (bundle.forks, r.pre_monitor) {
+                (Forks::None, _) => BudgetRule::AllGlobal,
+                (Forks::DrawnAepo, true) => BudgetRule::EntropyReference,
+                (_, true) => BudgetRule::Entropy { beta: r.beta },
+                (_, false) => BudgetRule::Fixed { initial_rollouts: r.initial_rollouts },
             },
-            branch: if bundle.branches {
-                BranchRule::Entropy { alpha: r.alpha, gamma: r.gamma, tau: r.tau, penalty_slope: r.penalty_slope }
-            } else {
-                BranchRule::None
+            branch: match bundle.forks {
+                // Finished trees are expanded; while they grow nothing forks.
+                Forks::None | Forks::Expansion => BranchRule::None,
+                Forks::Entropy => {
+                    BranchRule::Entropy { alpha: r.alpha, gamma: r.gamma, tau: r.tau, penalty_slope: r.penalty_slope }
+                }
+                Forks::DrawnAepo => BranchRule::DrawnAepo,
+                Forks::DrawnArpo => BranchRule::DrawnArpo,
             },
-            advantage: if bundle.entropy_advantage {
-                AdvantageRule::EntropyAware { entropy_weight: self.advantage.entropy_weight }
-            } else {
-                AdvantageRule::Group
+            advantage: AdvantageRule {
+                baseline: match bundle.baseline {
+                    BaselineName::Group => Baseline::Group,
+                    BaselineName::GroupOrRaw => Baseline::GroupOrRaw,
+                    BaselineName::None => Baseline::None,
+                    BaselineName::LeaveOneOut => Baseline::LeaveOneOut,
+                    BaselineName::Batch => Baseline::Batch { kl_coef: 0.0 },
+                    BaselineName::Anchors => Baseline::Anchors { omega: self.gigpo.omega, gamma: self.gigpo.gamma },
+                    BaselineName::Trees => Baseline::Trees,
+                },
+                shared: self.advantage.shared,
+                entropy_weight: self.advantage.entropy_weight,
             },
             loss: LossRules {
                 clip: match l.clip {
                     ClipName::Ppo => ClipRule::Ppo(clip),
                     ClipName::Balanced => ClipRule::Balanced(clip),
+                    ClipName::Cispo => ClipRule::Cispo(clip),
+                    ClipName::Gppo => ClipRule::Gppo(clip),
                 },
+                ratio: l.ratio,
                 aggregation: l.aggregation,
-                kl_coef: l.kl_coef,
+                kl_coef: if folds_kl { 0.0 } else { l.kl_coef },
                 entropy_coef: l.entropy_coef,
+                is_cap: l.is_cap,
             },
+            reward_kl: if folds_kl { l.kl_coef } else { 0.0 },
+            dynamic_sampling: self.train.dynamic_sampling,
+            overlong_share: self.reward.overlong_share,
         }
     }
 
@@ -96,8 +117,10 @@ impl Config {
     #[must_use]
     pub fn update_settings(&self, step: u64, seed: Seed) -> UpdateSettings {
         let t = &self.train;
+        let rules = self.rules();
         UpdateSettings {
-            loss: self.rules().loss,
+            loss: rules.loss,
+            reward_kl: rules.reward_kl,
             temperature: self.rollout.temperature as f32,
             minibatches: t.minibatches,
             epochs: t.epochs,

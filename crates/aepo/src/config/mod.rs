@@ -13,8 +13,9 @@ use std::fmt;
 use std::fmt::Write as _;
 
 pub use sections::{
-    AdvantageSettings, AlgorithmSettings, EvalSettings, KEYS, Key, LossSettings, ModelSettings, PythonToolSettings,
-    RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
+    AdvantageSettings, AlgorithmSettings, EvalSettings, GigpoSettings, KEYS, Key, LossSettings, ModelSettings,
+    PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape,
+    TaskSettings, ToolSettings, TrainSettings,
 };
 pub use value::Setting;
 
@@ -94,6 +95,16 @@ pub enum ConfigError {
         /// What is possible.
         wanted: String,
     },
+    /// Its formulas are known, but its trees cannot be grown.
+    #[error("{place}: algorithm `{name}` cannot be trained here: {why}")]
+    NotGrown {
+        /// Where it was chosen.
+        place: Source,
+        /// The algorithm.
+        name: &'static str,
+        /// What is missing.
+        why: &'static str,
+    },
     /// Set, but nothing would read it.
     #[error("{place}: `{key}` has no effect: {why}")]
     Ineffective {
@@ -137,25 +148,69 @@ pub struct Explained {
     pub no_effect: Option<String>,
 }
 
+/// Decides the defaults of [`BY_BUNDLE`].
+const ALGORITHM: &str = "algorithm.name";
+
+/// Keys whose defaults are the algorithm's.
+const BY_BUNDLE: [&str; 9] = [
+    "rollout.pre_monitor",
+    "loss.clip",
+    "loss.ratio",
+    "loss.clip_low",
+    "loss.clip_high",
+    "loss.dual_clip",
+    "loss.aggregation",
+    "train.dynamic_sampling",
+    "reward.overlong_share",
+];
+
 impl Config {
-    /// Reads a recipe, called `label` in messages, and then `sets` in order.
+    /// Reads a recipe, called `label` in messages, and then `sets` in order. Where a set puts
+    /// another algorithm in the place of the recipe's, the recipe's lines about its own algorithm's rules give way to
+    /// the other's defaults.
     ///
     /// # Errors
     /// On the first thing that is wrong: syntax, unknown keys, wrong types, impossible values, settings without effect.
     pub fn resolve(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
+        let config = Config::resolve_formulas(recipe, label, sets)?;
+        let bundle = config.algorithm.name.bundle();
+        match bundle.not_grown {
+            Some(why) => Err(ConfigError::NotGrown { place: config.source("algorithm.name"), name: bundle.name, why }),
+            None => Ok(config),
+        }
+    }
+
+    /// The same for computing an algorithm's formulas only, so that those whose trees cannot be grown here are accepted
+    /// too.
+    ///
+    /// # Errors
+    /// As for [`Config::resolve`].
+    pub fn resolve_formulas(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
         let mut given = read_recipe(recipe, label)?;
+        // The algorithm comes first because it decides other keys' defaults.
+        let own = given.remove(ALGORITHM);
+        let mut base = Config { settings: Settings::default(), sources: BTreeMap::new() };
+        if let Some((value, source)) = own {
+            base.set(ALGORITHM, &value, source)?;
+        }
+        let of_recipe = base.algorithm.name;
         for (key, text) in sets {
             given.insert(key.clone(), (parse_set(text), Source::Set));
         }
-        let mut config = Config { settings: Settings::default(), sources: BTreeMap::new() };
-        // The algorithm comes first because it decides other keys' defaults.
-        const ALGORITHM: &str = "algorithm.name";
         if let Some((value, source)) = given.remove(ALGORITHM) {
-            config.set(ALGORITHM, &value, source)?;
+            base.set(ALGORITHM, &value, source)?;
         }
-        config.apply_bundle();
-        for (key, (value, source)) in given {
-            config.set(&key, &value, source)?;
+        base.apply_bundle();
+        let mut config = base.with(&given)?;
+        if config.algorithm.name != of_recipe {
+            // Lines written for the recipe's own algorithm say nothing about the one that `--set` puts in its place.
+            let is_line = |source: &Source| matches!(source, Source::Recipe { .. });
+            given.retain(|key, (_, source)| !is_line(source) || !BY_BUNDLE.contains(&key.as_str()));
+            config = base.with(&given)?;
+            let unread = |key: &&Key| check::no_effect(&config, key).is_some();
+            let unread: Vec<String> = KEYS.iter().filter(unread).map(Key::path).collect();
+            given.retain(|key, (_, source)| !is_line(source) || !unread.contains(key));
+            config = base.with(&given)?;
         }
         if !config.sources.contains_key("rollout.initial_rollouts") {
             config.settings.rollout.initial_rollouts = (config.settings.rollout.k / 2).max(1);
@@ -204,17 +259,32 @@ impl Config {
 
     fn apply_bundle(&mut self) {
         let bundle = self.settings.algorithm.name.bundle();
-        self.settings.rollout.pre_monitor = bundle.pre_monitors;
-        self.settings.loss.clip = bundle.clip;
-        self.settings.loss.aggregation = bundle.aggregation;
+        let settings = &mut self.settings;
+        settings.rollout.pre_monitor = bundle.pre_monitors;
+        settings.loss.clip = bundle.clip;
+        settings.loss.ratio = bundle.ratio;
+        settings.loss.clip_low = bundle.clip_low;
+        settings.loss.clip_high = bundle.clip_high;
+        settings.loss.dual_clip = bundle.dual_clip;
+        settings.loss.aggregation = bundle.aggregation;
+        settings.train.dynamic_sampling = bundle.dynamic_sampling;
+        settings.reward.overlong_share = bundle.overlong_share;
         if !bundle.penalises {
-            self.settings.rollout.penalty_slope = 0.0;
+            settings.rollout.penalty_slope = 0.0;
         }
         if !bundle.entropy_advantage {
-            self.settings.advantage.entropy_weight = 0.0;
+            settings.advantage.entropy_weight = 0.0;
         }
-        let by_bundle = ["rollout.pre_monitor", "loss.clip", "loss.aggregation"];
-        self.sources.extend(by_bundle.map(|key| (key.to_owned(), Source::Algorithm)));
+        self.sources.extend(BY_BUNDLE.map(|key| (key.to_owned(), Source::Algorithm)));
+    }
+
+    /// These settings with the given ones on top.
+    fn with(&self, given: &Given) -> Result<Config, ConfigError> {
+        let mut config = self.clone();
+        for (key, (value, source)) in given {
+            config.set(key, value, source.clone())?;
+        }
+        Ok(config)
     }
 
     fn set(&mut self, path: &str, value: &toml::Value, place: Source) -> Result<(), ConfigError> {

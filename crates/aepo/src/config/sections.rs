@@ -4,7 +4,8 @@ use toml::Value;
 
 use super::value::Setting;
 use crate::algo::{Algorithm, ClipName};
-use crate::train::loss::Aggregation;
+use crate::train::advantage::SharedTokens;
+use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
 
 /// A key that a recipe may hold.
@@ -179,24 +180,45 @@ sections! {
     advantage: AdvantageSettings = "advantage" {
         /// Weight of the normalised token entropy in the advantage (a); 0 switches it off.
         entropy_weight: f64 = 0.2;
+        /// What a token on several trajectories gets: "own" on each that one's advantage, "mean" their mean.
+        shared: SharedTokens = SharedTokens::Own;
+    }
+
+    /// How GiGPO compares turns.
+    gigpo: GigpoSettings = "gigpo" {
+        /// Weight of the turn's advantage beside the trajectory's (ω).
+        omega: f64 = 1.0;
+        /// Discount of the final reward per turn (γ), in [0, 1].
+        gamma: f64 = 0.95;
+    }
+
+    /// How rewards are shaped for training.
+    reward: RewardSettings = "reward" {
+        /// Last share of rollout.max_response_tokens over which the reward falls by 1, in [0, 1]; 0 switches it off.
+        overlong_share: f64 = 0.0;
     }
 
     /// What is minimised.
     loss: LossSettings = "loss" {
         /// Per-token objective; the algorithm's own unless set.
         clip: ClipName = ClipName::Balanced;
-        /// Lower clip bound (ε_l), in [0, 1).
+        /// Over which tokens the ratio is taken; the algorithm's own unless set.
+        ratio: RatioScope = RatioScope::Token;
+        /// Lower clip bound (ε_l), in [0, 1]; 1 leaves the lower side open. The algorithm's own unless set.
         clip_low: f64 = 0.2;
-        /// Upper clip bound (ε_h).
+        /// Upper clip bound (ε_h); the algorithm's own unless set.
         clip_high: f64 = 0.2;
-        /// Bound on the ratio of tokens with negative advantage (c > 1); off unless set.
+        /// Bound on the ratio of tokens with negative advantage (c > 1); the algorithm's own unless set.
         dual_clip: Option<f64> = None;
         /// How token terms are averaged; the algorithm's own unless set.
         aggregation: Aggregation = Aggregation::TokenMean;
-        /// Coefficient of the k3 divergence from the initial policy, which is evaluated only where this is not 0.
+        /// Coefficient of the divergence from the initial policy, which is evaluated only where this is not 0: k3 in the
+        /// loss, or k1 in the reward where the algorithm has it there.
         kl_coef: f64 = 0.0;
         /// Coefficient of the entropy bonus, per nat.
         entropy_coef: f64 = 0.0;
+        /// Cap (C) of token-level truncated importance sampling from sampler to trainer; off unless set.
+        is_cap: Option<f64> = None;
     }
 
     /// How the weights are updated.
@@ -205,6 +227,10 @@ sections! {
         steps: u64 = 100;
         /// Tasks per step, each with k trajectories.
         tasks_per_step: usize = 16;
+        /// Replace tasks whose trajectories all have the same reward; the algorithm's own unless set.
+        dynamic_sampling: bool = false;
+        /// Further batches of tasks that a step may draw to replace such tasks; it makes do with what it has then.
+        max_refills: usize = 3;
         /// Optimiser steps per epoch over a step's tasks.
         minibatches: usize = 2;
         /// Epochs over a step's tasks.

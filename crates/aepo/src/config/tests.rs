@@ -4,8 +4,11 @@ use super::*;
 use crate::algo::Algorithm;
 use crate::rollout::branch::BranchRule;
 use crate::rollout::budget::BudgetRule;
-use crate::train::advantage::AdvantageRule;
-use crate::train::loss::{Aggregation, Clip, ClipRule};
+use crate::train::advantage::{AdvantageRule, Baseline, SharedTokens};
+use crate::train::loss::{Aggregation, Clip, ClipRule, RatioScope};
+
+const GROUP: AdvantageRule =
+    AdvantageRule { baseline: Baseline::Group, shared: SharedTokens::Own, entropy_weight: 0.0 };
 
 fn resolve(recipe: &str, sets: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let sets: Vec<(String, String)> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -22,7 +25,7 @@ fn an_empty_recipe_is_aepo_with_the_papers_constants() {
     let rules = c.rules();
     assert_eq!(rules.budget, BudgetRule::Entropy { beta: 0.5 });
     assert_eq!(rules.branch, BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.05 });
-    assert_eq!(rules.advantage, AdvantageRule::EntropyAware { entropy_weight: 0.2 });
+    assert_eq!(rules.advantage, AdvantageRule { entropy_weight: 0.2, ..GROUP });
     assert_eq!(rules.loss.clip, ClipRule::Balanced(Clip { low: 0.2, high: 0.2, dual: None }));
     assert_eq!(rules.loss.aggregation, Aggregation::TokenMean);
     assert_eq!((c.rollout.k, c.rollout.entropy_tokens, c.rollout.branch_width, c.rollout.call_limit), (16, 20, 1, 6));
@@ -32,7 +35,7 @@ fn an_empty_recipe_is_aepo_with_the_papers_constants() {
 fn grpo_is_a_bundle_of_its_own_rules() {
     let rules = resolve("[algorithm]\nname = 'grpo'", &[]).unwrap().rules();
     assert_eq!((rules.budget, rules.branch), (BudgetRule::AllGlobal, BranchRule::None));
-    assert_eq!(rules.advantage, AdvantageRule::Group);
+    assert_eq!(rules.advantage, GROUP);
     assert!(matches!(rules.loss.clip, ClipRule::Ppo(_)));
     assert_eq!(rules.loss.aggregation, Aggregation::SeqMeanTokenMean);
 }
@@ -50,7 +53,57 @@ fn each_ablation_is_one_line() {
     assert_eq!(no_penalty.branch, BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.0 });
     assert!(matches!(rules("loss.clip", "ppo").loss.clip, ClipRule::Ppo(_)));
     let no_entropy = rules("advantage.entropy_weight", "0");
-    assert_eq!(no_entropy.advantage, AdvantageRule::EntropyAware { entropy_weight: 0.0 });
+    assert_eq!(no_entropy.advantage, GROUP);
+}
+
+#[test]
+fn each_rival_has_its_papers_constants() {
+    let rules = |name: &str| resolve("", &[("algorithm.name", name)]).unwrap().rules();
+    assert_eq!(rules("dapo").loss.clip, ClipRule::Ppo(Clip { low: 0.2, high: 0.28, dual: None }));
+    assert_eq!((rules("dapo").dynamic_sampling, rules("dapo").overlong_share), (true, 0.2));
+    assert_eq!(rules("cispo").loss.clip, ClipRule::Cispo(Clip { low: 1.0, high: 0.2, dual: None }));
+    assert!(matches!(rules("gppo").loss.clip, ClipRule::Gppo(_)));
+    let gspo = rules("gspo").loss;
+    assert_eq!(gspo.clip, ClipRule::Ppo(Clip { low: 3e-4, high: 4e-4, dual: None }));
+    assert_eq!((gspo.ratio, gspo.aggregation), (RatioScope::Sequence, Aggregation::SeqMeanTokenMean));
+    assert_eq!(rules("gigpo").advantage.baseline, Baseline::Anchors { omega: 1.0, gamma: 0.95 });
+    assert_eq!(rules("rloo").advantage.baseline, Baseline::LeaveOneOut);
+    assert_eq!(rules("ppo").advantage.baseline, Baseline::None);
+    // REINFORCE++ has its divergence in the reward, everything else in the loss.
+    let with_kl = |name| resolve("", &[("algorithm.name", name), ("loss.kl_coef", "0.1")]).unwrap().rules();
+    assert_eq!((with_kl("reinforce++").reward_kl, with_kl("reinforce++").loss.kl_coef), (0.1, 0.0));
+    assert_eq!((with_kl("grpo").reward_kl, with_kl("grpo").loss.kl_coef), (0.0, 0.1));
+}
+
+#[test]
+fn another_algorithm_by_set_brings_its_own_rules_into_a_recipe() {
+    let recipe = "[rollout]\nk = 8\npre_monitor = true\nalpha = 0.4\npenalty_slope = 0.1\n[loss]\nclip_high = 0.2\n\
+                  kl_coef = 0.01\n[advantage]\nentropy_weight = 0.3";
+    let with = |sets: &[(&str, &str)]| resolve(recipe, sets);
+    let dapo = with(&[("algorithm.name", "dapo")]).unwrap();
+    assert_eq!(dapo.rules().loss.clip, ClipRule::Ppo(Clip { low: 0.2, high: 0.28, dual: None }));
+    assert_eq!((dapo.rules().advantage, dapo.rules().loss.kl_coef, dapo.rollout.k), (GROUP, 0.01, 8));
+    assert_eq!(dapo.source("loss.clip_high"), Source::Algorithm);
+    assert_eq!(dapo.source("rollout.pre_monitor"), Source::Algorithm);
+    // What the two have in common stays, and what the other lacks is its default.
+    let arpo = with(&[("algorithm.name", "arpo")]).unwrap().rules();
+    assert_eq!(arpo.branch, BranchRule::Entropy { alpha: 0.4, gamma: 0.2, tau: 0.5, penalty_slope: 0.0 });
+    // The recipe's own algorithm keeps its lines, and a set is always meant.
+    assert_eq!(with(&[("algorithm.name", "aepo")]).unwrap().rules(), with(&[]).unwrap().rules());
+    assert!(with(&[("algorithm.name", "dapo"), ("rollout.pre_monitor", "true")]).is_err());
+    let wide = with(&[("algorithm.name", "dapo"), ("loss.clip_high", "0.4")]).unwrap().rules();
+    assert_eq!(wide.loss.clip.clip().high, 0.4);
+    assert!(resolve("[loss]\nclip_high = 'x'", &[("algorithm.name", "dapo")]).is_err());
+}
+
+#[test]
+fn an_algorithm_whose_trees_cannot_be_grown_is_refused_for_training_alone() {
+    for name in ["aepo-reference", "arpo-reference", "tree-grpo"] {
+        let message = refused("", &[("algorithm.name", name)]);
+        assert!(message.contains(name) && message.contains("cannot be trained here"), "{message}");
+        let sets = [("algorithm.name".to_owned(), name.to_owned())];
+        assert!(Config::resolve_formulas("", "r.toml", &sets).is_ok());
+    }
 }
 
 #[test]
@@ -68,7 +121,7 @@ fn the_resolved_recipe_resolves_to_itself() {
     let file = [("tasks.source", "a.jsonl"), ("tasks.eval_file", "b.jsonl"), ("train.learning_rate", "1e-6")];
     let fixed = [("rollout.pre_monitor", "false"), ("loss.dual_clip", "3")];
     let once = [("train.minibatches", "1"), ("rollout.temperature", "0.7")];
-    for algorithm in ["aepo", "arpo", "grpo"] {
+    for algorithm in Algorithm::ALL.map(|a| a.bundle()).iter().filter(|b| b.not_grown.is_none()).map(|b| b.name) {
         for sets in [&[][..], &file, &fixed, &once] {
             let recipe = format!("[algorithm]\nname = '{algorithm}'");
             let Ok(first) = resolve(&recipe, sets) else {
@@ -118,10 +171,9 @@ fn wrong_types_and_syntax_name_key_and_line() {
         refused("[rollout]\nk = -2", &[]),
         "r.toml, line 2: `rollout.k` must be a whole number, 0 or more, not -2"
     );
-    assert_eq!(
-        refused("", &[("algorithm.name", "gpro")]),
-        "--set: `algorithm.name` must be \"aepo\", \"arpo\" or \"grpo\", not \"gpro\""
-    );
+    let unknown = refused("", &[("algorithm.name", "gpro")]);
+    assert!(unknown.starts_with("--set: `algorithm.name` must be the name of an algorithm"), "{unknown}");
+    assert!(unknown.ends_with("not \"gpro\""), "{unknown}");
     assert_eq!(
         refused("[train.steps]\nx = 1", &[]),
         "r.toml, line 1: `train.steps` must be a whole number, 0 or more, not a table"
@@ -167,6 +219,11 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[("rollout.pre_monitor", "false"), ("rollout.beta", "1")], "rollout.pre_monitor is false"),
         (&[("train.minibatches", "1"), ("loss.dual_clip", "3")], "nothing is ever clipped"),
         (&[("tasks.eval_file", "x.jsonl")], "draws its own"),
+        (&[("gigpo.omega", "2")], "does not compare turns"),
+        (&[("algorithm.name", "gigpo"), ("gigpo.omega", "0"), ("gigpo.gamma", "1")], "gigpo.omega is 0"),
+        (&[("algorithm.name", "grpo"), ("advantage.shared", "mean")], "share no tokens"),
+        (&[("train.max_refills", "1")], "dynamic_sampling is false"),
+        (&[("algorithm.name", "cispo"), ("loss.dual_clip", "3")], "bounds the weight"),
     ] {
         let message = refused("", sets);
         assert!(message.contains("has no effect") && message.contains(why), "{message}");

@@ -3,7 +3,8 @@
 use toml::Value;
 
 use crate::algo::{Algorithm, ClipName};
-use crate::train::loss::Aggregation;
+use crate::train::advantage::SharedTokens;
+use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
 
 /// A type that a recipe can hold.
@@ -115,9 +116,22 @@ macro_rules! choices {
     };
 }
 
-choices!(Algorithm, "\"aepo\", \"arpo\" or \"grpo\"",
-    "aepo" => Algorithm::Aepo, "arpo" => Algorithm::Arpo, "grpo" => Algorithm::Grpo);
-choices!(ClipName, "\"ppo\" or \"balanced\"", "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced);
+impl Setting for Algorithm {
+    const EXPECTED: &'static str = "the name of an algorithm (\"aepo\", \"arpo\", \"grpo\", \"reinforce++\", \"dapo\", \
+                                    \"cispo\", \"gppo\", \"gigpo\", \"gspo\", \"ppo\", \"rloo\", …)";
+    fn read(value: &Value) -> Option<Self> {
+        Algorithm::named(value.as_str()?)
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::String(self.bundle().name.to_owned()))
+    }
+}
+
+choices!(ClipName, "\"ppo\", \"balanced\", \"cispo\" or \"gppo\"",
+    "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced, "cispo" => ClipName::Cispo, "gppo" => ClipName::Gppo);
+choices!(RatioScope, "\"token\", \"sequence\" or \"turn\"",
+    "token" => RatioScope::Token, "sequence" => RatioScope::Sequence, "turn" => RatioScope::Turn);
+choices!(SharedTokens, "\"own\" or \"mean\"", "own" => SharedTokens::Own, "mean" => SharedTokens::Mean);
 choices!(Aggregation, "\"token-mean\" or \"seq-mean-token-mean\"",
     "token-mean" => Aggregation::TokenMean, "seq-mean-token-mean" => Aggregation::SeqMeanTokenMean);
 choices!(Schedule, "\"constant\", \"linear\" or \"cosine\"",

@@ -227,11 +227,11 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: b
 }
 
 /// For each round after a tool result, whether its entropy is high: by the branch rule's own threshold, before any
-/// penalty; where nothing forks, whether it rose above the root's.
+/// penalty; where nothing forks or a draw decides, whether it rose above the root's.
 fn high_entropy_rounds(t: &Trajectory<'_>, branch: &BranchRule, entropy_tokens: usize) -> Vec<bool> {
     let Some(root) = t.root_entropy(entropy_tokens) else { return Vec::new() };
     let high = |entropy: f64| match *branch {
-        BranchRule::None => entropy > root,
+        BranchRule::None | BranchRule::DrawnAepo | BranchRule::DrawnArpo => entropy > root,
         BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
             entropy_verdict(alpha, gamma, tau, penalty_slope, entropy - root, 0).high
         }

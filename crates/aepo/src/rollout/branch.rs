@@ -20,6 +20,52 @@ pub enum BranchRule {
         /// P̂(l) = min(1, penalty_slope · l).
         penalty_slope: f64,
     },
+    /// By a draw U, as in the released code of AEPO: [`aepo_reference_score`] ≥ 0.5.
+    DrawnAepo,
+    /// By a draw U, as in the released code of ARPO: [`arpo_reference_score`] ≤ 0.5.
+    DrawnArpo,
+}
+
+/// `clamp((U + 0.2·ΔH)·max(0, 1 − 0.05·c), 0, 1)`: the released code of arXiv 2510.14545, where U ~ [0, 1) is drawn for
+/// each try and c counts the rounds in a row that added a branch to the task.
+#[must_use]
+pub fn aepo_reference_score(uniform: f64, entropy_delta: f64, n_consecutive: u32) -> f64 {
+    let damping = (1.0 - 0.05 * f64::from(n_consecutive)).max(0.0);
+    ((uniform + 0.2 * entropy_delta) * damping).clamp(0.0, 1.0)
+}
+
+/// `clamp(U − 0.2·ΔH, 0, 1)`: the released code of arXiv 2507.19849.
+#[must_use]
+pub fn arpo_reference_score(uniform: f64, entropy_delta: f64) -> f64 {
+    (uniform - 0.2 * entropy_delta).clamp(0.0, 1.0)
+}
+
+/// Whether a path forks under a rule, or how likely.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Chance {
+    /// The rule decides by itself: P_t, and whether it exceeds τ.
+    Decided(Verdict),
+    /// The rule draws; this is the probability of a fork, over U.
+    Drawn(f64),
+}
+
+/// What a rule makes of a change of entropy (nats) after `n_consecutive` forks in a row.
+#[must_use]
+pub fn chance(rule: &BranchRule, entropy_delta: f64, n_consecutive: u32) -> Chance {
+    match *rule {
+        BranchRule::None => Chance::Decided(Verdict { probability: 0.0, high: false, fork: false }),
+        BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
+            Chance::Decided(entropy_verdict(alpha, gamma, tau, penalty_slope, entropy_delta, n_consecutive))
+        }
+        BranchRule::DrawnAepo => {
+            // (U + 0.2·ΔH)·d ≥ 0.5 where U ≥ 0.5/d − 0.2·ΔH; with d = 0 the score is 0 and never reaches 0.5.
+            let damping = 1.0 - 0.05 * f64::from(n_consecutive);
+            let probability =
+                if damping > 0.0 { (1.0 - (0.5 / damping - 0.2 * entropy_delta)).clamp(0.0, 1.0) } else { 0.0 };
+            Chance::Drawn(probability)
+        }
+        BranchRule::DrawnArpo => Chance::Drawn((0.5 + 0.2 * entropy_delta).clamp(0.0, 1.0)),
+    }
 }
 
 /// What the rule says of one tool result.
@@ -121,6 +167,24 @@ mod tests {
     fn without_a_slope_the_chain_does_not_matter() {
         for l in 0..50 {
             assert!(entropy_verdict(0.5, 0.2, 0.5, 0.0, 0.1, l).fork);
+        }
+    }
+
+    #[test]
+    fn a_drawn_rule_forks_as_often_as_its_probability_says() {
+        let n = 20_000;
+        for delta in [-4.0, -0.7, 0.0, 0.4, 3.0] {
+            for l in [0, 3, 12, 20, 25] {
+                let share = |forks: &dyn Fn(f64) -> bool| {
+                    (0..n).filter(|i| forks((f64::from(*i) + 0.5) / f64::from(n))).count() as f64 / f64::from(n)
+                };
+                let aepo = share(&|u| aepo_reference_score(u, delta, l) >= 0.5);
+                let arpo = share(&|u| arpo_reference_score(u, delta) <= 0.5);
+                for (rule, seen) in [(BranchRule::DrawnAepo, aepo), (BranchRule::DrawnArpo, arpo)] {
+                    let Chance::Drawn(p) = chance(&rule, delta, l) else { panic!("{rule:?} draws") };
+                    assert!((p - seen).abs() < 1e-3, "{rule:?} ΔH {delta} l {l}: {p} {seen}");
+                }
+            }
         }
     }
 

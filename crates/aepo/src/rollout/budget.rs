@@ -21,6 +21,8 @@ pub enum BudgetRule {
         /// β, per nat.
         beta: f64,
     },
+    /// The same as AEPO's released code computes it: [`reference_split`].
+    EntropyReference,
     /// A fixed number of root samples (ARPO, and AEPO without pre-monitoring).
     Fixed {
         /// m.
@@ -36,18 +38,19 @@ impl BudgetRule {
     #[must_use]
     pub fn n_first(&self, total: usize) -> usize {
         match *self {
-            BudgetRule::Entropy { .. } => 1,
+            BudgetRule::Entropy { .. } | BudgetRule::EntropyReference => 1,
             BudgetRule::Fixed { initial_rollouts } => initial_rollouts.min(total).max(1),
             BudgetRule::AllGlobal => total,
         }
     }
 
-    /// The split, once the first trajectory's entropies (nats per token) are known. Only [`BudgetRule::Entropy`]
-    /// looks at them.
+    /// The split, once the first trajectory's entropies (nats per token) are known. Only the entropy
+    /// rules look at them.
     #[must_use]
     pub fn split(&self, total: usize, root_entropy: f64, tool_entropy: f64) -> SamplingBudget {
         let n_global = match *self {
             BudgetRule::Entropy { beta } => entropy_split(total, beta, root_entropy, tool_entropy),
+            BudgetRule::EntropyReference => reference_split(total, root_entropy, tool_entropy),
             BudgetRule::Fixed { .. } | BudgetRule::AllGlobal => self.n_first(total),
         };
         SamplingBudget { total, n_global, n_branch: total.saturating_sub(n_global) }
@@ -65,6 +68,15 @@ pub fn entropy_split(total: usize, beta: f64, root_entropy: f64, tool_entropy: f
     (n_global as usize).min(total).max(1)
 }
 
+/// `m = clamp(floor(k · σ(0.5 · (H_root − H̄_tool))) + 1, 1, k)`, as the released code of arXiv 2510.14545 has it, on
+/// its own entropies: sums over the first 20 tokens of `−Σ p·ln p / ln V` over the ten likeliest tokens, the first
+/// segment among those of H̄_tool.
+#[must_use]
+pub fn reference_split(total: usize, root_entropy: f64, tool_entropy: f64) -> usize {
+    let share = 1.0 / (1.0 + (-0.5 * (root_entropy - tool_entropy)).exp());
+    ((total as f64 * share).floor() as usize + 1).min(total).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,10 +92,21 @@ mod tests {
     }
 
     #[test]
+    fn worked_values_of_the_released_code() {
+        let m = |k, d: f64| reference_split(k, 1.0 + d, 1.0);
+        assert_eq!([-1.0, -0.5, 0.0, 0.5, 1.0].map(|d| m(16, d)), [7, 8, 9, 9, 10]);
+        assert_eq!([-1.0, -0.5, 0.0, 0.5, 1.0].map(|d| m(12, d)), [5, 6, 7, 7, 8]);
+        assert_eq!((m(4, 90.0), m(4, -90.0), m(1, 0.0)), (4, 1, 1));
+    }
+
+    #[test]
     fn the_split_always_adds_up() {
-        for rule in
-            [BudgetRule::Entropy { beta: 3.0 }, BudgetRule::Fixed { initial_rollouts: 9 }, BudgetRule::AllGlobal]
-        {
+        for rule in [
+            BudgetRule::Entropy { beta: 3.0 },
+            BudgetRule::EntropyReference,
+            BudgetRule::Fixed { initial_rollouts: 9 },
+            BudgetRule::AllGlobal,
+        ] {
             for k in 2..20 {
                 let b = rule.split(k, 0.7, 0.9);
                 assert_eq!(b.n_global + b.n_branch, k);

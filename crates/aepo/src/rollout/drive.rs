@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::policy::{Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop};
 use crate::prompt::Action;
-use crate::rollout::branch::{BranchRule, Decision, Outcome, entropy_verdict, next_chain};
+use crate::rollout::branch::{BranchRule, Chance, Decision, Outcome, Verdict, chance, next_chain};
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::growth::{Growth, Path, Pending, State};
 use crate::rollout::trajectory::head_entropy;
@@ -401,7 +401,9 @@ impl Driver<'_> {
                 return Ok(());
             }
             let Some(budget) = growth.budget else {
-                if matches!(self.settings.budget, BudgetRule::Entropy { .. }) && growth.n_live() > 0 {
+                if matches!(self.settings.budget, BudgetRule::Entropy { .. } | BudgetRule::EntropyReference)
+                    && growth.n_live() > 0
+                {
                     return Ok(());
                 }
                 let (root, tool) = growth.first_entropies(self.settings.entropy_tokens);
@@ -429,15 +431,18 @@ impl Driver<'_> {
 
     /// Takes one decision, forks if it says so, and records it.
     fn decide(&mut self, tree: usize, fork: &Pending, n_free: usize) -> Result<(), RolloutError> {
-        let BranchRule::Entropy { alpha, gamma, tau, penalty_slope } = self.settings.branch else {
-            return Ok(());
-        };
         let growth = &mut self.trees[tree];
         let path = &mut growth.paths[fork.path];
         let n_consecutive = path.n_consecutive;
         // A path reaches a tool result only through a first turn, so its root entropy is known.
         let entropy_delta = fork.entropy - path.root_entropy.unwrap_or(fork.entropy);
-        let verdict = entropy_verdict(alpha, gamma, tau, penalty_slope, entropy_delta, n_consecutive);
+        let verdict = match chance(&self.settings.branch, entropy_delta, n_consecutive) {
+            Chance::Decided(verdict) => verdict,
+            Chance::Drawn(probability) => {
+                let fork = path.fork_seed(fork.at.n_calls).uniform(0) < probability;
+                Verdict { probability, high: fork, fork }
+            }
+        };
         let outcome = match (verdict.fork, verdict.high) {
             (true, _) if n_free == 0 => Outcome::NoBudget,
             (true, _) => Outcome::Forked,

@@ -65,7 +65,8 @@ fn trees(settings: &DriveSettings, seed: u64) -> Vec<RolloutTree> {
 
 #[test]
 fn the_same_seed_gives_the_same_trees_in_whatever_order_tools_answer() {
-    for settings in [aepo(), grpo(), DriveSettings { branch_width: 3, ..aepo() }] {
+    let drawn = DriveSettings { budget: BudgetRule::EntropyReference, branch: BranchRule::DrawnAepo, ..aepo() };
+    for settings in [aepo(), grpo(), drawn, DriveSettings { branch_width: 3, ..aepo() }] {
         let first = trees(&settings, 3);
         for order in 2..12 {
             let again = grow(&mut model(), &mut ShuffledTools::new(Seed(order)), &tasks(5, 3), &settings, &mut |_| {});
@@ -95,7 +96,8 @@ fn how_many_trees_grow_at_once_changes_nothing() {
 #[test]
 fn every_tree_has_k_leaves_and_its_budget_adds_up() {
     for seed in 0..20 {
-        for settings in [aepo(), grpo(), DriveSettings { branch_width: 3, ..aepo() }] {
+        let drawn = DriveSettings { budget: BudgetRule::EntropyReference, branch: BranchRule::DrawnAepo, ..aepo() };
+        for settings in [aepo(), grpo(), drawn, DriveSettings { branch_width: 3, ..aepo() }] {
             for tree in trees(&settings, seed) {
                 assert_eq!(tree.leaves.len(), settings.k);
                 let n_children: usize = tree.decisions.iter().map(|d| d.n_children).sum();

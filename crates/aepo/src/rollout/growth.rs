@@ -90,6 +90,7 @@ pub(super) struct Growth {
 const CHILD: u64 = 1;
 const TURN: u64 = 2;
 const CALL: u64 = 3;
+const FORK: u64 = 4;
 
 impl Path {
     /// The seed of the part of the current turn that starts behind the tokens sampled so far.
@@ -100,6 +101,11 @@ impl Path {
     /// The seed of the next tool call.
     pub fn call_seed(&self) -> Seed {
         self.seed.child(CALL).child(u64::from(self.n_calls))
+    }
+
+    /// The seed of the draw on a fork after that many calls.
+    pub fn fork_seed(&self, n_calls: u32) -> Seed {
+        self.seed.child(FORK).child(u64::from(n_calls))
     }
 
     pub fn is_live(&self) -> bool {

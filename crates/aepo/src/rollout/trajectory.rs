@@ -77,7 +77,7 @@ impl<'a> Trajectory<'a> {
     /// and no loss.
     #[must_use]
     pub fn counts(&self) -> bool {
-        self.leaf.stop != StopReason::ToolUnavailable
+        self.leaf.counts()
     }
 
     /// What the scorers need to know. A path goes on only after a well-formed turn, so one that ended with an answer

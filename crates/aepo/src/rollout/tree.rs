@@ -139,6 +139,15 @@ pub struct RolloutTree {
     pub decisions: Vec<Decision>,
 }
 
+impl Leaf {
+    /// False when a tool failed through no fault of the model: such a trajectory counts in no reward, no advantage
+    /// and no loss.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.stop != StopReason::ToolUnavailable
+    }
+}
+
 impl RolloutTree {
     /// The nodes from the prompt to `node`, both included.
     #[must_use]

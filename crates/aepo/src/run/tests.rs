@@ -115,7 +115,7 @@ fn text<T: serde::Serialize>(value: &T) -> String {
 
 #[test]
 fn a_run_repeats_bit_for_bit_and_a_resumed_one_equals_it() {
-    for algorithm in ["aepo", "arpo", "grpo"] {
+    for algorithm in ["aepo", "arpo", "grpo", "dapo", "gigpo", "gspo"] {
         let run = run(&[("algorithm.name", algorithm)]);
         let mut straight = model(&run.renderer);
         let all = steps(&run, &mut straight, 0..4, 1);
@@ -313,4 +313,59 @@ fn a_spoilt_answer_is_left_out_of_the_evaluation() {
     let report = evaluate(&mut policy, &mut tools, &run.renderer, &run.tasks, &plan, &mut |_| {}).unwrap();
     assert!(report.n_unavailable > 0);
     assert_eq!(report.calls_per_answer, 0.0, "every call failed, so no answer that counts made one");
+}
+
+#[test]
+fn dynamic_sampling_draws_until_every_task_has_a_signal_or_the_refills_are_spent() {
+    // Two answers per task: about half of the tasks have equal rewards.
+    let sets = |refills| [("algorithm.name", "dapo"), ("rollout.k", "2"), ("train.max_refills", refills)];
+    let step = |refills: &'static str| {
+        let run = run(&sets(refills));
+        steps(&run, &mut model(&run.renderer), 0..1, 1).remove(0)
+    };
+    let (none, many) = (step("0"), step("9"));
+    assert_eq!(none.trees.len(), 4);
+    assert!(none.record.n_groups_with_signal < 4, "the test needs a task without a signal");
+    assert!(many.record.n_groups_with_signal == 4 && many.trees.len() > 4 && many.trees.len() % 4 == 0);
+    let silent = |t: &TreeRecord| t.leaves.iter().flat_map(|l| &l.advantages).all(|&a| a == 0.0);
+    assert!(many.trees[..4].iter().all(|t| !silent(t)) && many.trees[4..].iter().all(silent));
+    // What is left out counts in no denominator: the update's tokens are those of the four tasks.
+    let on_path = |t: &TreeRecord, mut at: usize| {
+        let mut n = t.nodes[at].tokens.len();
+        while let Some(parent) = t.nodes[at].parent {
+            at = parent as usize;
+            n += t.nodes[at].tokens.len();
+        }
+        n
+    };
+    let n_tokens = |t: &TreeRecord| t.leaves.iter().map(|l| on_path(t, l.node as usize)).sum::<usize>();
+    assert_eq!(many.record.update.n_unrolled_tokens, many.trees[..4].iter().map(n_tokens).sum::<usize>());
+    assert_eq!(many.record.n_tasks, many.trees.len());
+    assert_eq!(text(&many.record), text(&step("9").record));
+}
+
+#[test]
+fn an_overlong_trajectory_is_worth_less() {
+    let reward = |share| {
+        let run = run(&[("algorithm.name", "grpo"), ("reward.overlong_share", share)]);
+        steps(&run, &mut model(&run.renderer), 0..1, 1).remove(0)
+    };
+    let (plain, punished) = (reward("0"), reward("1"));
+    let scores = |o: &StepOutput| -> Vec<f64> {
+        o.trees.iter().flat_map(|t| &t.leaves).filter_map(|l| l.score.map(|s| s.reward)).collect()
+    };
+    let lengths = plain.trees.iter().flat_map(|t| {
+        t.leaves.iter().map(|l| {
+            let mut at = l.node as usize;
+            let mut n = 0;
+            while let Some(parent) = t.nodes[at].parent {
+                n += t.nodes[at].tokens.len();
+                at = parent as usize;
+            }
+            n
+        })
+    });
+    for ((a, b), n) in scores(&plain).iter().zip(scores(&punished)).zip(lengths) {
+        assert!((a - n as f64 / 120.0 - b).abs() < 1e-9, "{a} {b} {n}");
+    }
 }

@@ -5,7 +5,7 @@ pub mod math;
 pub mod qa;
 pub mod reward;
 
-pub use reward::score;
+pub use reward::{overlong_punishment, score};
 
 /// What the scorers need to know of a finished trajectory. All of it comes from model-written tokens and from the
 /// supervisor's own knowledge of its tool calls, never from tool text.

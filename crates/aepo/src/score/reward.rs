@@ -34,6 +34,18 @@ pub fn score(task: &Task, transcript: &Transcript) -> Score {
     Score { reward: accuracy + bonus, accuracy, format_ok: true }
 }
 
+/// DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13), added to the reward of a trajectory of `n_tokens`:
+/// with L_cache = `share`·L_max it is 0 up to L_max − L_cache, falls linearly to −1 at L_max, and stays there. A share
+/// of 0 switches it off.
+#[must_use]
+pub fn overlong_punishment(n_tokens: usize, max_tokens: usize, share: f64) -> f64 {
+    if share <= 0.0 || max_tokens == 0 {
+        return 0.0;
+    }
+    let cache = share * max_tokens as f64;
+    ((max_tokens as f64 - cache - n_tokens as f64) / cache).clamp(-1.0, 0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +87,13 @@ mod tests {
             assert!((got.accuracy - accuracy).abs() < 1e-12, "{transcript:?}: {got:?}");
             assert_eq!(got.format_ok, answer.is_some() && well_formed);
         }
+    }
+
+    #[test]
+    fn worked_values_of_the_overlong_punishment() {
+        // The paper's numbers: 20480 at most, the last 4096 of them punished.
+        let at = |n| overlong_punishment(n, 20480, 0.2);
+        assert_eq!([0, 16384, 18432, 20480, 90000].map(at), [0.0, 0.0, -0.5, -1.0, -1.0]);
+        assert_eq!(overlong_punishment(500, 100, 0.0), 0.0);
     }
 }

@@ -14,6 +14,25 @@ pub enum ClipRule {
     /// AEPO's clip balancing (arXiv 2510.14545, §3.3): the value is PPO's, but a token above the band with A > 0
     /// keeps the gradient it would have at the band's edge.
     Balanced(Clip),
+    /// CISPO (arXiv 2506.13585, eq. 4): the ratio is clipped and detached, and weighs the log-probability, so that no
+    /// token loses its gradient. With ε_l = 1, the default, the lower side is open.
+    Cispo(Clip),
+    /// GPPO (arXiv 2508.07629, §3.2): the value is PPO's, and both edges of the band keep their gradient.
+    Gppo(Clip),
+}
+
+/// Over which tokens the ratio `r` is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RatioScope {
+    /// `r_t = exp(logp_t − old_logp_t)`.
+    Token,
+    /// GSPO (arXiv 2507.18071, eq. 7): the geometric mean over the trajectory's sampled tokens,
+    /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token (eq. 14),
+    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory.
+    Sequence,
+    /// The same over each turn of the model, the objective of arXiv 2601.04767's released code.
+    Turn,
 }
 
 /// The bounds of the band and, optionally, the dual clip.
@@ -32,7 +51,7 @@ impl ClipRule {
     #[must_use]
     pub fn clip(&self) -> &Clip {
         match self {
-            ClipRule::Ppo(clip) | ClipRule::Balanced(clip) => clip,
+            ClipRule::Ppo(clip) | ClipRule::Balanced(clip) | ClipRule::Cispo(clip) | ClipRule::Gppo(clip) => clip,
         }
     }
 }
@@ -42,9 +61,9 @@ impl ClipRule {
 pub enum Side {
     /// In the band, or outside it where the objective does not clip.
     Free,
-    /// Above 1 + ε_h with A > 0.
+    /// Above 1 + ε_h with A > 0; for CISPO, which clips the weight of every token, with any A but 0.
     High,
-    /// Below 1 − ε_l with A < 0.
+    /// Below 1 − ε_l with A < 0; for CISPO with any A but 0.
     Low,
     /// Above the dual clip with A < 0.
     Dual,
@@ -61,27 +80,47 @@ pub struct TokenTerm {
     pub side: Side,
 }
 
-/// `L = −min(r·A, clip(r, 1−ε_l, u)·A)` with `u = 1+ε_h` for PPO and, for clip balancing, `u = ((1+ε_h)/sg(r))·r`,
-/// which has the value 1+ε_h but the derivative of r scaled to the band's edge. So ∂L/∂logp = −A·w with
+/// `L = −min(r·A, clip(r, l, u)·A)` with `l = 1−ε_l`, `u = 1+ε_h` for PPO. Clip balancing has `u = ((1+ε_h)/sg(r))·r`,
+/// which has the value 1+ε_h but the derivative of r scaled to the band's edge; GPPO has `l = ((1−ε_l)/sg(r))·r` too.
+/// CISPO is `L = −sg(clip(r, 1−ε_l, 1+ε_h))·A·logp`. So ∂L/∂logp = −A·w with
 ///
 /// | | r < 1−ε_l | in the band | r > 1+ε_h | r > c |
 /// |---|---|---|---|---|
 /// | A > 0, PPO | r | r | 0 | 0 |
-/// | A > 0, balanced | r | r | **1+ε_h** | **1+ε_h** |
-/// | A < 0, both | 0 | r | r | 0 with a dual clip |
+/// | A > 0, balanced and GPPO | r | r | **1+ε_h** | **1+ε_h** |
+/// | A < 0, PPO and balanced | 0 | r | r | 0 with a dual clip |
+/// | A < 0, GPPO | **1−ε_l** | r | r | 0 with a dual clip |
+/// | CISPO | 1−ε_l | r | 1+ε_h | 1+ε_h |
+///
+/// A token without advantage has no term, whatever its ratio (0 times an overflowing ratio would not be a number).
 #[must_use]
-pub fn token_term(rule: &ClipRule, ratio: f64, advantage: f64) -> TokenTerm {
+pub fn token_term(rule: &ClipRule, ratio: f64, advantage: f64, logp: f64) -> TokenTerm {
     let clip = rule.clip();
     let (floor, ceiling) = (1.0 - clip.low, 1.0 + clip.high);
+    if advantage == 0.0 {
+        return TokenTerm { value: 0.0, dlogp: 0.0, side: Side::Free };
+    }
+    if let ClipRule::Cispo(_) = rule {
+        let (weight, side) = match ratio {
+            r if r > ceiling => (ceiling, Side::High),
+            r if r < floor => (floor, Side::Low),
+            r => (r, Side::Free),
+        };
+        return TokenTerm { value: -weight * advantage * logp, dlogp: -weight * advantage, side };
+    }
     if advantage > 0.0 && ratio > ceiling {
         let weight = match rule {
             ClipRule::Ppo(_) => 0.0,
-            ClipRule::Balanced(_) => ceiling,
+            _ => ceiling,
         };
         return TokenTerm { value: -ceiling * advantage, dlogp: -advantage * weight, side: Side::High };
     }
     if advantage < 0.0 && ratio < floor {
-        return TokenTerm { value: -floor * advantage, dlogp: 0.0, side: Side::Low };
+        let weight = match rule {
+            ClipRule::Gppo(_) => floor,
+            _ => 0.0,
+        };
+        return TokenTerm { value: -floor * advantage, dlogp: -advantage * weight, side: Side::Low };
     }
     if let Some(dual) = clip.dual
         && advantage < 0.0
@@ -90,6 +129,33 @@ pub fn token_term(rule: &ClipRule, ratio: f64, advantage: f64) -> TokenTerm {
         return TokenTerm { value: -dual * advantage, dlogp: 0.0, side: Side::Dual };
     }
     TokenTerm { value: -ratio * advantage, dlogp: -ratio * advantage, side: Side::Free }
+}
+
+/// Truncated importance sampling, per token (Yao et al. 2025, "Your efficient RL framework secretly brings you
+/// off-policy RL training"): the surrogate is weighed by `min(exp(old_logp − rollout_logp), C)`, which corrects for a
+/// sampler whose numbers are not the trainer's. No gradient flows through it.
+#[must_use]
+pub fn is_weight(old_logp: f64, rollout_logp: f64, cap: f64) -> f64 {
+    (old_logp - rollout_logp).exp().min(cap)
+}
+
+/// `[n_sampled]`, r of each token. `turn_lens` are the numbers of sampled tokens of the trajectory's turns; only
+/// [`RatioScope::Turn`] reads them, and their sum is `n_sampled`.
+#[must_use]
+pub fn ratios(scope: RatioScope, logprobs: &[f64], old_logprobs: &[f64], turn_lens: &[usize]) -> Vec<f64> {
+    let log: Vec<f64> = logprobs.iter().zip(old_logprobs).map(|(new, old)| new - old).collect();
+    let spans = match scope {
+        RatioScope::Token => return log.into_iter().map(f64::exp).collect(),
+        RatioScope::Sequence => &[log.len()][..],
+        RatioScope::Turn => turn_lens,
+    };
+    let mut out = Vec::with_capacity(log.len());
+    for &n in spans {
+        let span = &log[out.len()..(out.len() + n).min(log.len())];
+        let mean = span.iter().sum::<f64>() / span.len().max(1) as f64;
+        out.extend(std::iter::repeat_n(mean.exp(), span.len()));
+    }
+    out
 }
 
 /// k3, the estimator of KL(π ‖ π_ref) at a token sampled from π that is never negative (Schulman 2020; GRPO eq. 4):
@@ -131,32 +197,40 @@ impl Aggregation {
     }
 }
 
-/// The whole objective: `Σ_t weight_t · (L_t + kl_coef · k3_t − entropy_coef · H_t)`.
+/// The whole objective: `Σ_t weight_t · (is_t · L_t + kl_coef · k3_t − entropy_coef · H_t)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossRules {
     /// The per-token surrogate.
     pub clip: ClipRule,
+    /// Over which tokens its ratio is taken.
+    pub ratio: RatioScope,
     /// How tokens are averaged.
     pub aggregation: Aggregation,
     /// Coefficient of the k3 divergence from the reference policy; 0 means that no reference is evaluated.
     pub kl_coef: f64,
     /// Coefficient of the entropy bonus, per nat.
     pub entropy_coef: f64,
+    /// C of [`is_weight`]; `None` leaves `is_t` at 1.
+    pub is_cap: Option<f64>,
 }
 
 /// What the loss needs of one trajectory: its sampled tokens, in order, each slice `[n_sampled]`.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenInputs<'a> {
     /// Of the weights being trained, nats.
-    pub logprobs: &'a [f32],
+    pub logprobs: &'a [f64],
     /// Of the trainer's own weights at the start of the step, nats.
-    pub old_logprobs: &'a [f32],
+    pub old_logprobs: &'a [f64],
     /// Of the reference policy; read only where `kl_coef` is not 0, and may be empty otherwise.
-    pub ref_logprobs: &'a [f32],
+    pub ref_logprobs: &'a [f64],
+    /// What the sampler said when it drew the tokens, nats; read only with `is_cap`, and may be empty otherwise.
+    pub rollout_logprobs: &'a [f64],
     /// Of the weights being trained, nats.
-    pub entropies: &'a [f32],
+    pub entropies: &'a [f64],
     /// A_t.
     pub advantages: &'a [f64],
+    /// `[n_turns]`, sampled tokens per turn; read only with [`RatioScope::Turn`].
+    pub turn_lens: &'a [usize],
 }
 
 /// A trajectory's part of the loss, as if it were unrolled: where trajectories share tokens, the coefficients add up.
@@ -183,6 +257,8 @@ pub struct LossSums {
     pub n_low: usize,
     /// Clipped by the dual clip.
     pub n_dual: usize,
+    /// Whose importance weight was cut to the cap.
+    pub n_capped: usize,
     /// Σ k3 against the weights at the start of the step, nats.
     pub kl_old: f64,
     /// Σ k3 against the reference policy, nats; 0 where it is not evaluated.
@@ -198,6 +274,7 @@ impl LossSums {
         self.n_high += other.n_high;
         self.n_low += other.n_low;
         self.n_dual += other.n_dual;
+        self.n_capped += other.n_capped;
         self.kl_old += other.kl_old;
         self.kl_ref += other.kl_ref;
         self.entropy += other.entropy;
@@ -210,13 +287,19 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
     let n = inputs.logprobs.len();
     let mut out = TrajectoryLoss { dlogp: Vec::with_capacity(n), ..TrajectoryLoss::default() };
     out.sums.n_tokens = n;
-    for t in 0..n {
-        let (logp, old) = (f64::from(inputs.logprobs[t]), f64::from(inputs.old_logprobs[t]));
-        let entropy = f64::from(inputs.entropies[t]);
-        let term = token_term(&rules.clip, (logp - old).exp(), inputs.advantages[t]);
+    let ratios = ratios(rules.ratio, inputs.logprobs, inputs.old_logprobs, inputs.turn_lens);
+    for (t, &ratio) in ratios.iter().enumerate() {
+        let (logp, old, entropy) = (inputs.logprobs[t], inputs.old_logprobs[t], inputs.entropies[t]);
+        let term = token_term(&rules.clip, ratio, inputs.advantages[t], logp);
         let (mut value, mut dlogp) = (term.value, term.dlogp);
+        if let Some(cap) = rules.is_cap {
+            let weight = is_weight(old, inputs.rollout_logprobs[t], cap);
+            value *= weight;
+            dlogp *= weight;
+            out.sums.n_capped += usize::from(weight == cap);
+        }
         if rules.kl_coef != 0.0 {
-            let (kl, dkl) = kl_k3(logp, f64::from(inputs.ref_logprobs[t]));
+            let (kl, dkl) = kl_k3(logp, inputs.ref_logprobs[t]);
             value += rules.kl_coef * kl;
             dlogp += rules.kl_coef * dkl;
             out.sums.kl_ref += kl;

@@ -13,6 +13,10 @@ pub struct TrainSample {
     pub nodes: Vec<NodeId>,
     /// `[n_sampled]`, A_t.
     pub advantages: Vec<f64>,
+    /// R, as the algorithm shaped it.
+    pub reward: f64,
+    /// `[n_turns]`, sampled tokens of each turn of the model.
+    pub turn_lens: Vec<usize>,
 }
 
 /// One task's tree with the trajectories that count.
@@ -25,10 +29,11 @@ pub struct TrainGroup<'a> {
 }
 
 impl TrainSample {
-    /// A trajectory with its tokens' advantages, in order.
+    /// A trajectory with its reward and its tokens' advantages, in order.
     #[must_use]
-    pub fn new(leaf_idx: usize, trajectory: &Trajectory<'_>, advantages: Vec<f64>) -> Self {
-        TrainSample { leaf_idx, nodes: trajectory.nodes.clone(), advantages }
+    pub fn new(leaf_idx: usize, trajectory: &Trajectory<'_>, reward: f64, advantages: Vec<f64>) -> Self {
+        let turn_lens = trajectory.kinds().map(|kind| kind.sampled().len()).filter(|&n| n > 0).collect();
+        TrainSample { leaf_idx, nodes: trajectory.nodes.clone(), advantages, reward, turn_lens }
     }
 }
 

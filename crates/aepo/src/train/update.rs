@@ -5,6 +5,7 @@
 
 use crate::policy::{Policy, PolicyError, StepParams, TokenStats};
 use crate::seed::Seed;
+use crate::train::advantage::batch_returns;
 use crate::train::loss::{LossRules, LossSums, TokenInputs, trajectory_loss};
 use crate::train::pack::{MicroBatch, TrainGroup, pack};
 
@@ -13,6 +14,9 @@ use crate::train::pack::{MicroBatch, TrainGroup, pack};
 pub struct UpdateSettings {
     /// The objective.
     pub loss: LossRules,
+    /// Coefficient of the divergence folded into the reward (REINFORCE++): where it is not 0, the advantages are
+    /// [`batch_returns`] of the samples' rewards and of what old and reference weights say of their tokens.
+    pub reward_kl: f64,
     /// Softmax temperature of the sampler, at which log-probabilities are compared.
     pub temperature: f32,
     /// Optimiser steps per epoch, each on a share of the tasks.
@@ -96,11 +100,12 @@ pub enum UpdateError {
     },
 }
 
-/// Updates the policy on the groups. `reference` is used, and needed, only where `loss.kl_coef` is not 0.
+/// Updates the policy on the groups. `reference` is used, and needed, only where `loss.kl_coef` or
+/// `reward_kl` is not 0.
 ///
 /// Groups in which nothing has a coefficient (all advantages 0, no divergence, no entropy bonus) are not computed, but
 /// their tokens and trajectories count in the denominators. With one optimiser step in all, its forward pass gives the
-/// old log-probabilities too, and no scoring pass is paid.
+/// old log-probabilities too, and no scoring pass is paid (unless the advantages depend on them).
 ///
 /// # Errors
 /// When a policy fails or the reference is missing.
@@ -112,7 +117,8 @@ pub fn update(
     on: &mut dyn FnMut(UpdateStage),
 ) -> Result<UpdateReport, UpdateError> {
     let rules = &settings.loss;
-    let everywhere = rules.kl_coef != 0.0 || rules.entropy_coef != 0.0;
+    let folds_kl = settings.reward_kl != 0.0;
+    let everywhere = rules.kl_coef != 0.0 || rules.entropy_coef != 0.0 || folds_kl;
     let has_signal =
         |g: &TrainGroup<'_>| everywhere || g.samples.iter().any(|s| s.advantages.iter().any(|&a| a != 0.0));
     let active: Vec<bool> = groups.iter().map(has_signal).collect();
@@ -130,7 +136,7 @@ pub fn update(
     let once = settings.minibatches * settings.epochs == 1;
     let mut old: PerGroup = vec![None; groups.len()];
     let mut references: PerGroup = vec![None; groups.len()];
-    if !once {
+    if !once || folds_kl {
         on(UpdateStage::OldLogprobs);
         for micro in pack(groups, &all, settings.max_batch_tokens) {
             let stats = forward(policy, &micro, settings.temperature, false)?;
@@ -138,9 +144,9 @@ pub fn update(
             keep(&mut old, &micro, &stats);
         }
     }
-    if rules.kl_coef != 0.0 {
+    if rules.kl_coef != 0.0 || folds_kl {
         let Some(reference) = reference else {
-            return Err(UpdateError::NoReference(rules.kl_coef));
+            return Err(UpdateError::NoReference(rules.kl_coef + settings.reward_kl));
         };
         on(UpdateStage::RefLogprobs);
         for micro in pack(groups, &all, settings.max_batch_tokens) {
@@ -148,6 +154,9 @@ pub fn update(
             keep(&mut references, &micro, &stats);
         }
     }
+
+    let folded = folds_kl.then(|| fold_kl(groups, &all, &old, &references, settings));
+    let groups = folded.as_deref().unwrap_or(groups);
 
     on(UpdateStage::Optimise);
     for epoch in 0..settings.epochs {
@@ -166,6 +175,36 @@ pub fn update(
 
 /// Per group, one number per target in the group's own order; `None` before it is known.
 type PerGroup = Vec<Option<Vec<f32>>>;
+
+/// The groups with the divergence between old and reference weights folded into their advantages. Both log-probabilities
+/// are known for every group that has tokens; `all` are all groups.
+fn fold_kl<'a>(
+    groups: &[TrainGroup<'a>],
+    all: &[usize],
+    old: &PerGroup,
+    references: &PerGroup,
+    settings: &UpdateSettings,
+) -> Vec<TrainGroup<'a>> {
+    let mut groups = groups.to_vec();
+    let mut members = Vec::new();
+    for micro in pack(&groups, all, settings.max_batch_tokens) {
+        for packed in micro.groups {
+            let (Some(old), Some(reference)) = (&old[packed.group_idx], &references[packed.group_idx]) else {
+                continue;
+            };
+            for (s, targets) in packed.sample_targets.iter().enumerate() {
+                let kl = |&t: &u32| f64::from(old[t as usize]) - f64::from(reference[t as usize]);
+                let reward = groups[packed.group_idx].samples[s].reward;
+                members.push(((packed.group_idx, s), reward, targets.iter().map(kl).collect::<Vec<f64>>()));
+            }
+        }
+    }
+    let facts: Vec<(f64, &[f64])> = members.iter().map(|(_, reward, kl)| (*reward, kl.as_slice())).collect();
+    for (((group, sample), ..), advantages) in members.iter().zip(batch_returns(settings.reward_kl, &facts)) {
+        groups[*group].samples[*sample].advantages = advantages;
+    }
+    groups
+}
 
 /// One optimiser step on the groups of a minibatch.
 #[allow(clippy::too_many_arguments)] // The step's whole state, each part with a name.
@@ -247,13 +286,15 @@ fn micro_loss(
         let old = old[packed.group_idx].as_deref().unwrap_or(logprobs);
         let reference = references[packed.group_idx].as_deref();
         for (s, (sample, targets)) in group.samples.iter().zip(&packed.sample_targets).enumerate() {
-            let pick = |from: &[f32]| targets.iter().map(|&t| from[t as usize]).collect::<Vec<f32>>();
+            let pick = |from: &[f32]| targets.iter().map(|&t| f64::from(from[t as usize])).collect::<Vec<f64>>();
             let inputs = TokenInputs {
                 logprobs: &pick(logprobs),
                 old_logprobs: &pick(old),
                 ref_logprobs: &reference.map_or(Vec::new(), pick),
+                rollout_logprobs: &pick(&micro.rollout_logprobs[packed.first_target..]),
                 entropies: &pick(entropies),
                 advantages: &sample.advantages,
+                turn_lens: &sample.turn_lens,
             };
             let part = trajectory_loss(rules, weights[packed.group_idx][s], &inputs);
             value += part.value;

@@ -2,7 +2,8 @@
 
 Every function below is one published formula, written with torch operations in f64, stop-gradients as `.detach()`;
 dL/dlogp and dL/dH come from autograd and from nothing else. Sources: AEPO (arXiv 2510.14545), GRPO (2402.03300), PPO
-(1707.06347), the asymmetric band and the token mean of DAPO (2503.14476), dual clip (1912.09729), the k3 estimator
+(1707.06347), DAPO (2503.14476), dual clip (1912.09729), CISPO (2506.13585), GPPO (2508.07629), GSPO (2507.18071), RLOO
+(2402.14740), REINFORCE++ (2501.03262), GiGPO (2505.10978), ARPO (2507.19849), Tree-GRPO (2509.21240), the k3 estimator
 (joschu.net/blog/kl-approx.html).
 
 Conventions: standard deviations have ddof = 1; a group of one or of equal rewards has advantage 0; only sampled tokens
@@ -51,6 +52,65 @@ def entropy_aware(advantages, entropies, masks, weight):
     return out
 
 
+def rloo(rewards):
+    """RLOO: A_i = R_i - mean of the others' rewards; a group of one gets 0."""
+    n = len(rewards)
+    if n < 2:
+        return torch.zeros(n, dtype=f64)
+    return torch.tensor([r - (sum(rewards) - r) / (n - 1) for r in rewards], dtype=f64)
+
+
+def reinforce_plus_plus(batch, coef):
+    """REINFORCE++: the reward at the last token less coef * (old - ref) at each; returns to go; normalised over all."""
+    returns = []
+    for t in batch:
+        old, ref = sampled(t, "old_logp"), sampled(t, "ref_logp") if coef else sampled(t, "old_logp")
+        r = -coef * (old - ref)
+        if len(r):
+            r[-1] += t["reward"]
+        returns.append(torch.tensor([float(r[i:].sum()) for i in range(len(r))], dtype=f64))
+    every = torch.cat(returns)
+    if len(every) < 2 or bool((every == every[0]).all()):
+        return [torch.zeros_like(g) for g in returns]
+    return [(g - every.mean()) / every.std(correction=1) for g in returns]
+
+
+def gigpo(rewards, anchors, omega, gamma):
+    """GiGPO for one group: episode advantage + omega * step advantage. `anchors[i][t]` names the state before turn t;
+    its return is gamma^(T-1-t) R, standardised among the turns of the group that start from an equal state."""
+    episode = grpo(rewards)
+    returns = [[gamma ** (len(a) - 1 - t) * r for t in range(len(a))] for r, a in zip(rewards, anchors)]
+    by_state = {}
+    for i, states in enumerate(anchors):
+        for t, state in enumerate(states):
+            by_state.setdefault(state, []).append((i, t))
+    out = [[0.0] * len(a) for a in anchors]
+    for members in by_state.values():
+        step = grpo([returns[i][t] for i, t in members])
+        for (i, t), s in zip(members, step):
+            out[i][t] = float(episode[i] + omega * s)
+    return out
+
+
+def tree_grpo(rewards, roots):
+    """Tree-GRPO: the group advantage within the tree plus that among all trajectories of the task."""
+    inter, out = grpo(rewards), []
+    for i, root in enumerate(roots):
+        same = [j for j, other in enumerate(roots) if other == root]
+        out.append(float(inter[i] + grpo([rewards[j] for j in same])[same.index(i)]))
+    return torch.tensor(out, dtype=f64)
+
+
+def overlong(n, longest, share):
+    """DAPO, soft overlong punishment with L_cache = share * L_max."""
+    if share == 0:
+        return 0.0
+    cache = share * longest
+    if n <= longest - cache:
+        return 0.0
+    return -1.0 if n > longest else ((longest - cache) - n) / cache
+
+
 # ---- Rollout ----
 
 
@@ -61,6 +121,16 @@ def sigmoid(x):
 def budget(k, beta, root, tool):
     """AEPO, entropy pre-monitoring: m = clamp(round(k sigmoid(beta (H_root - H_tool))), 1, k); halves round up."""
     return min(max(math.floor(k * sigmoid(beta * (root - tool)) + 0.5), 1), k)
+
+
+def budget_reference(k, root, tool):
+    """The released code's: m = clamp(floor(k sigmoid(0.5 (H_root - H_tool))) + 1, 1, k)."""
+    return min(max(math.floor(k * sigmoid(0.5 * (root - tool))) + 1, 1), k)
+
+
+def branch_score_reference(uniform, delta, count):
+    """The released code's: clamp((U + 0.2 dH) max(0, 1 - 0.05 c), 0, 1); it branches at 0.5 and above."""
+    return min(max((uniform + 0.2 * delta) * max(0.0, 1 - 0.05 * count), 0.0), 1.0)
 
 
 def branch_probability(alpha, gamma, slope, delta, consecutive):
@@ -82,7 +152,14 @@ def clip_balanced(r, a, low, high):
     return -torch.minimum(r * a, clipped * a)
 
 
-OBJECTIVES = {"ppo": ppo, "clip_balanced": clip_balanced}
+def gppo(r, a, low, high):
+    """GPPO: both bounds keep a gradient, (bound / sg(r)) r."""
+    upper = (1 + high) / r.detach() * r
+    lower = (1 - low) / r.detach() * r
+    return -torch.minimum(r * a, torch.minimum(torch.maximum(r, lower), upper) * a)
+
+
+OBJECTIVES = {"ppo": ppo, "clip_balanced": clip_balanced, "gppo": gppo}
 
 
 def loss(case, batch):
@@ -112,6 +189,247 @@ def loss(case, batch):
     grads = torch.autograd.grad(value, logps + entropies, allow_unused=True, materialize_grads=True)
     grads = [(g + 0.0).tolist() for g in grads]
     return {"value": value.item(), "dloss_dlogp": grads[: len(batch)], "dloss_dentropy": grads[len(batch) :]}
+
+
+# ---- Whole algorithms, from a batch to loss, advantages and gradients ----
+
+# What an algorithm is if nothing is set; each then says what it has of its own.
+PLAIN = {
+    "baseline": "grpo", "objective": "ppo", "ratio": "token", "low": 0.2, "high": 0.2, "dual": None, "mean": "token",
+    "kl": 0.0, "reward_kl": 0.0, "entropy_weight": 0.0, "entropy_coef": 0.0, "shared": "own", "dynamic": False,
+    "overlong": 0.0, "longest": 640, "omega": 1.0, "gamma": 0.95, "is_cap": None,
+}  # fmt: skip
+ALGORITHMS = {
+    "aepo": {"objective": "clip_balanced", "entropy_weight": 0.2},
+    "aepo-reference": {"objective": "clip_balanced", "entropy_weight": 0.2, "dual": 3.0, "baseline": "grpo_or_raw"},
+    "arpo": {},
+    "arpo-reference": {"dual": 3.0, "baseline": "grpo_or_raw"},
+    "grpo": {"mean": "sequence"},
+    "reinforce++": {"baseline": "batch"},
+    "dapo": {"high": 0.28, "dynamic": True, "overlong": 0.2},
+    "cispo": {"objective": "cispo", "low": 1.0},
+    "gppo": {"objective": "gppo"},
+    "gigpo": {"baseline": "gigpo"},
+    "gspo": {"ratio": "sequence", "low": 3e-4, "high": 4e-4, "mean": "sequence"},
+    "ppo": {"baseline": "none"},
+    "rloo": {"baseline": "rloo"},
+    "tree-grpo": {"baseline": "trees", "mean": "sequence"},
+}
+
+
+def sampled(t, key):
+    return torch.tensor([x for x, m in zip(t[key], t["mask"]) if m], dtype=f64)
+
+
+def turn_sizes(t):
+    spans = [(u["start"], u["end"]) for u in t["turns"]]
+    return [sum(t["mask"][start:end]) for start, end in spans]
+
+
+def owner(group, i, position):
+    """The first trajectory that holds the token at `position` of trajectory i: it names shared tokens."""
+    while "parent" in group[i] and position < group[i]["shared"]:
+        i = group[i]["parent"]
+    return i, position
+
+
+def root_of(group, i):
+    while "parent" in group[i] and any(group[i]["mask"][: group[i]["shared"]]):
+        i = group[i]["parent"]
+    return i
+
+
+def spread_baseline(rule, group, rewards):
+    n = [int(sum(t["mask"])) for t in group]
+    if rule["baseline"] == "gigpo":
+        turns = gigpo(rewards, [[u["anchor"] for u in t["turns"]] for t in group], rule["omega"], rule["gamma"])
+        return [
+            torch.tensor([a for size, a in zip(turn_sizes(t), own) for _ in range(size)], dtype=f64)
+            for t, own in zip(group, turns)
+        ]
+    if rule["baseline"] == "trees":
+        own = tree_grpo(rewards, [root_of(group, i) for i in range(len(group))])
+    elif rule["baseline"] == "rloo":
+        own = rloo(rewards)
+    elif rule["baseline"] == "none" or (rule["baseline"] == "grpo_or_raw" and len(group) == 1):
+        own = torch.tensor(rewards, dtype=f64)
+    else:
+        own = grpo(rewards)
+    return [torch.full((k,), float(a), dtype=f64) for k, a in zip(n, own)]
+
+
+def apply(name, changes, groups):
+    """One optimiser step's loss with its advantages and gradients, every token unrolled."""
+    rule = PLAIN | ALGORITHMS[name] | changes
+    prompt = [[(t["mask"] + [1]).index(1) for t in g["trajectories"]] for g in groups]
+    rewards = [
+        [t["reward"] + overlong(len(t["mask"]) - p, rule["longest"], rule["overlong"]) for t, p in zip(g["trajectories"], ps)]
+        for g, ps in zip(groups, prompt)
+    ]
+    kept = [i for i, r in enumerate(rewards) if not rule["dynamic"] or any(x != r[0] for x in r)]
+    batch = [t | {"reward": r} for i in kept for t, r in zip(groups[i]["trajectories"], rewards[i])]
+    if rule["baseline"] == "batch":
+        advantages = reinforce_plus_plus(batch, rule["reward_kl"])
+    else:
+        advantages = [a for i in kept for a in spread_baseline(rule, groups[i]["trajectories"], rewards[i])]
+    if rule["shared"] == "mean":
+        at, merged = 0, []
+        for i in kept:
+            group, through, names = groups[i]["trajectories"], {}, []
+            for j, t in enumerate(group):
+                names.append([owner(group, j, p) for p in range(len(t["mask"])) if t["mask"][p]])
+                for key, a in zip(names[-1], advantages[at + j]):
+                    through.setdefault(key, []).append(float(a))
+            merged += [torch.tensor([float(np.mean(through[key])) for key in own], dtype=f64) for own in names]
+            at += len(group)
+        advantages = merged
+    entropy = torch.cat([sampled(t, "entropy") for t in batch]) if batch else torch.zeros(0, dtype=f64)
+    if rule["entropy_weight"] and len(entropy) > 1 and not bool((entropy == entropy[0]).all()):
+        mean, std = entropy.mean(), entropy.std(correction=1)
+        advantages = [
+            a * (1 + rule["entropy_weight"] * (sampled(t, "entropy") - mean) / std) for a, t in zip(advantages, batch)
+        ]
+    logps = [sampled(t, "logp").requires_grad_() for t in batch]
+    terms = []
+    for t, logp, a in zip(batch, logps, advantages):
+        old = sampled(t, "old_logp")
+        difference = logp - old
+        if rule["ratio"] == "sequence":
+            # Each token carries the whole sequence's ratio as value; its own log-probability carries the gradient.
+            difference = difference.mean().detach() + logp - logp.detach() if len(logp) else difference
+        elif rule["ratio"] == "turn":
+            means = [part.mean().detach().expand(len(part)) for part in difference.split(turn_sizes(t)) if len(part)]
+            difference = (torch.cat(means) if means else difference.detach()) + logp - logp.detach()
+        r = difference.exp()
+        if rule["objective"] == "cispo":
+            token = -r.clamp(1 - rule["low"], 1 + rule["high"]).detach() * a * logp
+        else:
+            token = OBJECTIVES[rule["objective"]](r, a, rule["low"], rule["high"])
+            if rule["dual"] is not None:
+                token = torch.where(a < 0, torch.minimum(token, -rule["dual"] * a), token)
+        if rule["is_cap"] is not None:
+            token = token * (old - sampled(t, "rollout_logp")).exp().clamp(max=rule["is_cap"])
+        if rule["kl"]:
+            d = sampled(t, "ref_logp") - logp
+            token = token + rule["kl"] * (d.exp() - d - 1)
+        terms.append(token - rule["entropy_coef"] * sampled(t, "entropy"))
+    present = [x for x in terms if len(x)]
+    if not present:
+        value = torch.zeros((), dtype=f64)
+    else:
+        value = torch.cat(present).mean() if rule["mean"] == "token" else torch.stack([x.mean() for x in present]).mean()
+    grads = [torch.zeros_like(x) for x in logps]
+    if value.requires_grad:
+        grads = torch.autograd.grad(value, logps, allow_unused=True, materialize_grads=True)
+
+    def unrolled(t, values):
+        values = iter(values)
+        return [next(values) + 0.0 if m else 0.0 for m in t["mask"]]
+
+    results = iter(zip(advantages, grads))
+    out = []
+    for i, g in enumerate(groups):
+        rows = []
+        for t in g["trajectories"]:
+            a, d = next(results) if i in kept else (torch.zeros(len(t["mask"])), torch.zeros(len(t["mask"])))
+            rows.append({"advantage": unrolled(t, a.tolist()), "dloss_dlogp": unrolled(t, d.tolist())})
+        out.append(rows)
+    return {"loss": value.item(), "groups": out}
+
+
+def apply_trajectory(rng, n, parent=None, index=None, huge=False, width=0.4):
+    """A trajectory of n tokens in turns; with a parent it shares a beginning with it."""
+    shared = int(rng.integers(0, min(n, len(parent["mask"])) + 1)) if parent else 0
+    mask = np.array([0] * min(2, n - 1) + [0 if i % 7 >= 5 else 1 for i in range(max(n - 2, 1))])[:n]
+    old = -rng.exponential(1.2, n)
+    logp = old + width * rng.standard_normal(n) + np.where(rng.random(n) < 0.2, rng.choice([-1.5, 1.5], n), 0)
+    if huge:
+        logp = old + rng.choice([-60.0, 8.0], n)
+    row = {
+        "logp": logp, "old_logp": old, "ref_logp": logp + 0.4 * rng.standard_normal(n),
+        "rollout_logp": old + 0.5 * rng.standard_normal(n), "entropy": rng.exponential(0.8, n),
+    }  # fmt: skip
+    row = {k: [float(x) for x in np.round(v, 6)] for k, v in row.items()}
+    if parent:
+        mask[:shared] = parent["mask"][:shared]
+        for k in row:
+            row[k][:shared] = parent[k][:shared]
+    row["mask"] = [int(m) for m in mask]
+    edges = [i for i in range(n) if mask[i] and (i == 0 or not mask[i - 1])]
+    ends = [next((j for j in range(i, n) if not mask[j]), n) for i in edges]
+    row["turns"] = [{"start": a, "end": b, "anchor": "q" if a == edges[0] else f"s{rng.integers(3)}"} for a, b in zip(edges, ends)]
+    row["reward"] = float(rng.choice([-1.0, 0.0, 0.25, 1.0, 1.1]))
+    if parent:
+        row |= {"parent": index, "shared": shared}
+    return row
+
+
+def apply_batches(rng):
+    def group(task, sizes, parents=(), **kind):
+        trajectories = []
+        for i, n in enumerate(sizes):
+            index = dict(parents).get(i)
+            trajectories.append(apply_trajectory(rng, n, trajectories[index] if index is not None else None, index, **kind))
+        return {"task": task, "trajectories": trajectories}
+
+    mixed = [group("q1", (14, 9, 11, 6)), group("q2", (8, 1, 17)), group("q3", (12, 5))]
+    for t, r in zip(mixed[0]["trajectories"], (1.0, 0.0, -1.0, 1.1)):
+        t["reward"] = r
+    shared = [group("tree", (18, 15, 12, 16, 9), ((1, 0), (2, 0), (3, 1))), group("other", (7, 10, 13), ((2, 1),))]
+    edges = [group("equal", (6, 7, 8)), group("single", (9,)), group("token", (1, 1)), group("masked", (5, 6, 4))]
+    for t in edges[0]["trajectories"]:
+        t["reward"] = 0.1
+    edges[1]["trajectories"][0]["reward"] = 0.7
+    for t, r in zip(edges[2]["trajectories"], (1.0, 0.0)):
+        t["reward"] = r
+        t["mask"], t["turns"] = [1], [{"start": 0, "end": 1, "anchor": "q"}]
+    for t, r in zip(edges[3]["trajectories"], (1.0, 0.0, 0.5)):
+        t["reward"] = r
+    t = edges[3]["trajectories"][1]
+    t["mask"], t["turns"] = [0] * len(t["mask"]), []
+    huge = [group("huge", (10, 12, 9), huge=True)]
+    flat = [group("flat", (6, 8))]
+    for t, r in zip(flat[0]["trajectories"], (1.0, 0.0)):
+        t["reward"], t["entropy"] = r, [0.3] * len(t["entropy"])
+    nothing = [group("nothing", (4, 5))]
+    for t, r in zip(nothing[0]["trajectories"], (1.0, 0.0)):
+        t["reward"], t["mask"], t["turns"] = r, [0] * len(t["mask"]), []
+    one = [group("one", (1,))]
+    one[0]["trajectories"][0] |= {"mask": [1], "turns": [{"start": 0, "end": 1, "anchor": "q"}], "reward": 0.6}
+    narrow = [group("narrow", (9, 12, 8), width=3e-4)]
+    for t, r in zip(narrow[0]["trajectories"], (1.0, 0.0, 0.5)):
+        t["reward"] = r
+        t["logp"] = [round(o + float(d), 7) for o, d in zip(t["old_logp"], rng.normal(0, 6e-4, len(t["old_logp"])))]
+    return {
+        "mixed": mixed, "shared": shared, "edges": edges, "huge": huge, "flat": flat, "nothing": nothing, "one": one,
+        "narrow": narrow,
+    }  # fmt: skip
+
+
+def apply_cases(batches):
+    plain = [(name, {}, {}, b) for name in ALGORITHMS for b in batches]
+    set_to = [
+        ("aepo", {"entropy_weight": 0.0}, {"advantage.entropy_weight": "0"}, "mixed"),
+        ("aepo", {"objective": "ppo"}, {"loss.clip": "ppo"}, "mixed"),
+        ("aepo", {"shared": "mean"}, {"advantage.shared": "mean"}, "shared"),
+        ("arpo", {"shared": "mean"}, {"advantage.shared": "mean"}, "shared"),
+        ("aepo", {"kl": 0.1, "entropy_coef": 0.01}, {"loss.kl_coef": "0.1", "loss.entropy_coef": "0.01"}, "shared"),
+        ("aepo", {"is_cap": 1.2}, {"loss.is_cap": "1.2"}, "mixed"),
+        ("grpo", {"kl": 0.04, "dual": 2.0}, {"loss.kl_coef": "0.04", "loss.dual_clip": "2"}, "mixed"),
+        ("grpo", {"mean": "token"}, {"loss.aggregation": "token-mean"}, "edges"),
+        ("reinforce++", {"reward_kl": 0.05}, {"loss.kl_coef": "0.05"}, "mixed"),
+        ("reinforce++", {"reward_kl": 0.05}, {"loss.kl_coef": "0.05"}, "edges"),
+        ("dapo", {"dynamic": False}, {"train.dynamic_sampling": "false"}, "edges"),
+        ("cispo", {"low": 0.2, "is_cap": 2.0}, {"loss.clip_low": "0.2", "loss.is_cap": "2"}, "mixed"),
+        ("gppo", {"dual": 2.5, "mean": "sequence"}, {"loss.dual_clip": "2.5", "loss.aggregation": "seq-mean-token-mean"}, "mixed"),
+        ("gigpo", {"omega": 0.5, "gamma": 0.5}, {"gigpo.omega": "0.5", "gigpo.gamma": "0.5"}, "mixed"),
+        ("gspo", {"low": 0.1, "high": 0.1}, {"loss.clip_low": "0.1", "loss.clip_high": "0.1"}, "mixed"),
+        ("gspo", {"ratio": "turn", "low": 0.1}, {"loss.ratio": "turn", "loss.clip_low": "0.1"}, "mixed"),
+    ]
+    cases = plain + set_to
+    return [
+        {"algo": name, "sets": sets, "batch": b} | apply(name, changes, batches[b]) for name, changes, sets, b in cases
+    ]
 
 
 def make_batch(rng, lengths):
@@ -227,6 +545,25 @@ def main():
     assert_covers(batch, 0.2, 0.2, 3.0)
     out["batch"] = batch
     out["loss"] = loss_cases(batch)
+
+    out["budget_reference"] = []
+    for k, expected in {16: [7, 8, 9, 9, 10], 12: [5, 6, 7, 7, 8]}.items():
+        for delta, m in zip((-1.0, -0.5, 0.0, 0.5, 1.0), expected):
+            assert budget_reference(k, 1.0 + delta, 1.0) == m
+            out["budget_reference"].append({"k": k, "root": 1.0 + delta, "tool": 1.0, "m": m})
+    out["branch_reference"] = []
+    for uniform in (0.0625, 0.5, 0.9375):
+        for delta in (-2.0, 0.0, 1.25):
+            for count in (0, 4, 25):
+                aepo = branch_score_reference(uniform, delta, count)
+                arpo = min(max(uniform - 0.2 * delta, 0.0), 1.0)
+                case = {"uniform": uniform, "entropy_delta": delta, "count": count, "aepo": aepo, "arpo": arpo}
+                out["branch_reference"].append(case)
+    lengths = [(n, longest, share) for longest, share in ((20480, 0.2), (14, 0.5), (100, 0.0)) for n in (0, 7, 9, 14, 15, 18000, 30000)]
+    out["overlong"] = [{"n": n, "longest": l, "share": s, "punishment": overlong(n, l, s)} for n, l, s in lengths]
+    batches = apply_batches(rng)
+    out["apply_batches"] = [{"name": name, "input": {"groups": groups}} for name, groups in batches.items()]
+    out["apply"] = apply_cases(batches)
 
     rows = lambda v: ",\n".join("  " + json.dumps(x) for x in v)  # noqa: E731
     parts = [f'"{key}": [\n{rows(value)}\n]' for key, value in out.items()]

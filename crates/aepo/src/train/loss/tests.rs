@@ -35,13 +35,95 @@ fn balanced_surrogate(clip: &Clip, r: f64, r0: f64, a: f64) -> f64 {
     }
 }
 
+const NOTHING: TokenInputs<'static> = TokenInputs {
+    logprobs: &[],
+    old_logprobs: &[],
+    ref_logprobs: &[],
+    rollout_logprobs: &[],
+    entropies: &[],
+    advantages: &[],
+    turn_lens: &[],
+};
+
+#[test]
+fn cispo_weighs_the_log_probability_and_keeps_every_gradient() {
+    let rule = ClipRule::Cispo(Clip { low: 1.0, high: 0.28, dual: None });
+    for r in RATIOS {
+        for a in ADVANTAGES {
+            let term = token_term(&rule, r, a, -1.5);
+            assert_eq!(term.dlogp, -r.min(1.28) * a);
+            assert!((term.value - 1.5 * r.min(1.28) * a).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn gppo_differs_from_balancing_only_below_the_band() {
+    for r in RATIOS {
+        for a in ADVANTAGES {
+            let terms = [ClipRule::Gppo(CLIP), ClipRule::Balanced(CLIP)].map(|rule| token_term(&rule, r, a, -1.0));
+            let below = if r < 0.8 && a < 0.0 { (-a * 0.8, 0.0) } else { (terms[1].dlogp, terms[1].dlogp) };
+            assert_eq!((terms[0].dlogp, terms[1].dlogp), below);
+        }
+    }
+}
+
+#[test]
+fn a_token_without_advantage_has_no_term_whatever_its_ratio() {
+    for clip in [ClipRule::Ppo(CLIP), ClipRule::Balanced(DUAL), ClipRule::Cispo(CLIP), ClipRule::Gppo(CLIP)] {
+        let term = token_term(&clip, f64::INFINITY, 0.0, -1.0);
+        assert_eq!((term.value, term.dlogp), (0.0, 0.0));
+    }
+}
+
+#[test]
+fn ratios_are_geometric_means_over_their_scope() {
+    let (new, old) = ([-1.0, -2.0, -0.5], [-1.2, -1.8, -0.1]);
+    let of = |scope| ratios(scope, &new, &old, &[2, 1]);
+    let close = |a: Vec<f64>, b: [f64; 3]| assert!(a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-12), "{a:?}");
+    close(of(RatioScope::Token), [0.2f64.exp(), (-0.2f64).exp(), (-0.4f64).exp()]);
+    close(of(RatioScope::Sequence), [(-0.4f64 / 3.0).exp(); 3]);
+    close(of(RatioScope::Turn), [1.0, 1.0, (-0.4f64).exp()]);
+    assert!(ratios(RatioScope::Sequence, &[], &[], &[]).is_empty());
+}
+
+#[test]
+fn a_sequence_ratio_has_the_gradient_of_the_whole_sequence() {
+    let rules = LossRules {
+        clip: ClipRule::Ppo(Clip { low: 0.3, high: 0.3, dual: None }),
+        ratio: RatioScope::Sequence,
+        aggregation: Aggregation::SeqMeanTokenMean,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
+        is_cap: None,
+    };
+    let run = |first: f64| {
+        let inputs = TokenInputs {
+            logprobs: &[first, -2.0, -0.5],
+            old_logprobs: &[-1.2, -1.8, -0.1],
+            entropies: &[0.1; 3],
+            advantages: &[0.7; 3],
+            ..NOTHING
+        };
+        trajectory_loss(&rules, 1.0 / 3.0, &inputs)
+    };
+    let numeric = (run(-1.0 + 1e-6).value - run(-1.0 - 1e-6).value) / 2e-6;
+    assert!((run(-1.0).dlogp[0] - numeric).abs() < 1e-8);
+}
+
+#[test]
+fn the_importance_weight_is_cut_at_the_cap() {
+    assert!((is_weight(-1.0, -1.5, 2.0) - 0.5f64.exp()).abs() < 1e-15);
+    assert_eq!(is_weight(-1.0, -9.0, 2.0), 2.0);
+}
+
 #[test]
 fn values_are_the_papers() {
     for clip in [CLIP, DUAL] {
         for r in RATIOS {
             for a in ADVANTAGES {
-                for rule in [ClipRule::Ppo(clip), ClipRule::Balanced(clip)] {
-                    let term = token_term(&rule, r, a);
+                for rule in [ClipRule::Ppo(clip), ClipRule::Balanced(clip), ClipRule::Gppo(clip)] {
+                    let term = token_term(&rule, r, a, -1.0);
                     assert!((term.value - ppo_value(&clip, r, a)).abs() < 1e-12, "{rule:?} r={r} A={a}");
                 }
             }
@@ -58,9 +140,9 @@ fn gradients_match_finite_differences() {
                 let logp = r0.ln();
                 let slope = |f: &dyn Fn(f64) -> f64| (f((logp + h).exp()) - f((logp - h).exp())) / (2.0 * h);
                 let ppo = slope(&|r| ppo_value(&clip, r, a));
-                assert!((token_term(&ClipRule::Ppo(clip), r0, a).dlogp - ppo).abs() < 1e-6, "ppo r={r0} A={a}");
+                assert!((token_term(&ClipRule::Ppo(clip), r0, a, -1.0).dlogp - ppo).abs() < 1e-6, "ppo r={r0} A={a}");
                 let balanced = slope(&|r| balanced_surrogate(&clip, r, r0, a));
-                let got = token_term(&ClipRule::Balanced(clip), r0, a).dlogp;
+                let got = token_term(&ClipRule::Balanced(clip), r0, a, -1.0).dlogp;
                 assert!((got - balanced).abs() < 1e-6, "balanced r={r0} A={a}: {got} {balanced}");
             }
         }
@@ -71,7 +153,8 @@ fn gradients_match_finite_differences() {
 fn balancing_differs_from_ppo_only_above_the_band() {
     for r in RATIOS {
         for a in ADVANTAGES {
-            let (p, b) = (token_term(&ClipRule::Ppo(CLIP), r, a), token_term(&ClipRule::Balanced(CLIP), r, a));
+            let (p, b) =
+                (token_term(&ClipRule::Ppo(CLIP), r, a, -1.0), token_term(&ClipRule::Balanced(CLIP), r, a, -1.0));
             assert_eq!((p.value, p.side), (b.value, b.side));
             if r > 1.28 && a > 0.0 {
                 assert_eq!((p.dlogp, b.dlogp), (0.0, -a * 1.28));
@@ -109,15 +192,23 @@ fn the_whole_loss_of_a_trajectory() {
     let rules = LossRules {
         clip: ClipRule::Balanced(CLIP),
         aggregation: Aggregation::TokenMean,
+        ratio: RatioScope::Token,
         kl_coef: 0.1,
         entropy_coef: 0.01,
+        is_cap: None,
     };
-    let (logprobs, old) = ([-1.0f32, -0.5, -2.0], [-1.1f32, -1.5, -2.0]);
-    let (reference, entropies) = ([-1.0f32, -0.6, -2.5], [0.5f32, 0.25, 1.0]);
+    let (logprobs, old) = ([-1.0f64, -0.5, -2.0], [-1.1f64, -1.5, -2.0]);
+    let (reference, entropies) = ([-1.0f64, -0.6, -2.5], [0.5f64, 0.25, 1.0]);
     let advantages = [1.0, 2.0, -1.0];
-    let run = |logprobs: &[f32], entropies: &[f32]| {
-        let inputs =
-            TokenInputs { logprobs, old_logprobs: &old, ref_logprobs: &reference, entropies, advantages: &advantages };
+    let run = |logprobs: &[f64], entropies: &[f64]| {
+        let inputs = TokenInputs {
+            logprobs,
+            old_logprobs: &old,
+            ref_logprobs: &reference,
+            entropies,
+            advantages: &advantages,
+            ..NOTHING
+        };
         trajectory_loss(&rules, 0.25, &inputs)
     };
     let out = run(&logprobs, &entropies);
@@ -137,14 +228,21 @@ fn the_whole_loss_of_a_trajectory() {
 
 #[test]
 fn without_a_coefficient_the_reference_is_not_read() {
-    let rules =
-        LossRules { clip: ClipRule::Ppo(CLIP), aggregation: Aggregation::TokenMean, kl_coef: 0.0, entropy_coef: 0.0 };
+    let rules = LossRules {
+        clip: ClipRule::Ppo(CLIP),
+        ratio: RatioScope::Token,
+        aggregation: Aggregation::TokenMean,
+        kl_coef: 0.0,
+        entropy_coef: 0.0,
+        is_cap: None,
+    };
     let inputs = TokenInputs {
         logprobs: &[-1.0],
         old_logprobs: &[-1.0],
         ref_logprobs: &[],
         entropies: &[0.3],
         advantages: &[0.5],
+        ..NOTHING
     };
     let out = trajectory_loss(&rules, 1.0, &inputs);
     assert_eq!((out.value, out.dlogp, out.dentropy.len()), (-0.5, vec![-0.5], 0));

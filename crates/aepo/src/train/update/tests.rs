@@ -8,7 +8,7 @@ use crate::rollout::drive::{DriveSettings, DriveTask, Limits, Protocol, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
 use crate::testing::{ShuffledTools, TablePolicy, VOCAB, parse, render_result, stop_ids};
-use crate::train::loss::{Aggregation, Clip, ClipRule};
+use crate::train::loss::{Aggregation, Clip, ClipRule, RatioScope};
 use crate::train::pack::TrainSample;
 
 fn model() -> TablePolicy {
@@ -41,7 +41,7 @@ fn groups(trees: &[RolloutTree], silent: Option<usize>) -> Vec<TrainGroup<'_>> {
             .map(|(s, t)| {
                 let size = if silent == Some(g) { 0.0 } else { 1.0 };
                 let advantage = |i: usize| size * (Seed(g as u64).child(s as u64).uniform(i as u64) * 2.0 - 0.9);
-                TrainSample::new(s, t, (0..t.n_sampled()).map(advantage).collect())
+                TrainSample::new(s, t, 0.0, (0..t.n_sampled()).map(advantage).collect())
             })
             .collect();
         TrainGroup { tree, samples }
@@ -53,10 +53,13 @@ fn settings() -> UpdateSettings {
     UpdateSettings {
         loss: LossRules {
             clip: ClipRule::Balanced(Clip { low: 0.2, high: 0.2, dual: None }),
+            ratio: RatioScope::Token,
             aggregation: Aggregation::TokenMean,
             kl_coef: 0.0,
             entropy_coef: 0.0,
+            is_cap: None,
         },
+        reward_kl: 0.0,
         temperature: 0.8,
         minibatches: 1,
         epochs: 1,
@@ -156,6 +159,14 @@ fn packing_and_shared_prefixes_change_nothing() {
     let trees = trees();
     let groups = groups(&trees, Some(3));
     let (whole, report) = change(&groups, &settings());
+    for ratio in [RatioScope::Sequence, RatioScope::Turn] {
+        let of = |max_batch_tokens| {
+            let mut s = UpdateSettings { max_batch_tokens, epochs: 3, ..settings() };
+            (s.loss.ratio, s.step.learning_rate) = (ratio, 30.0);
+            change(&groups, &s).0
+        };
+        assert_close(&of(100_000), &of(60), 1e-5);
+    }
     for max_batch_tokens in [1, 60, 150, 400] {
         let (again, other) = change(&groups, &UpdateSettings { max_batch_tokens, ..settings() });
         assert_close(&whole, &again, 1e-6);
@@ -172,7 +183,7 @@ fn packing_and_shared_prefixes_change_nothing() {
     let linear: Vec<TrainGroup<'_>> = linear_trees
         .iter()
         .zip(advantages)
-        .map(|(tree, a)| TrainGroup { tree, samples: vec![TrainSample::new(0, &Trajectory::all(tree)[0], a)] })
+        .map(|(tree, a)| TrainGroup { tree, samples: vec![TrainSample::new(0, &Trajectory::all(tree)[0], 0.0, a)] })
         .collect();
     let (unrolled, other) = change(&linear, &settings());
     assert_close(&whole, &unrolled, 1e-6);
@@ -236,6 +247,63 @@ fn without_a_divergence_no_reference_is_evaluated_and_with_one_it_is_needed() {
     assert!(matches!(error, UpdateError::NoReference(_)));
     update(&mut policy, Some(&mut reference), &groups, &s, &mut |_| {}).unwrap();
     assert_eq!(reference.n_forwards, 1);
+}
+
+#[test]
+fn a_divergence_in_the_reward_moves_the_policy_towards_the_reference() {
+    let trees = trees();
+    let mut groups = groups(&trees, None);
+    // Equal rewards: the divergence is all there is to learn.
+    for sample in groups.iter_mut().flat_map(|g| &mut g.samples) {
+        (sample.reward, sample.advantages) = (0.5, vec![0.0; sample.advantages.len()]);
+    }
+    let s = UpdateSettings { reward_kl: 0.1, ..settings() };
+    let mut policy = model();
+    assert!(matches!(update(&mut policy, None, &groups, &s, &mut |_| {}), Err(UpdateError::NoReference(_))));
+    let (delta, report) = change(&groups, &s);
+    assert_eq!((report.n_applied, report.sums.kl_ref), (1, 0.0));
+
+    // The same from the formula: returns to go of the log-ratios, standardised over the batch, times ∂logp.
+    let reference = TablePolicy::new(VOCAB, 200, Seed(12));
+    let at = |p: &TablePolicy, last: u32| p.distribution(last, f64::from(s.temperature)).0;
+    let mut tokens: Vec<(u32, u32, f64)> = Vec::new();
+    for t in trees.iter().flat_map(Trajectory::all) {
+        let (ids, mask, mut to_go) = (t.ids(), t.mask(), 0.5);
+        for i in (1..ids.len()).rev().filter(|&i| mask[i]) {
+            let (last, token) = (ids[i - 1], ids[i]);
+            to_go -= 0.1 * (at(&policy, last)[token as usize] - at(&reference, last)[token as usize]);
+            tokens.push((last, token, to_go));
+        }
+    }
+    let n = tokens.len() as f64;
+    let mean = tokens.iter().map(|t| t.2).sum::<f64>() / n;
+    let std = (tokens.iter().map(|t| (t.2 - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    let mut expected = vec![vec![0.0; VOCAB]; VOCAB];
+    for (last, token, to_go) in tokens {
+        for (v, l) in at(&policy, last).iter().enumerate() {
+            let hit = f64::from(u8::from(v == token as usize));
+            expected[last as usize][v] += (to_go - mean) / std / n * (hit - l.exp()) / f64::from(s.temperature);
+        }
+    }
+    assert_close(&expected.concat(), &delta, 1e-4);
+}
+
+#[test]
+fn an_importance_weight_scales_the_surrogate_and_a_cap_bounds_it() {
+    let trees = trees();
+    let groups = groups(&trees, None);
+    // Sampler and trainer agree, so every weight is 1 up to rounding.
+    let capped = |is_cap, temperature| {
+        let mut s = UpdateSettings { temperature, ..settings() };
+        s.loss.is_cap = is_cap;
+        change(&groups, &s)
+    };
+    assert_close(&capped(None, 0.8).0, &capped(Some(2.0), 0.8).0, 1e-5);
+    // At another temperature they do not.
+    let (free, loose, tight) = (capped(None, 1.2), capped(Some(1e9), 1.2), capped(Some(1.0), 1.2));
+    assert!(free.0 != loose.0 && loose.0 != tight.0);
+    assert_eq!((loose.1.sums.n_capped, free.1.sums.n_capped), (0, 0));
+    assert!(tight.1.sums.n_capped > 0 && tight.1.sums.n_capped < tight.1.sums.n_tokens);
 }
 
 #[test]
