@@ -54,13 +54,17 @@ pub fn parse_sets(sets: &Sets) -> anyhow::Result<Vec<(String, String)>> {
     sets.sets.iter().map(pair).collect()
 }
 
-/// Reads a recipe under `sets`. Where one of `sets` (another algorithm, say) takes the effect from a line of a recipe
-/// that is right by itself, that line is left out, and said so; a recipe that contradicts itself stays an error.
+/// Reads a recipe under `sets`. Where one of `sets` takes the effect from a line of a recipe that is right by itself,
+/// that line is left out, and said so (for another algorithm the configuration does so itself); a recipe that
+/// contradicts itself stays an error.
 fn read(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<(Config, Vec<String>)> {
     let (mut text, mut left_out) = (recipe.text.clone(), Vec::new());
     loop {
         match Config::resolve(&text, &recipe.label, sets) {
-            Ok(config) => return Ok((config, left_out)),
+            Ok(config) => {
+                left_out.extend_from_slice(&config.left_out);
+                return Ok((config, left_out));
+            }
             Err(ConfigError::Ineffective { place: Source::Recipe { label, line }, key, why })
                 if Config::resolve(&recipe.text, &recipe.label, &[]).is_ok() =>
             {

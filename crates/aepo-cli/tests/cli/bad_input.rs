@@ -39,7 +39,7 @@ fn recipes_that_cannot_run() {
             &["check", "tiny.toml", "--set", "rollout.k=many"],
             &["check", "tiny.toml", "--set", "rollout.k=1"],
             &["check", "tiny.toml", "--set", "rollout.k"],
-            &["check", "tiny.toml", "--set", "algorithm.name=ppo"],
+            &["check", "tiny.toml", "--set", "algorithm.name=gpro"],
             &["check", "tiny.toml", "--set", "algorithm.name=grpo", "--set", "rollout.beta=0.5"],
             &["check", "tiny.toml", "--set", "rollout.initial_rollouts=4"],
             &["check", "tiny.toml", "--set", "train.minibatches=17"],
@@ -71,8 +71,8 @@ fn recipes_that_cannot_run() {
             error: --set rollout.k: there is no `=`
             hint: write --set section.key=value
             [2]
-            $ aepo check tiny.toml --set algorithm.name=ppo
-            error: --set: `algorithm.name` must be "aepo", "arpo" or "grpo", not "ppo"
+            $ aepo check tiny.toml --set algorithm.name=gpro
+            error: --set: `algorithm.name` must be the name of an algorithm ("aepo", "arpo", "grpo", "reinforce++", "dapo", "cispo", "gppo", "gigpo", "gspo", "ppo", "rloo", …), not "gpro"
             [2]
             $ aepo check tiny.toml --set algorithm.name=grpo --set rollout.beta=0.5
             error: --set: `rollout.beta` has no effect: grpo starts every trajectory at the root and never forks

@@ -1,5 +1,6 @@
 //! Does the real binary do what it says? Runs, resumed runs, bad input, and what is printed.
 
+mod algo;
 mod bad_input;
 mod printed;
 mod runs;

@@ -20,6 +20,7 @@ fn help_teaches() {
           rollout  Sample one tree of trajectories and print it
           show     Show how a run went
           check    Print every setting of a recipe with its meaning, or say what is wrong with it
+          algo     Show what each algorithm computes, and compute it on numbers
           help     Print this message or the help of the given subcommand(s)
 
         Options:

@@ -124,6 +124,8 @@ pub struct Config {
     pub settings: Settings,
     /// By dotted key; keys that are at their defaults are absent.
     pub sources: BTreeMap<String, Source>,
+    /// Lines of the recipe that gave way to another algorithm put in the place of the recipe's own, in words.
+    pub left_out: Vec<String>,
 }
 
 impl std::ops::Deref for Config {
@@ -189,7 +191,7 @@ impl Config {
         let mut given = read_recipe(recipe, label)?;
         // The algorithm comes first because it decides other keys' defaults.
         let own = given.remove(ALGORITHM);
-        let mut base = Config { settings: Settings::default(), sources: BTreeMap::new() };
+        let mut base = Config { settings: Settings::default(), sources: BTreeMap::new(), left_out: Vec::new() };
         if let Some((value, source)) = own {
             base.set(ALGORITHM, &value, source)?;
         }
@@ -204,12 +206,12 @@ impl Config {
         let mut config = base.with(&given)?;
         if config.algorithm.name != of_recipe {
             // Lines written for the recipe's own algorithm say nothing about the one that `--set` puts in its place.
-            let is_line = |source: &Source| matches!(source, Source::Recipe { .. });
-            given.retain(|key, (_, source)| !is_line(source) || !BY_BUNDLE.contains(&key.as_str()));
+            let name = config.algorithm.name.bundle().name;
+            base.give_way(&mut given, &|key| {
+                BY_BUNDLE.contains(&key.path().as_str()).then(|| format!("{name} has its own"))
+            });
             config = base.with(&given)?;
-            let unread = |key: &&Key| check::no_effect(&config, key).is_some();
-            let unread: Vec<String> = KEYS.iter().filter(unread).map(Key::path).collect();
-            given.retain(|key, (_, source)| !is_line(source) || !unread.contains(key));
+            base.give_way(&mut given, &|key| check::no_effect(&config, key));
             config = base.with(&given)?;
         }
         if !config.sources.contains_key("rollout.initial_rollouts") {
@@ -276,6 +278,19 @@ impl Config {
             settings.advantage.entropy_weight = 0.0;
         }
         self.sources.extend(BY_BUNDLE.map(|key| (key.to_owned(), Source::Algorithm)));
+    }
+
+    /// Takes out the recipe's lines for which `why` has a reason, and notes them.
+    fn give_way(&mut self, given: &mut Given, why: &dyn Fn(&Key) -> Option<String>) {
+        for key in KEYS {
+            let path = key.path();
+            let Some((_, Source::Recipe { .. })) = given.get(&path) else { continue };
+            if let Some(why) = why(key)
+                && let Some((_, source)) = given.remove(&path)
+            {
+                self.left_out.push(format!("{source}: `{path}` is left out: {why}"));
+            }
+        }
     }
 
     /// These settings with the given ones on top.

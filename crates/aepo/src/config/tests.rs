@@ -84,6 +84,16 @@ fn another_algorithm_by_set_brings_its_own_rules_into_a_recipe() {
     assert_eq!(dapo.rules().loss.clip, ClipRule::Ppo(Clip { low: 0.2, high: 0.28, dual: None }));
     assert_eq!((dapo.rules().advantage, dapo.rules().loss.kl_coef, dapo.rollout.k), (GROUP, 0.01, 8));
     assert_eq!(dapo.source("loss.clip_high"), Source::Algorithm);
+    assert_eq!(
+        dapo.left_out,
+        [
+            "r.toml, line 3: `rollout.pre_monitor` is left out: dapo has its own",
+            "r.toml, line 7: `loss.clip_high` is left out: dapo has its own",
+            "r.toml, line 4: `rollout.alpha` is left out: dapo starts every trajectory at the root and never forks",
+            "r.toml, line 5: `rollout.penalty_slope` is left out: dapo starts every trajectory at the root and never forks",
+            "r.toml, line 10: `advantage.entropy_weight` is left out: the advantage of dapo does not depend on entropies",
+        ]
+    );
     assert_eq!(dapo.source("rollout.pre_monitor"), Source::Algorithm);
     // What the two have in common stays, and what the other lacks is its default.
     let arpo = with(&[("algorithm.name", "arpo")]).unwrap().rules();
