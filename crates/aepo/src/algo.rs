@@ -193,7 +193,7 @@ const AEPO: Bundle = Bundle {
     clip: ClipName::Balanced,
     ..PLAIN
 };
-const ARPO: Bundle = Bundle { name: "arpo", source: "arXiv 2507.19849, §3.1–3.2", forks: Forks::Entropy, ..PLAIN };
+const ARPO: Bundle = Bundle { name: "arpo", source: "arXiv 2507.19849", forks: Forks::Entropy, ..PLAIN };
 
 impl Algorithm {
     /// Every algorithm.
@@ -249,11 +249,11 @@ impl Algorithm {
                 Bundle { name: "grpo", source: "arXiv 2402.03300, eqs. 3–4", aggregation: mean_of_means, ..group }
             }
             Algorithm::ReinforcePlusPlus => {
-                Bundle { name: "reinforce++", source: "arXiv 2501.03262, §3", baseline: BaselineName::Batch, ..group }
+                Bundle { name: "reinforce++", source: "arXiv 2501.03262", baseline: BaselineName::Batch, ..group }
             }
             Algorithm::Dapo => Bundle {
                 name: "dapo",
-                source: "arXiv 2503.14476, §3.1–3.4",
+                source: "arXiv 2503.14476",
                 clip_high: 0.28,
                 dynamic_sampling: true,
                 overlong_share: 0.2,
@@ -266,17 +266,13 @@ impl Algorithm {
                 clip_low: 1.0,
                 ..group
             },
-            Algorithm::Gppo => {
-                Bundle { name: "gppo", source: "arXiv 2508.07629, §3.2", clip: ClipName::Gppo, ..group }
-            }
+            Algorithm::Gppo => Bundle { name: "gppo", source: "arXiv 2508.07629", clip: ClipName::Gppo, ..group },
             Algorithm::Gigpo => {
-                Bundle {
-                    name: "gigpo", source: "arXiv 2505.10978, eqs. 3–8", baseline: BaselineName::Anchors, ..group
-                }
+                Bundle { name: "gigpo", source: "arXiv 2505.10978", baseline: BaselineName::Anchors, ..group }
             }
             Algorithm::Gspo => Bundle {
                 name: "gspo",
-                source: "arXiv 2507.18071, eqs. 5–7, 14",
+                source: "arXiv 2507.18071, eq. 7",
                 ratio: RatioScope::Sequence,
                 clip_low: 3e-4,
                 clip_high: 4e-4,
@@ -287,11 +283,11 @@ impl Algorithm {
                 Bundle { name: "ppo", source: "arXiv 1707.06347, eq. 7", baseline: BaselineName::None, ..group }
             }
             Algorithm::Rloo => {
-                Bundle { name: "rloo", source: "arXiv 2402.14740, eq. 7", baseline: BaselineName::LeaveOneOut, ..group }
+                Bundle { name: "rloo", source: "arXiv 2402.14740", baseline: BaselineName::LeaveOneOut, ..group }
             }
             Algorithm::TreeGrpo => Bundle {
                 name: "tree-grpo",
-                source: "arXiv 2509.21240, §3",
+                source: "arXiv 2509.21240",
                 not_grown: Some(EXPANDED),
                 forks: Forks::Expansion,
                 baseline: BaselineName::Trees,

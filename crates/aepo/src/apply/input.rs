@@ -255,9 +255,10 @@ impl Trajectory {
     /// Lists of sampled tokens' values over all tokens, 0 elsewhere; an empty list stands for zeros, except that empty
     /// entropy gradients stay empty.
     pub(super) fn unrolled(&self, advantage: &[f64], dlogp: &[f64], dentropy: &[f64]) -> AppliedTrajectory {
+        // Adding 0 turns −0 into 0.
         let spread = |values: &[f64]| {
             let mut values = values.iter();
-            self.mask.iter().map(|&m| if m { values.next().copied().unwrap_or(0.0) } else { 0.0 }).collect()
+            self.mask.iter().map(|&m| if m { values.next().map_or(0.0, |v| v + 0.0) } else { 0.0 }).collect()
         };
         AppliedTrajectory {
             advantage: spread(advantage),

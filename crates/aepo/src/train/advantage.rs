@@ -41,7 +41,7 @@ pub enum Baseline {
     Trees,
 }
 
-/// What a token gets that lies on several trajectories (arXiv 2507.19849, §3.2).
+/// What a token gets that lies on several trajectories (arXiv 2507.19849).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SharedTokens {
@@ -176,7 +176,7 @@ pub fn group_advantages(rewards: &[f64]) -> Vec<f64> {
     rewards.iter().map(|r| (r - mean) / (std + 1e-6)).collect()
 }
 
-/// RLOO (arXiv 2402.14740, eq. 7): `A_i = R_i − mean of the others' rewards`. A group of one has advantage 0.
+/// RLOO (arXiv 2402.14740): `A_i = R_i − mean of the others' rewards`. A group of one has advantage 0.
 #[must_use]
 pub fn leave_one_out(rewards: &[f64]) -> Vec<f64> {
     if all_equal(rewards) {
@@ -186,7 +186,7 @@ pub fn leave_one_out(rewards: &[f64]) -> Vec<f64> {
     rewards.iter().map(|r| r - (sum - r) / (rewards.len() - 1) as f64).collect()
 }
 
-/// REINFORCE++ (arXiv 2501.03262, §3): the reward at the last token, less `kl_coef · (old_logp − ref_logp)` at every
+/// REINFORCE++ (arXiv 2501.03262): the reward at the last token, less `kl_coef · (old_logp − ref_logp)` at every
 /// token; the undiscounted sum from each token on; and that standardised over all sampled tokens of the batch
 /// (ddof = 1). `members` are reward and per-token log-ratio, nats, of every trajectory. Equal returns have
 /// advantage 0.
@@ -207,7 +207,7 @@ pub fn batch_returns(kl_coef: f64, members: &[(f64, &[f64])]) -> Vec<Vec<f64>> {
     all
 }
 
-/// GiGPO (arXiv 2505.10978, eqs. 3, 6–8) for one group, `[trajectory][turn]`: the group advantage of the trajectory
+/// GiGPO (arXiv 2505.10978) for one group, `[trajectory][turn]`: the group advantage of the trajectory
 /// plus ω times that of the turn. With one reward at the end, turn t of T has the return γ^(T−1−t)·R; it is
 /// compared with the returns of the group's turns that start from an equal state, `anchors[trajectory][turn]`. A state
 /// seen once adds nothing.
@@ -231,7 +231,7 @@ pub fn gigpo_turns(rewards: &[f64], anchors: &[Vec<usize>], omega: f64, gamma: f
     out
 }
 
-/// Tree-GRPO (arXiv 2509.21240, §3.3): the group advantage among the trajectories of the same tree (`roots` equal) plus
+/// Tree-GRPO (arXiv 2509.21240): the group advantage among the trajectories of the same tree (`roots` equal) plus
 /// the group advantage among all.
 #[must_use]
 pub fn tree_advantages(rewards: &[f64], roots: &[usize]) -> Vec<f64> {

@@ -19,7 +19,7 @@ pub struct ScoredTree {
 
 impl ScoredTree {
     /// Whether the trajectories that count differ in reward. Without a difference every group baseline is 0, so dynamic
-    /// sampling (arXiv 2503.14476, §3.2) draws another task instead.
+    /// sampling (arXiv 2503.14476) draws another task instead.
     #[must_use]
     pub fn has_signal(&self) -> bool {
         let counted = self.tree.leaves.iter().zip(&self.scores).filter(|(leaf, _)| leaf.counts());

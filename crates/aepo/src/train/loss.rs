@@ -17,7 +17,7 @@ pub enum ClipRule {
     /// CISPO (arXiv 2506.13585, eq. 4): the ratio is clipped and detached, and weighs the log-probability, so that no
     /// token loses its gradient. With ε_l = 1, the default, the lower side is open.
     Cispo(Clip),
-    /// GPPO (arXiv 2508.07629, §3.2): the value is PPO's, and both edges of the band keep their gradient.
+    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient.
     Gppo(Clip),
 }
 
@@ -28,7 +28,7 @@ pub enum RatioScope {
     /// `r_t = exp(logp_t − old_logp_t)`.
     Token,
     /// GSPO (arXiv 2507.18071, eq. 7): the geometric mean over the trajectory's sampled tokens,
-    /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token (eq. 14),
+    /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token,
     /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory.
     Sequence,
     /// The same over each turn of the model, the objective of arXiv 2601.04767's released code.
