@@ -101,8 +101,10 @@ impl Figures<'_> {
         let measure = self.summary.measure(key).filter(|m| m.estimates.iter().any(Option::is_some))?;
         let values = measure.estimates.iter().map(Option::as_ref).collect();
         let before = before.and_then(|key| self.summary.measure(key));
-        let before = before.map_or(Vec::new(), |m| m.estimates.iter().map(Option::as_ref).collect());
-        let (title, unit) = (measure.name.clone(), measure.unit);
+        let before: Vec<_> = before.map_or(Vec::new(), |m| m.estimates.iter().map(Option::as_ref).collect());
+        // With the value before beside it, a name says no time.
+        let name = measure.name.strip_suffix(" after").filter(|_| !before.is_empty());
+        let (title, unit) = (name.unwrap_or(&measure.name).to_owned(), measure.unit);
         Some(Panel { title, unit, values, before, reference, is_difference: false })
     }
 
@@ -251,12 +253,17 @@ fn gradient(f: &mut Figures<'_>) {
 
 fn cost(f: &mut Figures<'_>) {
     let shown = Figures { summary: f.summary, list: Vec::new() };
-    let keys = ["sampled_tokens", "unique_tokens", "unrolled_tokens", "secs_per_step", "seconds", "cpu_secs"];
-    let panels = keys.iter().chain(&["peak_memory_mb"]).map(|key| shown.panel(key, None, None)).collect();
+    let of_runs = ["seconds", "cpu_secs"].map(|key| shown.panel(key, None, None));
+    // Where runs are uneven, only the time of a step can be compared.
+    let of_steps = if of_runs.iter().all(Option::is_none) { shown.panel("secs_per_step", None, None) } else { None };
+    let tokens = ["sampled_tokens", "unique_tokens", "unrolled_tokens"].map(|key| shown.panel(key, None, None));
+    let memory = shown.panel("peak_memory_mb", None, None);
+    let panels = tokens.into_iter().chain([of_steps]).chain(of_runs).chain([memory]).collect();
     let caption = format!(
-        "Thousands of tokens per step: sampled; of whole trees, each once (these are computed); of the trajectories, each \
-         on its own. Seconds per step and per run; memory of the process. Mean over {}. Runs on one machine at one \
-         time share it: times are no benchmark. The paper gives none.",
+        "Thousands of tokens per step: sampled; of whole trees, each once (these are computed); of the trajectories, \
+         each on its own. Seconds of a run, or of a step where runs have different numbers of steps; memory of the \
+         process. Mean over {}. Runs that shared a machine took each other's time: this is no benchmark. The paper \
+         gives none of these.",
         f.seeds()
     );
     f.dots(Group::Cost, "cost", "What it cost: tokens, time, memory", panels, caption);
