@@ -15,7 +15,7 @@
 //! | `gspo` (arXiv 2507.18071) | all | none | group | PPO clip of the sequence's ratio, 3e-4 / 4e-4 | seq-mean-token-mean |
 //! | `ppo` (arXiv 1707.06347) | all | none | the reward | PPO clip | token-mean |
 //! | `rloo` (arXiv 2402.14740) | all | none | leave one out | PPO clip | token-mean |
-//! | `tree-grpo` (arXiv 2509.21240) | fixed | finished trees are expanded | group + same tree | PPO clip | seq-mean-token-mean |
+//! | `tree-grpo` (arXiv 2509.21240) | fixed | turns of finished trees, drawn evenly, are expanded | group + same tree | PPO clip | seq-mean-token-mean |
 //!
 //! A bundle says which rules exist and what their settings default to; every rule can then be switched or set by one
 //! line of a recipe, and a setting of a rule that the bundle lacks is an error. So each published ablation is one line:
@@ -99,8 +99,10 @@ pub enum Forks {
     DrawnAepo,
     /// By a draw, as in ARPO's released code.
     DrawnArpo,
-    /// Nodes of finished trees, chosen evenly, are expanded in rounds.
+    /// Turns of finished trees, drawn evenly, are expanded in rounds.
     Expansion,
+    /// Turns of finished trees, ranked by their entropies, are expanded in rounds.
+    EntropyExpansion,
 }
 
 /// What a trajectory's reward is compared with.
@@ -137,6 +139,8 @@ pub struct Bundle {
     pub pre_monitors: bool,
     /// Consecutive forks are penalised.
     pub penalises: bool,
+    /// Default of `rollout.expand_per_round`; read where finished trees are expanded.
+    pub expand_per_round: usize,
     /// What rewards are compared with.
     pub baseline: BaselineName,
     /// The advantage depends on the token's entropy.
@@ -167,6 +171,7 @@ const PLAIN: Bundle = Bundle {
     forks: Forks::None,
     pre_monitors: false,
     penalises: false,
+    expand_per_round: 2,
     baseline: BaselineName::Group,
     entropy_advantage: false,
     clip: ClipName::Ppo,
@@ -181,7 +186,6 @@ const PLAIN: Bundle = Bundle {
 
 const DRAWN: &str = "its forks are decided in lockstep, on an entropy of the ten likeliest tokens that the policy does \
                      not report";
-const EXPANDED: &str = "it expands nodes of finished trees in rounds, and trees here fork only while they grow";
 
 const AEPO: Bundle = Bundle {
     name: "aepo",
@@ -288,7 +292,6 @@ impl Algorithm {
             Algorithm::TreeGrpo => Bundle {
                 name: "tree-grpo",
                 source: "arXiv 2509.21240",
-                not_grown: Some(EXPANDED),
                 forks: Forks::Expansion,
                 baseline: BaselineName::Trees,
                 aggregation: mean_of_means,
@@ -303,6 +306,12 @@ impl Bundle {
     #[must_use]
     pub fn branches(&self) -> bool {
         self.forks != Forks::None
+    }
+
+    /// Whether finished trees are expanded.
+    #[must_use]
+    pub fn expands(&self) -> bool {
+        matches!(self.forks, Forks::Expansion | Forks::EntropyExpansion)
     }
 
     /// Every rule in words with its formula, in the order of the stages.
@@ -330,9 +339,14 @@ impl Bundle {
                 "fork iff clamp((U + 0.2·ΔH)·max(0, 1 − 0.05·c), 0, 1) ≥ 0.5",
             ),
             Forks::DrawnArpo => ("fork by a draw U ~ [0, 1)", "fork iff clamp(U − 0.2·ΔH, 0, 1) ≤ 0.5"),
-            Forks::Expansion => {
-                ("expand nodes of finished trees, chosen evenly", "in rounds, until there are k leaves")
-            }
+            Forks::Expansion => (
+                "expand turns of finished trees, drawn evenly, behind their tool results",
+                "N = rollout.expand_per_round of each root sample per round, until there are k leaves",
+            ),
+            Forks::EntropyExpansion => (
+                "sample the most uncertain turns of finished trees anew",
+                "the K = rollout.expand_per_round best by H(turn) − penalty·n_siblings per round, until there are k leaves",
+            ),
         };
         let advantage = match self.baseline {
             BaselineName::Group => ("the task's group", "A = (R − mean R)/(std R + 1e-6); 0 for a group of one"),

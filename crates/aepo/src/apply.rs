@@ -108,6 +108,7 @@ const APPLY_READS: &[&str] =
     &["advantage.", "loss.", "gigpo.", "reward.", "train.dynamic_sampling", "rollout.max_response_tokens"];
 const BUDGET_READS: &[&str] = &["rollout.pre_monitor", "rollout.beta", "rollout.initial_rollouts"];
 const BRANCH_READS: &[&str] = &["rollout.alpha", "rollout.gamma", "rollout.tau", "rollout.penalty_slope"];
+const EXPAND_READS: &[&str] = &["rollout.expand_per_round", "rollout.expand_penalty"];
 
 /// The settings of an algorithm under `sets`, of which every one must be read by the computation asked for.
 fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: &str) -> Result<Config, ApplyError> {
@@ -128,7 +129,7 @@ fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: 
 /// When the bundle's own defaults contradict each other.
 pub fn constants(algorithm: Algorithm) -> Result<Vec<Explained>, ApplyError> {
     let config = resolve(algorithm, &[], &[], "")?;
-    let reads: Vec<&str> = [APPLY_READS, BUDGET_READS, BRANCH_READS].concat();
+    let reads: Vec<&str> = [APPLY_READS, BUDGET_READS, BRANCH_READS, EXPAND_READS].concat();
     let is_read = |key: &str| reads.iter().any(|r| key == *r || r.ends_with('.') && key.starts_with(r));
     Ok(config.explain().into_iter().filter(|line| line.no_effect.is_none() && is_read(&line.key)).collect())
 }

@@ -186,7 +186,7 @@ fn algorithms_are_listed_and_explained() {
             gspo            no path forks; the task's group; PPO's clip (arXiv 2507.18071, eq. 7)
             ppo             no path forks; no baseline; PPO's clip (arXiv 1707.06347, eq. 7)
             rloo            no path forks; leave one out; PPO's clip (arXiv 2402.14740)
-            tree-grpo       expand nodes of finished trees, chosen evenly; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)  [formulas only]
+            tree-grpo       expand turns of finished trees, drawn evenly, behind their tool results; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)
             [0]
         "#]],
     );
@@ -240,13 +240,12 @@ fn algorithms_are_listed_and_explained() {
         "",
         expect![[r#"
             tree-grpo (arXiv 2509.21240)
-            Its formulas can be computed here; it cannot be trained: it expands nodes of finished trees in rounds, and trees here fork only while they grow.
 
             budget       a fixed number of root samples
                          m = rollout.initial_rollouts
 
-            branch       expand nodes of finished trees, chosen evenly
-                         in rounds, until there are k leaves
+            branch       expand turns of finished trees, drawn evenly, behind their tool results
+                         N = rollout.expand_per_round of each root sample per round, until there are k leaves
 
             advantage    the task's group, and the trajectories of the same tree
                          A = A_group(R) + A_tree(R)
@@ -265,6 +264,7 @@ fn algorithms_are_listed_and_explained() {
 
             Constants, each changed by --set or a line of a recipe:
               rollout.initial_rollouts = 8  # Root samples before any fork, when not pre-monitored (m); below k, and half of it unless set.
+              rollout.expand_per_round = 2  # Turns of a finished tree that are expanded per round: of each root sample (N), or of the task where they are ranked (K); the algorithm's own unless set.
               rollout.max_response_tokens = 640  # Tokens per trajectory, the prompt excluded, tool results included.
               advantage.shared = "own"  # What a token on several trajectories gets: "own" on each that one's advantage, "mean" their mean.
               reward.overlong_share = 0.0  # Last share of rollout.max_response_tokens over which the reward falls by 1, in [0, 1]; 0 switches it off.

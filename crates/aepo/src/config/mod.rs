@@ -154,8 +154,9 @@ pub struct Explained {
 const ALGORITHM: &str = "algorithm.name";
 
 /// Keys whose defaults are the algorithm's.
-const BY_BUNDLE: [&str; 9] = [
+const BY_BUNDLE: [&str; 10] = [
     "rollout.pre_monitor",
+    "rollout.expand_per_round",
     "loss.clip",
     "loss.ratio",
     "loss.clip_low",
@@ -263,6 +264,7 @@ impl Config {
         let bundle = self.settings.algorithm.name.bundle();
         let settings = &mut self.settings;
         settings.rollout.pre_monitor = bundle.pre_monitors;
+        settings.rollout.expand_per_round = bundle.expand_per_round;
         settings.loss.clip = bundle.clip;
         settings.loss.ratio = bundle.ratio;
         settings.loss.clip_low = bundle.clip_low;

@@ -108,7 +108,7 @@ fn another_algorithm_by_set_brings_its_own_rules_into_a_recipe() {
 
 #[test]
 fn an_algorithm_whose_trees_cannot_be_grown_is_refused_for_training_alone() {
-    for name in ["aepo-reference", "arpo-reference", "tree-grpo"] {
+    for name in ["aepo-reference", "arpo-reference"] {
         let message = refused("", &[("algorithm.name", name)]);
         assert!(message.contains(name) && message.contains("cannot be trained here"), "{message}");
         let sets = [("algorithm.name".to_owned(), name.to_owned())];

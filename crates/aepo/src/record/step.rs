@@ -49,7 +49,7 @@ pub struct StepRecord {
     pub tool_entropy: f64,
     /// m, mean over trees.
     pub n_global: f64,
-    /// Forked children, all trees.
+    /// Trajectories that do not start at the root, all trees.
     pub n_branches: usize,
     /// Decisions on forks by outcome, all trees.
     pub decisions: DecisionCounts,
@@ -185,7 +185,7 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
         root_entropy: over_trees(&|t| t.tree.root_entropy),
         tool_entropy: over_trees(&|t| t.tree.tool_entropy),
         n_global: over_trees(&|t| t.tree.budget.n_global as f64),
-        n_branches: trees.iter().flat_map(|t| &t.tree.decisions).map(|d| d.n_children).sum(),
+        n_branches: trees.iter().map(|t| t.tree.n_branches()).sum(),
         decisions: count_decisions(trees.iter().flat_map(|t| &t.tree.decisions)),
         chain_lengths: chain_lengths(&rounds),
         high_entropy_rate: n_high as f64 / n_rounds.max(1) as f64,
@@ -231,7 +231,11 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: b
 fn high_entropy_rounds(t: &Trajectory<'_>, branch: &BranchRule, entropy_tokens: usize) -> Vec<bool> {
     let Some(root) = t.root_entropy(entropy_tokens) else { return Vec::new() };
     let high = |entropy: f64| match *branch {
-        BranchRule::None | BranchRule::DrawnAepo | BranchRule::DrawnArpo => entropy > root,
+        BranchRule::None
+        | BranchRule::DrawnAepo
+        | BranchRule::DrawnArpo
+        | BranchRule::ExpandEvenly { .. }
+        | BranchRule::ExpandBest { .. } => entropy > root,
         BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
             entropy_verdict(alpha, gamma, tau, penalty_slope, entropy - root, 0).high
         }

@@ -6,6 +6,7 @@ use crate::policy::{PolicyVersion, SampledToken};
 use crate::prompt::Malformation;
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
+use crate::rollout::expand::Expansion;
 use crate::tool::{Tool, ToolOutcome};
 
 /// Index of a node in [`RolloutTree::nodes`].
@@ -135,8 +136,10 @@ pub struct RolloutTree {
     /// H̄_tool of the first trajectory: mean over its tool calls of the mean over the first `entropy_tokens` tokens
     /// sampled after the result, nats per token; H_root when it made no call.
     pub tool_entropy: f64,
-    /// Every decision on a fork, by logical time and key; empty when the branch rule never forks.
+    /// Every decision on a fork, by logical time and key; empty when paths do not fork while they grow.
     pub decisions: Vec<Decision>,
+    /// Every expansion of a finished tree, in order; empty when the branch rule does not expand.
+    pub expansions: Vec<Expansion>,
 }
 
 impl Leaf {
@@ -160,6 +163,12 @@ impl RolloutTree {
         }
         path.reverse();
         path
+    }
+
+    /// Leaves that do not start at the root: forked or expanded.
+    #[must_use]
+    pub fn n_branches(&self) -> usize {
+        self.leaves.iter().filter(|leaf| leaf.key.0.len() > 1).count()
     }
 
     /// Number of tokens in the tree, each counted once.

@@ -23,7 +23,7 @@ fn trees() -> Vec<RolloutTree> {
         entropy_tokens: 3,
         branch_width: 1,
         limits: Limits { n_calls: 3, response_tokens: 90, turn_tokens: 20, result_tokens: 6 },
-        params: SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0 },
+        params: SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 1000,
     };
     let tasks: Vec<DriveTask> =
