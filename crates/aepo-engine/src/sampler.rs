@@ -151,6 +151,26 @@ mod tests {
     }
 
     #[test]
+    fn the_entropy_of_the_likeliest_is_computed_only_when_asked_for() {
+        // The ten likeliest of 40, by sorting.
+        let logits: Vec<f32> = (0..40u64).map(|i| 4.0 * Seed(9).uniform(i) as f32).collect();
+        let asked = SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0, top_entropy: true };
+        let mut e: Vec<f64> = logits.iter().map(|&x| (f64::from(x) / 0.8).exp()).collect();
+        let total: f64 = e.iter().sum();
+        e.sort_by(|a, b| b.total_cmp(a));
+        let expected: f64 = -e[..N_TOP].iter().map(|e| e / total).map(|p| p * p.ln()).sum::<f64>();
+        let drawn = sample(&logits, asked, 0.4);
+        assert!((f64::from(drawn.top_entropy) - expected).abs() < 1e-5);
+        // Nothing else about the token changes.
+        let plain = sample(&logits, SampleParams { top_entropy: false, ..asked }, 0.4);
+        assert_eq!(plain, SampledToken { top_entropy: 0.0, ..drawn });
+        // Fewer than ten tokens are all of them, and a certain one has no entropy.
+        let all = sample(&LOGITS, asked, 0.4);
+        assert!((all.top_entropy - all.entropy).abs() < 1e-6);
+        assert_eq!(sample(&[0.0, 500.0, 0.0], asked, 0.4).top_entropy, 0.0);
+    }
+
+    #[test]
     fn the_ends_of_the_interval_are_safe() {
         let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
         assert_eq!(sample(&LOGITS, params, 0.0).token, 0);

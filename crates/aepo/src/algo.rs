@@ -3,9 +3,9 @@
 //! | name | global samples | forks | advantage | per-token objective | aggregation |
 //! |---|---|---|---|---|---|
 //! | `aepo` (arXiv 2510.14545) | entropy pre-monitoring | entropy rise, penalty on chains | group × entropy | clip balancing | token-mean |
-//! | `aepo-reference` (its released code) | the same, one more | drawn, penalty on chains | group × entropy | clip balancing, dual clip 3 | token-mean |
+//! | `aepo-reference` (its released code) | the same, one more | drawn in rounds, penalty on chains | group × entropy | clip balancing, dual clip 3 | token-mean |
 //! | `arpo` (arXiv 2507.19849) | fixed | entropy rise | group ("soft": over all leaves) | PPO clip | token-mean |
-//! | `arpo-reference` (its released code) | fixed | drawn | group | PPO clip, dual clip 3 | token-mean |
+//! | `arpo-reference` (its released code) | fixed | drawn in rounds | group | PPO clip, dual clip 3 | token-mean |
 //! | `grpo` (arXiv 2402.03300) | all | none | group | PPO clip | seq-mean-token-mean |
 //! | `reinforce++` (arXiv 2501.03262) | all | none | returns over the batch, divergence in the reward | PPO clip | token-mean |
 //! | `dapo` (arXiv 2503.14476) | all | none | group; dynamic sampling, soft overlong punishment | PPO clip, 0.2 / 0.28 | token-mean |
@@ -131,8 +131,6 @@ pub struct Bundle {
     pub name: &'static str,
     /// Where its formulas stand.
     pub source: &'static str,
-    /// Why its trees cannot be grown here; `None` where they can. Its formulas can be computed either way.
-    pub not_grown: Option<&'static str>,
     /// How paths fork; where they do, the budget is divided into global samples and branches.
     pub forks: Forks,
     /// The division comes from the first trajectory's entropies (unless `rollout.pre_monitor` is switched off).
@@ -167,7 +165,6 @@ pub struct Bundle {
 const PLAIN: Bundle = Bundle {
     name: "",
     source: "",
-    not_grown: None,
     forks: Forks::None,
     pre_monitors: false,
     penalises: false,
@@ -183,9 +180,6 @@ const PLAIN: Bundle = Bundle {
     dynamic_sampling: false,
     overlong_share: 0.0,
 };
-
-const DRAWN: &str = "its forks are decided in lockstep, on an entropy of the ten likeliest tokens that the policy does \
-                     not report";
 
 const AEPO: Bundle = Bundle {
     name: "aepo",
@@ -233,7 +227,6 @@ impl Algorithm {
             Algorithm::AepoReference => Bundle {
                 name: "aepo-reference",
                 source: "released code of arXiv 2510.14545",
-                not_grown: Some(DRAWN),
                 forks: Forks::DrawnAepo,
                 baseline: BaselineName::GroupOrRaw,
                 dual_clip: Some(3.0),
@@ -243,7 +236,6 @@ impl Algorithm {
             Algorithm::ArpoReference => Bundle {
                 name: "arpo-reference",
                 source: "released code of arXiv 2507.19849",
-                not_grown: Some(DRAWN),
                 forks: Forks::DrawnArpo,
                 baseline: BaselineName::GroupOrRaw,
                 dual_clip: Some(3.0),

@@ -120,7 +120,7 @@ fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: 
     }
     let mut all = vec![("algorithm.name".to_owned(), algorithm.bundle().name.to_owned())];
     all.extend_from_slice(sets);
-    Ok(Config::resolve_formulas("", "", &all)?)
+    Ok(Config::resolve("", "", &all)?)
 }
 
 /// The constants that an algorithm's formulas read, with their values and meanings.
@@ -223,6 +223,8 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
                 ref_logprobs: &t.ref_logp.as_deref().map_or(Vec::new(), |l| t.sampled(l)),
                 rollout_logprobs: &t.rollout_logp.as_deref().map_or(Vec::new(), |l| t.sampled(l)),
                 entropies: &member.entropies,
+                rollout_entropies: &[],
+                high_entropy: f64::INFINITY,
                 advantages: &advantages[i],
                 turn_lens: &turn_lens,
             };

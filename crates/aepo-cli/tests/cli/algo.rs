@@ -174,9 +174,9 @@ fn algorithms_are_listed_and_explained() {
         "",
         expect![[r#"
             aepo            fork after a tool result that raises the entropy, less and less in a chain; the task's group; clip balancing (arXiv 2510.14545, §3.1–3.3)
-            aepo-reference  fork by a draw U ~ [0, 1), less often in a chain; the task's group; clip balancing (released code of arXiv 2510.14545)  [formulas only]
+            aepo-reference  fork by a draw U ~ [0, 1), less often in a chain; the task's group; clip balancing (released code of arXiv 2510.14545)
             arpo            fork after a tool result that raises the entropy; the task's group; PPO's clip (arXiv 2507.19849)
-            arpo-reference  fork by a draw U ~ [0, 1); the task's group; PPO's clip (released code of arXiv 2507.19849)  [formulas only]
+            arpo-reference  fork by a draw U ~ [0, 1); the task's group; PPO's clip (released code of arXiv 2507.19849)
             grpo            no path forks; the task's group; PPO's clip (arXiv 2402.03300, eqs. 3–4)
             reinforce++     no path forks; returns over the whole batch, divergence in the reward; PPO's clip (arXiv 2501.03262)
             dapo            no path forks; the task's group; PPO's clip (arXiv 2503.14476)

@@ -60,6 +60,14 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PathKey(pub Vec<u32>);
 
+impl PathKey {
+    /// Whether the path was forked off another one, and does not start at the root.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.0.len() > 1
+    }
+}
+
 /// Why a path ended. Everything but an answer is a failure of the path, never an error of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
@@ -165,10 +173,27 @@ impl RolloutTree {
         path
     }
 
-    /// Leaves that do not start at the root: forked or expanded.
+    /// Trajectories that do not start at the root: forked while the tree grew, or when it was expanded.
     #[must_use]
     pub fn n_branches(&self) -> usize {
-        self.leaves.iter().filter(|leaf| leaf.key.0.len() > 1).count()
+        self.leaves.iter().filter(|leaf| leaf.key.is_forked()).count()
+    }
+
+    /// Trajectories that others were forked off.
+    #[must_use]
+    pub fn n_forking(&self) -> usize {
+        self.leaves.iter().filter(|leaf| self.has_children(leaf)).count()
+    }
+
+    /// Trajectories on a fork: forked off another, or with another forked off them.
+    #[must_use]
+    pub fn n_on_fork(&self) -> usize {
+        self.leaves.iter().filter(|leaf| leaf.key.is_forked() || self.has_children(leaf)).count()
+    }
+
+    fn has_children(&self, leaf: &Leaf) -> bool {
+        let n = leaf.key.0.len();
+        self.leaves.iter().any(|other| other.key.0.len() == n + 2 && other.key.0.starts_with(&leaf.key.0))
     }
 
     /// Number of tokens in the tree, each counted once.

@@ -38,6 +38,10 @@ impl Driver<'_> {
         let measure = self.measure;
         let growth = &mut self.trees[tree];
         let path = &mut growth.paths[idx];
+        if growth.budget.is_some_and(|b| path.key.0[0] as usize >= b.n_global) {
+            // It fills up a tree whose rounds are over; there is no room for forks.
+            return;
+        }
         // The turn that made the call lies before the result.
         let called = path.nodes.iter().rev().find_map(|kind| measure.of(kind.sampled()));
         if let Some(entropy) = called {

@@ -1,6 +1,7 @@
 //! Does the driver grow the same trees whatever the tools' order, and the trees that the rules ask for?
 
 mod expand;
+mod lockstep;
 
 use std::cell::Cell;
 
