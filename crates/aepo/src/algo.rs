@@ -16,6 +16,7 @@
 //! | `ppo` (arXiv 1707.06347) | all | none | the reward | PPO clip | token-mean |
 //! | `rloo` (arXiv 2402.14740) | all | none | leave one out | PPO clip | token-mean |
 //! | `tree-grpo` (arXiv 2509.21240) | fixed | finished trees are expanded | group + same tree | PPO clip | seq-mean-token-mean |
+//! | `at2po` (arXiv 2601.04767) | fixed | finished trees are expanded by entropy | values of the tree's turns | PPO clip of each turn's ratio, 3e-3 / 4e-3 | seq-mean-token-mean |
 //!
 //! A bundle says which rules exist and what their settings default to; every rule can then be switched or set by one
 //! line of a recipe, and a setting of a rule that the bundle lacks is an error. So each published ablation is one line:
@@ -72,6 +73,8 @@ pub enum Algorithm {
     Rloo,
     /// Tree-based group relative policy optimization.
     TreeGrpo,
+    /// Agentic turn-based policy optimization via tree search.
+    At2po,
 }
 
 /// Which per-token objective.
@@ -101,6 +104,8 @@ pub enum Forks {
     DrawnArpo,
     /// Nodes of finished trees, chosen evenly, are expanded in rounds.
     Expansion,
+    /// The turns of finished trees with the highest entropy are taken again, in rounds.
+    EntropyExpansion,
 }
 
 /// What a trajectory's reward is compared with.
@@ -120,6 +125,8 @@ pub enum BaselineName {
     Anchors,
     /// The task's group, and trajectories of the same tree.
     Trees,
+    /// The task's group, handed back from the tree's leaves to its turns.
+    Turns,
 }
 
 /// Which rules an algorithm has. Settings that belong to none of them have no effect and are refused.
@@ -197,7 +204,7 @@ const ARPO: Bundle = Bundle { name: "arpo", source: "arXiv 2507.19849", forks: F
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 14] = [
+    pub const ALL: [Algorithm; 15] = [
         Algorithm::Aepo,
         Algorithm::AepoReference,
         Algorithm::Arpo,
@@ -212,6 +219,7 @@ impl Algorithm {
         Algorithm::Ppo,
         Algorithm::Rloo,
         Algorithm::TreeGrpo,
+        Algorithm::At2po,
     ];
 
     /// The algorithm of that name.
@@ -294,6 +302,18 @@ impl Algorithm {
                 aggregation: mean_of_means,
                 ..group
             },
+            Algorithm::At2po => Bundle {
+                name: "at2po",
+                source: "arXiv 2601.04767, eqs. 2–5",
+                not_grown: Some(EXPANDED),
+                forks: Forks::EntropyExpansion,
+                baseline: BaselineName::Turns,
+                ratio: RatioScope::Turn,
+                clip_low: 3e-3,
+                clip_high: 4e-3,
+                aggregation: mean_of_means,
+                ..group
+            },
         }
     }
 }
@@ -333,6 +353,10 @@ impl Bundle {
             Forks::Expansion => {
                 ("expand nodes of finished trees, chosen evenly", "in rounds, until there are k leaves")
             }
+            Forks::EntropyExpansion => (
+                "take the most uncertain turns of finished trees again",
+                "in rounds, those with the highest H(n) − 0.05·(turns beside n)",
+            ),
         };
         let advantage = match self.baseline {
             BaselineName::Group => ("the task's group", "A = (R − mean R)/(std R + 1e-6); 0 for a group of one"),
@@ -350,6 +374,10 @@ impl Bundle {
             BaselineName::Trees => {
                 ("the task's group, and the trajectories of the same tree", "A = A_group(R) + A_tree(R)")
             }
+            BaselineName::Turns => (
+                "the task's group, handed back from the tree's leaves to its turns",
+                "A_t = V_n; V_n = A_group(R) at a leaf, else Σ_c V_c·H(c)/ΣH over the next turns c, H = mean −old_logp",
+            ),
         };
         let loss = match self.clip {
             ClipName::Ppo => ("PPO's clip", "L = −min(r·A, clip(r, 1−ε_l, 1+ε_h)·A)"),

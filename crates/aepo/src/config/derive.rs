@@ -29,7 +29,7 @@ impl Config {
             },
             branch: match bundle.forks {
                 // Finished trees are expanded; while they grow nothing forks.
-                Forks::None | Forks::Expansion => BranchRule::None,
+                Forks::None | Forks::Expansion | Forks::EntropyExpansion => BranchRule::None,
                 Forks::Entropy => {
                     BranchRule::Entropy { alpha: r.alpha, gamma: r.gamma, tau: r.tau, penalty_slope: r.penalty_slope }
                 }
@@ -45,6 +45,7 @@ impl Config {
                     BaselineName::Batch => Baseline::Batch { kl_coef: 0.0 },
                     BaselineName::Anchors => Baseline::Anchors { omega: self.gigpo.omega, gamma: self.gigpo.gamma },
                     BaselineName::Trees => Baseline::Trees,
+                    BaselineName::Turns => Baseline::Turns,
                 },
                 shared: self.advantage.shared,
                 entropy_weight: self.advantage.entropy_weight,
