@@ -31,7 +31,8 @@ pub const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("aepo", &[]),
     ("aepo-engine", &["aepo"]),
     ("aepo-tools", &["aepo"]),
-    ("aepo-cli", &["aepo", "aepo-engine", "aepo-tools"]),
+    ("aepo-report", &["aepo"]),
+    ("aepo-cli", &["aepo", "aepo-engine", "aepo-tools", "aepo-report"]),
 ];
 
 /// Paths (and what lies below them) that the pipeline crate may not name: it does no IO and reads no clock.

@@ -51,6 +51,10 @@ pub struct StepRecord {
     pub n_global: f64,
     /// Forked children, all trees.
     pub n_branches: usize,
+    /// Trajectories whose own path forked at least once, per tree.
+    pub forking: f64,
+    /// Trajectories with any fork between the root and their end, per tree.
+    pub on_fork: f64,
     /// Decisions on forks by outcome, all trees.
     pub decisions: DecisionCounts,
     /// Runs of consecutive high-entropy rounds on a trajectory (each trajectory read from the root): how many have
@@ -112,6 +116,12 @@ pub struct UpdateRecord {
     pub clip_frac_low: f64,
     /// Share of tokens clipped by the dual clip.
     pub clip_frac_dual: f64,
+    /// Share of the surrogate's gradient mass Σ|dL/dlogp| on the fifth of the tokens with the highest entropy.
+    pub grad_share_high: f64,
+    /// Share of the gradient mass that clipping removed among those tokens.
+    pub grad_lost_high: f64,
+    /// The same among the other tokens.
+    pub grad_lost_low: f64,
     /// k3 divergence of the trained weights from those at the start of the step, nats per token.
     pub kl_k3: f64,
     /// k3 divergence from the reference policy, nats per token; absent without one.
@@ -186,6 +196,8 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
         tool_entropy: over_trees(&|t| t.tree.tool_entropy),
         n_global: over_trees(&|t| t.tree.budget.n_global as f64),
         n_branches: trees.iter().flat_map(|t| &t.tree.decisions).map(|d| d.n_children).sum(),
+        forking: 0.0,
+        on_fork: 0.0,
         decisions: count_decisions(trees.iter().flat_map(|t| &t.tree.decisions)),
         chain_lengths: chain_lengths(&rounds),
         high_entropy_rate: n_high as f64 / n_rounds.max(1) as f64,
@@ -216,6 +228,9 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: b
         clip_frac_high: report.sums.n_high as f64 / n,
         clip_frac_low: report.sums.n_low as f64 / n,
         clip_frac_dual: report.sums.n_dual as f64 / n,
+        grad_share_high: 0.0,
+        grad_lost_high: 0.0,
+        grad_lost_low: 0.0,
         kl_k3: report.sums.kl_old / n,
         ref_kl_k3: has_reference.then_some(report.sums.kl_ref / n),
         logp_diff_mean: report.mismatch.sum_abs / n_compared,
