@@ -16,6 +16,7 @@
 //! | `ppo` (arXiv 1707.06347) | all | none | the reward | PPO clip | token-mean |
 //! | `rloo` (arXiv 2402.14740) | all | none | leave one out | PPO clip | token-mean |
 //! | `tree-grpo` (arXiv 2509.21240) | fixed | turns of finished trees, drawn evenly, are expanded | group + same tree | PPO clip | seq-mean-token-mean |
+//! | `at2po` (arXiv 2601.04767) | fixed | the most uncertain turns of finished trees are sampled anew | values of the tree's turns | PPO clip of each turn's ratio, 3e-3 / 4e-3 | seq-mean-token-mean |
 //!
 //! A bundle says which rules exist and what their settings default to; every rule can then be switched or set by one
 //! line of a recipe, and a setting of a rule that the bundle lacks is an error. So each published ablation is one line:
@@ -72,6 +73,8 @@ pub enum Algorithm {
     Rloo,
     /// Tree-based group relative policy optimization.
     TreeGrpo,
+    /// Agentic turn-based policy optimization via tree search.
+    At2po,
 }
 
 /// Which per-token objective.
@@ -101,7 +104,7 @@ pub enum Forks {
     DrawnArpo,
     /// Turns of finished trees, drawn evenly, are expanded in rounds.
     Expansion,
-    /// Turns of finished trees, ranked by their entropies, are expanded in rounds.
+    /// The most uncertain turns of finished trees are sampled anew, in rounds.
     EntropyExpansion,
 }
 
@@ -122,6 +125,8 @@ pub enum BaselineName {
     Anchors,
     /// The task's group, and trajectories of the same tree.
     Trees,
+    /// The task's group, handed back from the tree's leaves to its turns.
+    Turns,
 }
 
 /// Which rules an algorithm has. Settings that belong to none of them have no effect and are refused.
@@ -195,7 +200,7 @@ const ARPO: Bundle = Bundle { name: "arpo", source: "arXiv 2507.19849", forks: F
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 14] = [
+    pub const ALL: [Algorithm; 15] = [
         Algorithm::Aepo,
         Algorithm::AepoReference,
         Algorithm::Arpo,
@@ -210,6 +215,7 @@ impl Algorithm {
         Algorithm::Ppo,
         Algorithm::Rloo,
         Algorithm::TreeGrpo,
+        Algorithm::At2po,
     ];
 
     /// The algorithm of that name.
@@ -289,6 +295,18 @@ impl Algorithm {
                 aggregation: mean_of_means,
                 ..group
             },
+            Algorithm::At2po => Bundle {
+                name: "at2po",
+                source: "arXiv 2601.04767, eqs. 2–5",
+                forks: Forks::EntropyExpansion,
+                expand_per_round: 6,
+                baseline: BaselineName::Turns,
+                ratio: RatioScope::Turn,
+                clip_low: 3e-3,
+                clip_high: 4e-3,
+                aggregation: mean_of_means,
+                ..group
+            },
         }
     }
 }
@@ -356,6 +374,10 @@ impl Bundle {
             BaselineName::Trees => {
                 ("the task's group, and the trajectories of the same tree", "A = A_group(R) + A_tree(R)")
             }
+            BaselineName::Turns => (
+                "the task's group, handed back from the tree's leaves to its turns",
+                "A_t = V_n; V_n = A_group(R) at a leaf, else Σ_c V_c·H(c)/ΣH over the next turns c, H = mean −old_logp",
+            ),
         };
         let loss = match self.clip {
             ClipName::Ppo => ("PPO's clip", "L = −min(r·A, clip(r, 1−ε_l, 1+ε_h)·A)"),

@@ -33,7 +33,7 @@ fn a_batch_is_computed_and_a_bad_one_is_refused_with_the_path_of_its_field() {
         &["apply", "--algo", "rloo"],
         BATCH,
         expect![[r#"
-            {"loss":-0.09999999999999998,"metrics":{"clip_frac_high":0.5,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":null,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,0.0]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
+            {"loss":-0.09999999999999998,"metrics":{"clip_frac_high":0.5,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":0.0,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,0.0]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
             [0]
         "#]],
     );
@@ -41,7 +41,7 @@ fn a_batch_is_computed_and_a_bad_one_is_refused_with_the_path_of_its_field() {
         &["apply", "--algo", "rloo", "--set", "loss.clip_high=1"],
         BATCH,
         expect![[r#"
-        {"loss":-0.3243606353500641,"metrics":{"clip_frac_high":0.0,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":null,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,-0.8243606353500641]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
+        {"loss":-0.3243606353500641,"metrics":{"clip_frac_high":0.0,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":0.0,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,-0.8243606353500641]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
         [0]
     "#]],
     );

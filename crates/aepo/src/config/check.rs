@@ -224,7 +224,7 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             (true, format!("{name} forks by a draw with built-in constants"))
         }
         "rollout.alpha" | "rollout.gamma" | "rollout.tau" | "rollout.penalty_slope" if bundle.branches() && !scored => {
-            (true, format!("{name} expands finished trees, whatever their entropies"))
+            (true, format!("{name} expands finished trees, by a rule of its own"))
         }
         "rollout.branch_width" if bundle.expands() => {
             (true, format!("{name} samples one path for each turn that it expands"))

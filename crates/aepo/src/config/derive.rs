@@ -48,6 +48,7 @@ impl Config {
                     BaselineName::Batch => Baseline::Batch { kl_coef: 0.0 },
                     BaselineName::Anchors => Baseline::Anchors { omega: self.gigpo.omega, gamma: self.gigpo.gamma },
                     BaselineName::Trees => Baseline::Trees,
+                    BaselineName::Turns => Baseline::Turns,
                 },
                 shared: self.advantage.shared,
                 entropy_weight: self.advantage.entropy_weight,

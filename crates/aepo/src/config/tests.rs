@@ -234,6 +234,12 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         let message = refused("", sets);
         assert!(message.contains("has no effect") && message.contains(why), "{message}");
     }
+    let set = |sets: &[(&str, &str)]| resolve("", sets).unwrap().rules().branch;
+    let at2po = [("algorithm.name", "at2po")];
+    assert_eq!(set(&at2po), BranchRule::ExpandBest { per_round: 6, penalty: 0.05 });
+    let changed = [at2po[0], ("rollout.expand_per_round", "3"), ("rollout.expand_penalty", "0")];
+    assert_eq!(set(&changed), BranchRule::ExpandBest { per_round: 3, penalty: 0.0 });
+    assert_eq!(set(&[("algorithm.name", "tree-grpo")]), BranchRule::ExpandEvenly { per_round: 2 });
     // What only the defaults say is no contradiction.
     assert!(resolve("[algorithm]\nname = 'grpo'\n[train]\nminibatches = 1", &[]).is_ok());
     assert!(resolve("[algorithm]\nname = 'arpo'", &[]).is_ok());

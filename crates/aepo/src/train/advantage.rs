@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+pub use turns::turn_values;
+
 /// How rewards become token advantages: a baseline, then who owns shared tokens, then a scaling by entropy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdvantageRule {
@@ -39,6 +41,8 @@ pub enum Baseline {
     },
     /// The group, and the trajectories that start with the same root sample: [`tree_advantages`].
     Trees,
+    /// The group, handed back from the leaves of the tree to its turns: [`turn_values`].
+    Turns,
 }
 
 /// What a token gets that lies on several trajectories (arXiv 2507.19849).
@@ -64,6 +68,9 @@ pub struct Member {
     pub token_ids: Vec<usize>,
     /// `[n_sampled]`, H_t when the token was sampled, nats.
     pub entropies: Vec<f64>,
+    /// `[n_sampled]`, −log-probability of the token under the weights that sampled it, nats; read only by
+    /// [`Baseline::Turns`].
+    pub surprisals: Vec<f64>,
     /// `[n_sampled]`, `old_logp − ref_logp`, nats; read only by [`Baseline::Batch`] with a coefficient.
     pub kl: Vec<f64>,
 }
@@ -149,6 +156,12 @@ fn group_baseline(baseline: &Baseline, group: &[Member]) -> Vec<Vec<f64>> {
     let constant = |advantages: Vec<f64>| {
         advantages.iter().zip(group).map(|(&a, m)| vec![a; m.entropies.len()]).collect::<Vec<_>>()
     };
+    let per_turn = |turns: Vec<Vec<f64>>| {
+        let spread = |(m, turns): (&Member, Vec<f64>)| {
+            m.turns.iter().zip(turns).flat_map(|(t, a)| std::iter::repeat_n(a, t.n_tokens)).collect()
+        };
+        group.iter().zip(turns).map(spread).collect::<Vec<Vec<f64>>>()
+    };
     match *baseline {
         Baseline::GroupOrRaw if rewards.len() == 1 => constant(rewards),
         Baseline::Group | Baseline::GroupOrRaw => constant(group_advantages(&rewards)),
@@ -161,12 +174,9 @@ fn group_baseline(baseline: &Baseline, group: &[Member]) -> Vec<Vec<f64>> {
         }
         Baseline::Anchors { omega, gamma } => {
             let anchors: Vec<Vec<usize>> = group.iter().map(|m| m.turns.iter().map(|t| t.anchor).collect()).collect();
-            let spread = |(m, turns): (&Member, Vec<f64>)| {
-                let tokens = m.turns.iter().zip(turns).map(|(t, a)| std::iter::repeat_n(a, t.n_tokens));
-                tokens.flatten().collect()
-            };
-            group.iter().zip(gigpo_turns(&rewards, &anchors, omega, gamma)).map(spread).collect()
+            per_turn(gigpo_turns(&rewards, &anchors, omega, gamma))
         }
+        Baseline::Turns => per_turn(turn_values(group)),
     }
 }
 
@@ -301,3 +311,4 @@ pub fn mean_std(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests;
+mod turns;

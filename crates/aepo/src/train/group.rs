@@ -77,6 +77,7 @@ fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)]) -> Vec<Memb
                     let first = first_id[node.0 as usize];
                     member.token_ids.extend(first..first + tokens.len());
                     member.entropies.extend(tokens.iter().map(|t| f64::from(t.entropy)));
+                    member.surprisals.extend(tokens.iter().map(|t| -f64::from(t.logprob)));
                 }
             }
         }

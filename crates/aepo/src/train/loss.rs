@@ -31,7 +31,8 @@ pub enum RatioScope {
     /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token,
     /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory.
     Sequence,
-    /// The same over each turn of the model, the objective of arXiv 2601.04767's released code.
+    /// AT²PO (arXiv 2601.04767, eq. 5): the same over each turn of the model. Its released code bounds the mean of the
+    /// log-ratios at 10 besides.
     Turn,
 }
 
@@ -221,7 +222,7 @@ pub struct TokenInputs<'a> {
     pub logprobs: &'a [f64],
     /// Of the trainer's own weights at the start of the step, nats.
     pub old_logprobs: &'a [f64],
-    /// Of the reference policy; read only where `kl_coef` is not 0, and may be empty otherwise.
+    /// Of the reference policy, nats; empty where it was not evaluated, which is possible only without `kl_coef`.
     pub ref_logprobs: &'a [f64],
     /// What the sampler said when it drew the tokens, nats; read only with `is_cap`, and may be empty otherwise.
     pub rollout_logprobs: &'a [f64],
@@ -349,11 +350,14 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
             true => out.sums.high.add(&mass),
             false => out.sums.rest.add(&mass),
         }
-        if rules.kl_coef != 0.0 {
+        if rules.kl_coef != 0.0 || !inputs.ref_logprobs.is_empty() {
             let (kl, dkl) = kl_k3(logp, inputs.ref_logprobs[t]);
-            value += rules.kl_coef * kl;
-            dlogp += rules.kl_coef * dkl;
             out.sums.kl_ref += kl;
+            // A divergence that is only measured may overflow, and 0 times that would not be a number.
+            if rules.kl_coef != 0.0 {
+                value += rules.kl_coef * kl;
+                dlogp += rules.kl_coef * dkl;
+            }
         }
         if rules.entropy_coef != 0.0 {
             value -= rules.entropy_coef * entropy;

@@ -262,7 +262,7 @@ fn a_divergence_in_the_reward_moves_the_policy_towards_the_reference() {
     let mut policy = model();
     assert!(matches!(update(&mut policy, None, &groups, &s, &mut |_| {}), Err(UpdateError::NoReference(_))));
     let (delta, report) = change(&groups, &s);
-    assert_eq!((report.n_applied, report.sums.kl_ref), (1, 0.0));
+    assert!(report.n_applied == 1 && report.sums.kl_ref > 0.0, "what is evaluated is recorded too");
 
     // The same from the formula: returns to go of the log-ratios, standardised over the batch, times ∂logp.
     let reference = TablePolicy::new(VOCAB, 200, Seed(12));
