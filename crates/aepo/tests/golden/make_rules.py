@@ -69,7 +69,7 @@ def reinforce_plus_plus(batch, coef):
         if len(r):
             r[-1] += t["reward"]
         returns.append(torch.tensor([float(r[i:].sum()) for i in range(len(r))], dtype=f64))
-    every = torch.cat(returns)
+    every = torch.cat([torch.zeros(0, dtype=f64), *returns])
     if len(every) < 2 or bool((every == every[0]).all()):
         return [torch.zeros_like(g) for g in returns]
     return [(g - every.mean()) / every.std(correction=1) for g in returns]
