@@ -348,11 +348,11 @@ def apply(name, changes, groups):
         count["low"] += int((below & ((a < 0) | cispo)).sum())
         count["dual"] += int(((a < 0) & (r > rule["dual"])).sum()) if rule["dual"] is not None and not cispo else 0
         count["n"] += len(logp)
-        count["old_kl"] += float((d.exp() - d - 1).sum())
+        count["old_kl"] += float((d.expm1() - d).sum())
         if "ref_logp" in t:
             d = sampled(t, "ref_logp") - logp.detach()
             count["n_ref"] += len(logp)
-            count["kl"] += float((d.exp() - d - 1).sum())
+            count["kl"] += float((d.expm1() - d).sum())
         if cispo:
             token = -r.clamp(1 - rule["low"], 1 + rule["high"]).detach() * a * logp
         else:
