@@ -87,6 +87,7 @@ fn tree(seed: Seed) -> RolloutTree {
             leaves.push(Leaf { node: NodeId(last), key: PathKey(key), stop });
         }
     }
+    leaves.sort_by(|a, b| a.key.cmp(&b.key));
     RolloutTree {
         budget: SamplingBudget { total: leaves.len(), n_global: 3, n_branch: leaves.len() - 3 },
         nodes,
@@ -156,7 +157,7 @@ fn check(name: &str, sets: &[(&str, &str)], rate: f32, epochs: usize) -> LossSum
         epochs,
         max_batch_tokens,
         step: plain_steps(rate),
-        ..config.update_settings(0, Seed(5))
+        ..config.update_settings(0, Seed(5), f64::INFINITY)
     };
     // Group advantages cancel, so that a loss may be 0 up to rounding: it is measured against its terms.
     let advantages: Vec<f64> = groups.iter().flat_map(|g| &g.samples).flat_map(|s| s.advantages.clone()).collect();
