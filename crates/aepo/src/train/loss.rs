@@ -14,10 +14,11 @@ pub enum ClipRule {
     /// AEPO's clip balancing (arXiv 2510.14545, §3.3): the value is PPO's, but a token above the band with A > 0
     /// keeps the gradient it would have at the band's edge.
     Balanced(Clip),
-    /// CISPO (arXiv 2506.13585, eq. 4): the ratio is clipped and detached, and weighs the log-probability, so that no
+    /// CISPO (arXiv 2506.13585, eqs. 4–5): the ratio is clipped and detached, and weighs the log-probability, so that no
     /// token loses its gradient. With ε_l = 1, the default, the lower side is open.
     Cispo(Clip),
-    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient.
+    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient. Code that has it
+    /// beside a dual clip takes c = 3; here that is off unless set, as everywhere.
     Gppo(Clip),
 }
 
@@ -29,10 +30,11 @@ pub enum RatioScope {
     Token,
     /// GSPO (arXiv 2507.18071, eq. 7): the geometric mean over the trajectory's sampled tokens,
     /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token,
-    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory.
+    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory. Common
+    /// code bounds the mean at 10, where exp of it is far outside any band.
     Sequence,
     /// AT²PO (arXiv 2601.04767, eq. 5): the same over each turn of the model. Its released code bounds the mean of the
-    /// log-ratios at 10 besides.
+    /// log-ratios at 10 likewise.
     Turn,
 }
 

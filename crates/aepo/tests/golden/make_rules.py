@@ -69,7 +69,7 @@ def reinforce_plus_plus(batch, coef):
         if len(r):
             r[-1] += t["reward"]
         returns.append(torch.tensor([float(r[i:].sum()) for i in range(len(r))], dtype=f64))
-    every = torch.cat(returns)
+    every = torch.cat([torch.zeros(0, dtype=f64), *returns])
     if len(every) < 2 or bool((every == every[0]).all()):
         return [torch.zeros_like(g) for g in returns]
     return [(g - every.mean()) / every.std(correction=1) for g in returns]
@@ -348,11 +348,11 @@ def apply(name, changes, groups):
         count["low"] += int((below & ((a < 0) | cispo)).sum())
         count["dual"] += int(((a < 0) & (r > rule["dual"])).sum()) if rule["dual"] is not None and not cispo else 0
         count["n"] += len(logp)
-        count["old_kl"] += float((d.exp() - d - 1).sum())
+        count["old_kl"] += float((d.expm1() - d).sum())
         if "ref_logp" in t:
             d = sampled(t, "ref_logp") - logp.detach()
             count["n_ref"] += len(logp)
-            count["kl"] += float((d.exp() - d - 1).sum())
+            count["kl"] += float((d.expm1() - d).sum())
         if cispo:
             token = -r.clamp(1 - rule["low"], 1 + rule["high"]).detach() * a * logp
         else:
