@@ -47,6 +47,21 @@ Examples:
 
 The shape of the model stands in [model.shape] of the recipe, the demonstrations in [sft].")]
     Sft(SftArgs),
+    /// Train several algorithms on the same tasks, budget and seeds, and report how they differ
+    #[command(after_help = "\
+Examples:
+  aepo compare quickstart --algos aepo,grpo --seeds 3
+  aepo compare quickstart --algos aepo,arpo,grpo,dapo --seeds 5 --steps 20 --jobs 2 --out runs/study
+
+Each run is an `aepo train` of its own, in DIR/runs/ALGORITHM/seedN. Seed 1 of every algorithm comes first, so that a
+comparison is balanced at every moment. The same command run again keeps what is finished and goes on with the rest;
+more algorithms and more seeds can be asked for at any time, other settings need another --out. A run that fails stops
+no other: its last words stand in DIR/runs/ALGORITHM/seedN.log.
+
+Where the recipe does not measure during training, a comparison does four times, with five answers per question at
+least; --set eval.every=N and --set eval.samples=N decide otherwise. A --set that means nothing to some of the
+algorithms is set for the others.")]
+    Compare(CompareArgs),
     /// Measure a model on questions
     #[command(after_help = "\
 Examples:
@@ -89,7 +104,9 @@ pub enum AlgoCommand {
 Input (lists hold one value per token; `turns`, `ref_logp`, `rollout_logp`, `parent` and `shared` may be left out):
   {\"groups\":[{\"task\":\"q1\",\"trajectories\":[{\"reward\":1.0,\"mask\":[0,1],\"logp\":[-1,-2],\"old_logp\":[-1,-2],
     \"entropy\":[0.1,0.9],\"turns\":[{\"start\":1,\"end\":2,\"anchor\":\"s0\"}],\"parent\":0,\"shared\":1}]}]}
-Output: {\"loss\":…,\"metrics\":{…},\"groups\":[{\"task\":…,\"trajectories\":[{\"advantage\":[…],\"dloss_dlogp\":[…]}]}]}")]
+Output: {\"loss\":…,\"metrics\":{…},\"groups\":[{\"task\":…,\"trajectories\":[{\"advantage\":[…],\"dloss_dlogp\":[…]}]}]}
+  Metrics are means over sampled tokens: kl_k3 is the divergence from ref_logp (0 without one), old_kl_k3 the drift of
+  logp from old_logp, nats.")]
     Apply(AlgoApplyArgs),
     /// Divide k trajectories into global samples and branches
     Budget(AlgoBudgetArgs),
@@ -185,6 +202,37 @@ pub struct TrainArgs {
     /// Go on with the run in that directory
     #[arg(long)]
     pub resume: bool,
+    /// Stop as after Ctrl-C when standard input ends: for a program that looks after this one
+    #[arg(long)]
+    pub stop_on_eof: bool,
+    #[command(flatten)]
+    pub telling: Telling,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// `quickstart`, or the path of a recipe
+    pub recipe: String,
+    /// Algorithms, separated by commas (see `aepo algo list`)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    pub algos: Vec<String>,
+    /// Seeds 1 to N, the same for every algorithm
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub seeds: u64,
+    /// Directory of the comparison [default: runs/compare-RECIPE]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// Training steps; stands for train.steps
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Runs at once
+    #[arg(long, value_name = "J", default_value_t = 1)]
+    pub jobs: usize,
+    /// Threads of each run's engine; stands for train.threads [default: the recipe's, else cores / jobs]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
     #[command(flatten)]
     pub telling: Telling,
 }

@@ -26,6 +26,8 @@ pub struct State {
     pub step: u64,
     /// Time spent on the run so far, seconds.
     pub elapsed_secs: f64,
+    /// Processor time spent on the run so far, that of its tools included, seconds.
+    pub cpu_secs: f64,
     /// The most memory that any process of the run held, MiB.
     pub peak_memory_mb: f64,
 }
@@ -192,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut engine = Engine::random(ModelConfig::from_json(TINY).unwrap(), Seed(1), 1).unwrap();
         for &step in steps {
-            let state = State { step, elapsed_secs: 1.5, peak_memory_mb: 2.5 };
+            let state = State { step, elapsed_secs: 1.5, cpu_secs: 2.0, peak_memory_mb: 2.5 };
             write(dir.path(), &mut engine, b"{}", &state).unwrap();
         }
         dir
@@ -209,7 +211,7 @@ mod tests {
         let Found { newest: found, damaged } = newest(dir.path()).unwrap();
         let (path, state) = found.unwrap();
         assert!(path.ends_with("step-000030") && damaged.is_empty());
-        assert_eq!(state, State { step: 30, elapsed_secs: 1.5, peak_memory_mb: 2.5 });
+        assert_eq!(state, State { step: 30, elapsed_secs: 1.5, cpu_secs: 2.0, peak_memory_mb: 2.5 });
         assert!(Engine::resume(&path, 1).is_ok());
     }
 
@@ -256,7 +258,13 @@ mod tests {
         std::fs::write(leftover.join("model.safetensors"), "half").unwrap();
         assert_eq!(newest(dir.path()).unwrap().newest.unwrap().1.step, 3);
         let mut engine = Engine::random(ModelConfig::from_json(TINY).unwrap(), Seed(1), 1).unwrap();
-        write(dir.path(), &mut engine, b"{}", &State { step: 9, elapsed_secs: 0.0, peak_memory_mb: 0.0 }).unwrap();
+        write(
+            dir.path(),
+            &mut engine,
+            b"{}",
+            &State { step: 9, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 },
+        )
+        .unwrap();
         assert_eq!(newest(dir.path()).unwrap().newest.unwrap().1.step, 9);
     }
 }

@@ -11,6 +11,8 @@ use aepo_engine::Engine;
 use anyhow::Context as _;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
+/// Kept apart from `ASKED`: only a second signal may stop a run at once.
+static ENDED_INPUT: AtomicBool = AtomicBool::new(false);
 
 /// Listens for Ctrl-C and for the signals by which a system ends a program.
 pub fn install() -> anyhow::Result<()> {
@@ -24,9 +26,19 @@ pub fn install() -> anyhow::Result<()> {
     .context("cannot listen for Ctrl-C")
 }
 
+/// Counts the end of standard input as being asked to stop. A program that holds the other end of a pipe stops this
+/// one by closing it, and has closed it even where it was killed.
+pub fn watch_input() {
+    std::thread::spawn(|| {
+        // An input that cannot be read has ended, too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        ENDED_INPUT.store(true, Ordering::SeqCst);
+    });
+}
+
 /// Whether to stop.
 pub fn asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
+    ASKED.load(Ordering::SeqCst) || ENDED_INPUT.load(Ordering::SeqCst)
 }
 
 /// An engine whose sampling ends with an error once somebody asks to stop. A rollout changes no weights, so it can be

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Train(args) => commands::train::train(&args),
         Command::Sft(args) => commands::sft::sft(&args),
+        Command::Compare(args) => commands::compare::compare(&args),
         Command::Eval(args) => commands::eval::eval(&args),
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),

@@ -103,6 +103,21 @@ impl Teller {
         }
     }
 
+    /// Whether progress is shown as bars.
+    pub fn shows_bars(&self) -> bool {
+        self.form == Form::Bars
+    }
+
+    /// Whether progress is told in lines.
+    pub fn tells_lines(&self) -> bool {
+        self.form == Form::Lines
+    }
+
+    /// Writes notes above somebody else's bar from now on.
+    pub fn write_above(&mut self, bar: ProgressBar) {
+        self.bar = bar;
+    }
+
     /// So many parts are done.
     pub fn at(&mut self, done: u64) {
         self.bar.set_position(done);

@@ -34,26 +34,14 @@ pub const CONFIG: &str = "config.toml";
 impl RunDir {
     /// Makes a run directory. One that holds anything is refused.
     pub fn create(root: &Path, config: &str) -> anyhow::Result<RunDir> {
-        match std::fs::read_dir(root) {
-            Ok(entries) => {
-                for entry in entries {
-                    let name = entry.with_context(|| root.display().to_string())?.file_name();
-                    // Both are left by a run that ended before it wrote anything of its own.
-                    if name != "lock" && name != "config.tmp" {
-                        let hint = "--resume goes on with the run in it, --out DIR takes another directory";
-                        return Err(usage(format!("{} is not empty", root.display()), hint));
-                    }
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).with_context(|| root.display().to_string()),
-        }
-        for dir in ["trees", "evals", "checkpoints"] {
-            let dir = root.join(dir);
-            std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        }
+        // Both are left by a run that ended before it wrote anything of its own.
+        let hint = "--resume goes on with the run in it, --out DIR takes another directory";
+        check_empty(root, &["lock", "config.tmp"], hint)?;
+        make(root)?;
         let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
+        // From here on there is a run to resume.
         run.write(CONFIG, config.as_bytes())?;
+        run.make_parts()?;
         Ok(run)
     }
 
@@ -64,11 +52,12 @@ impl RunDir {
             return Err(usage(message, "leave --resume out to start one, or name its directory with --out"));
         }
         let run = RunDir { root: root.to_owned(), _lock: lock(root)? };
-        for dir in ["trees", "evals", "checkpoints"] {
-            let dir = root.join(dir);
-            std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        }
+        run.make_parts()?;
         Ok(run)
+    }
+
+    fn make_parts(&self) -> anyhow::Result<()> {
+        ["trees", "evals", "checkpoints"].iter().try_for_each(|part| make(&self.root.join(part)))
     }
 
     /// Writes a file whole or not at all.
@@ -157,8 +146,29 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> 
     }
 }
 
-/// Takes the directory for this process. The system lets go of it when the process ends, however it ends.
-fn lock(root: &Path) -> anyhow::Result<File> {
+/// Makes a directory, and those above it.
+pub fn make(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+/// Refuses a directory that holds anything besides files called `allowed`.
+pub fn check_empty(root: &Path, allowed: &[&str], hint: &str) -> anyhow::Result<()> {
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).with_context(|| root.display().to_string()),
+    };
+    for entry in entries {
+        let name = entry.with_context(|| root.display().to_string())?.file_name();
+        if !allowed.iter().any(|allowed| name == *allowed) {
+            return Err(usage(format!("{} is not empty", root.display()), hint));
+        }
+    }
+    Ok(())
+}
+
+/// Takes a directory for this process, until what is returned is dropped. The system lets go of it when the process ends, however it ends.
+pub fn lock(root: &Path) -> anyhow::Result<File> {
     let path = root.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;

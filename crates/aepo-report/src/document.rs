@@ -97,9 +97,8 @@ const SECTIONS: &[(Group, &str, &str)] = &[
     (
         Group::Chains,
         "Chains of high-entropy rounds",
-        "A round is what the model writes after a tool result. It is a high-entropy round by the branch rule of its own \
-         algorithm; where no rule reads the entropy, when its entropy is above that of the trajectory's beginning. So \
-         rates of algorithms with different rules are not rates of the same thing.",
+        "A round is what the model writes after a tool result. It is a high-entropy round when its entropy is above that \
+         of the beginning of its trajectory, whatever rule the algorithm itself forks by.",
     ),
     (Group::Branches, "Branches", "Where trees fork, and how many of their trajectories that reaches."),
     (

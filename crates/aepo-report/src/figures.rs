@@ -115,10 +115,7 @@ impl Figures<'_> {
         Some(Panel { title, unit, values, before: Vec::new(), reference: None, is_difference: true })
     }
 
-    fn dots(&mut self, group: Group, name: &str, title: &str, panels: Vec<Option<Panel<'_>>>, caption: String)
-    where
-        Self: Sized,
-    {
+    fn dots(&mut self, group: Group, name: &str, title: &str, panels: Vec<Option<Panel<'_>>>, caption: String) {
         let panels: Vec<Panel<'_>> = panels.into_iter().flatten().collect();
         if !panels.is_empty() {
             let svg = dots(self.summary, &panels, title);
@@ -198,11 +195,11 @@ fn behaviour(f: &mut Figures<'_>) {
     let k = shown.summary.measure("trajectories_per_tree").and_then(|m| m.estimates.iter().flatten().next());
     let k = k.map_or(String::new(), |k| format!(" A tree has {:.0} trajectories.", k.mean));
     let caption = format!(
-        "Per tree: forked children; trajectories that forked themselves; trajectories with any fork between the root \
+        "Per tree: trajectories that do not start at the root; trajectories that forked themselves; trajectories with any fork between the root \
          and their end. Mean over trees and steps, then over {seeds}.{k} {paper}"
     );
     f.dots(Group::Branches, "branches", "Branches, and the trajectories they reach", panels, caption);
-    let what = "Forked children per tree, mean over the trees of a step";
+    let what = "Trajectories that do not start at the root, per tree, mean over the trees of a step";
     f.curve(Group::Branches, "branches_per_tree", "branches-over-training", "Branches per tree", what, paper);
 }
 
@@ -225,11 +222,11 @@ fn clusters(f: &mut Figures<'_>, diversity: &[StepDiversity]) {
 fn gradient(f: &mut Figures<'_>) {
     let shown = Figures { summary: f.summary, list: Vec::new() };
     let seeds = f.seeds();
-    let panels = ["grad_share_high", "grad_lost_high", "grad_lost_low"].map(|key| shown.panel(key, None, None)).into();
+    let panels = ["grad_share_high", "grad_lost_high", "grad_lost_rest"].map(|key| shown.panel(key, None, None)).into();
     let paper = "The paper argues that clipping takes the gradient of high-entropy tokens first and gives no share.";
     let caption = format!(
-        "Of the surrogate's gradient mass Σ|dL/dlogp|, in per cent: the share on the fifth of the tokens with the \
-         highest entropy; how much of theirs clipping removed; how much of the others'. Mean over steps, then over \
+        "Of the surrogate's gradient Σ|∂L/∂logp|, in per cent: the share on the fifth of the tokens with the \
+         highest entropy; how much of theirs clipping took away; how much of the others'. Mean over steps, then over \
          {seeds}. {paper}"
     );
     f.dots(Group::Gradient, "gradient", "Gradient of high-entropy tokens: kept, and lost to clipping", panels, caption);
@@ -240,7 +237,7 @@ fn gradient(f: &mut Figures<'_>) {
          is what algorithms differ in. The paper gives no number."
     );
     f.dots(Group::Gradient, "clipping", "Tokens outside the clip band", panels, caption);
-    let what = "Share of the gradient mass on the fifth of the tokens with the highest entropy, in per cent";
+    let what = "Share of the gradient Σ|∂L/∂logp| on the fifth of the tokens with the highest entropy, in per cent";
     f.curve(
         Group::Gradient,
         "grad_share_high",

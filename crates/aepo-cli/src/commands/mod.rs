@@ -2,6 +2,7 @@
 
 pub mod algo;
 pub mod check;
+pub mod compare;
 pub mod eval;
 pub mod rollout;
 pub mod sft;

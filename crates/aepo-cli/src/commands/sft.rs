@@ -19,7 +19,7 @@ use crate::checkpoint::{self, State, TOKENIZER};
 use crate::commands::train::{resume_command, resumed_config};
 use crate::error::{Interrupted, usage};
 use crate::interrupt;
-use crate::machine::{Clock, peak_memory_mb};
+use crate::machine::{Clock, cpu_secs, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::run_dir::RunDir;
@@ -43,6 +43,7 @@ struct Summary {
     /// Of the last step, nats per token.
     loss: f64,
     seconds: f64,
+    cpu_secs: f64,
     peak_memory_mb: f64,
     aepo_version: String,
 }
@@ -72,7 +73,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-sft-seed{}", recipe.name, config.sft.seed)));
     let mut teller = Teller::new(args.telling);
     left_out.iter().for_each(|line| teller.note(line));
-    let mut state = State { step: 0, elapsed_secs: 0.0, peak_memory_mb: 0.0 };
+    let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
     let mut from = None;
     let mut dir = None;
     if args.resume {
@@ -100,7 +101,8 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     let demonstrator = demonstrator(renderer.tokenizer(), &world::countries()?);
     let run = SftRun { config, demonstrator, renderer };
     let n_steps = run.n_steps();
-    let (earlier_secs, mut saved, mut last_save) = (state.elapsed_secs, from.map(|_| state.step), 0.0);
+    let (earlier_secs, earlier_cpu_secs) = (state.elapsed_secs, state.cpu_secs);
+    let (mut saved, mut last_save) = (from.map(|_| state.step), 0.0);
     let n_parameters = engine.n_parameters();
     teller.note(&format!(
         "{}: cold start of {:.1}M weights, {} steps from step {}, seed {}, {} threads, into {}",
@@ -117,6 +119,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
             return Ok(());
         }
         state.elapsed_secs = earlier_secs + clock.secs();
+        state.cpu_secs = earlier_cpu_secs + cpu_secs();
         state.peak_memory_mb = state.peak_memory_mb.max(peak_memory_mb());
         let path = checkpoint::write(&dir.root.join("checkpoints"), engine, &tokenizer, state)?;
         saved = Some(state.step);
@@ -170,6 +173,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         n_parameters,
         loss,
         seconds: earlier_secs + clock.secs(),
+        cpu_secs: earlier_cpu_secs + cpu_secs(),
         peak_memory_mb: state.peak_memory_mb.max(peak_memory_mb()),
         aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -32,7 +32,7 @@ const TRAIN: [Column; 16] = [
     ("calls", "calls_per_trajectory", |x| format!("{x:.2}")),
     ("clip-", "update.clip_frac_low", percent),
     ("clip+", "update.clip_frac_high", percent),
-    ("KL k3", "update.kl_k3", |x| format!("{x:.1e}")),
+    ("KL k3", "update.old_kl_k3", |x| format!("{x:.1e}")),
     ("|grad|", "update.grad_norm", |x| format!("{x:.2}")),
     ("max|dlogp|", "update.logp_diff_max", |x| format!("{x:.0e}")),
     ("tokens", "n_unique_tokens", whole),
@@ -83,8 +83,11 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
             let s: Summary =
                 serde_json::from_value(value).with_context(|| root.join("summary.json").display().to_string())?;
             out += &before_after(&s.eval_before, &s.eval_after);
-            let (time, memory) = (minutes(s.seconds), s.peak_memory_mb);
-            out += &format!("\n{} steps in {time} on {} threads, at most {memory:.0} MiB\n", s.steps, s.threads);
+            let (time, cpu, memory) = (minutes(s.seconds), minutes(s.cpu_secs), s.peak_memory_mb);
+            let (steps, threads) = (s.steps, s.threads);
+            out += &format!(
+                "\n{steps} steps in {time} on {threads} threads ({cpu} of processors), at most {memory:.0} MiB\n"
+            );
         }
         Some(value) => {
             let secs = value["seconds"].as_f64().unwrap_or(0.0);

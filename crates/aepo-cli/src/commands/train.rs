@@ -19,7 +19,7 @@ use crate::checkpoint::{self, State};
 use crate::commands::eval::before_after;
 use crate::error::{Interrupted, usage};
 use crate::interrupt::{self, Interruptible};
-use crate::machine::{Clock, peak_memory_mb};
+use crate::machine::{Clock, cpu_secs, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::row::{Row, stage_words, step_line};
@@ -50,6 +50,8 @@ pub struct Summary {
     pub gain_points: f64,
     /// Wall time of the whole run, seconds, interruptions left out.
     pub seconds: f64,
+    /// Processor time of the whole run, that of its tools included, seconds.
+    pub cpu_secs: f64,
     /// The most memory that any process of the run held, MiB.
     pub peak_memory_mb: f64,
     /// Version of this program.
@@ -59,6 +61,9 @@ pub struct Summary {
 /// Runs, or goes on with a run.
 pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
     interrupt::install()?;
+    if args.stop_on_eof {
+        interrupt::watch_input();
+    }
     let recipe = recipe::find(&args.recipe)?;
     let mut sets = recipe::parse_sets(&args.sets)?;
     sets.extend(args.seed.map(|n| ("train.seed".to_owned(), n.to_string())));
@@ -77,9 +82,11 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
             teller.event("summary", &summary);
             if teller.for_people() {
                 print(&before_after(&summary.eval_before, &summary.eval_after))?;
-                let (steps, time, memory) = (summary.steps, minutes(summary.seconds), summary.peak_memory_mb);
-                let out = out.display();
-                print(&format!("\n{steps} steps in {time}, at most {memory:.0} MiB. For more: aepo show {out}\n"))?;
+                let (time, cpu) = (minutes(summary.seconds), minutes(summary.cpu_secs));
+                let (steps, memory, out) = (summary.steps, summary.peak_memory_mb, out.display());
+                print(&format!(
+                    "\n{steps} steps in {time} ({cpu} of processors), at most {memory:.0} MiB. For more: aepo show {out}\n"
+                ))?;
             }
             Ok(())
         }
@@ -117,6 +124,8 @@ struct Trainer {
     whole: bool,
     /// Time of earlier processes of this run, seconds.
     earlier_secs: f64,
+    /// Processor time of earlier processes of this run, seconds.
+    earlier_cpu_secs: f64,
     clock: Clock,
 }
 
@@ -137,7 +146,7 @@ impl Trainer {
         let init = world::place(&config.model.init)?;
         let n_threads = config.train.threads;
         let tools = world::tools(&config)?;
-        let mut state = State { step: 0, elapsed_secs: 0.0, peak_memory_mb: 0.0 };
+        let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
         let mut saved = None;
         let mut from = None;
         if let Some(dir) = &dir {
@@ -190,6 +199,7 @@ impl Trainer {
             dir,
             recipe: recipe.to_owned(),
             earlier_secs: state.elapsed_secs,
+            earlier_cpu_secs: state.cpu_secs,
             state,
             saved,
             whole: true,
@@ -235,6 +245,7 @@ impl Trainer {
             eval_before,
             eval_after,
             seconds: self.earlier_secs + self.clock.secs(),
+            cpu_secs: self.earlier_cpu_secs + cpu_secs(),
             peak_memory_mb: self.state.peak_memory_mb.max(peak_memory_mb()),
             aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -250,6 +261,7 @@ impl Trainer {
             Event::Stage(stage) => {
                 timings.begin(stage, clock.secs());
                 teller.inside(stage_words(stage));
+                teller.event("stage", &serde_json::json!({ "step": step, "stage": stage_words(stage) }));
             }
             Event::Progress(p) => teller.inside(format!("rollout {}/{}", p.n_ended, p.n_total)),
         };
@@ -286,6 +298,7 @@ impl Trainer {
             anyhow::bail!("{} is missing, and the run is {} steps further", path.display(), self.state.step - step);
         }
         let plan = EvalPlan::of(&self.run.config);
+        teller.event("stage", &serde_json::json!({ "step": step, "stage": format!("measure {when}") }));
         teller.begin(&format!("measure {when}"), (self.eval_tasks.len() * plan.drive.k) as u64, 0);
         let mut on = |event: Event| {
             if let Event::Progress(p) = event {
@@ -308,6 +321,7 @@ impl Trainer {
             return Ok(());
         }
         self.state.elapsed_secs = self.earlier_secs + self.clock.secs();
+        self.state.cpu_secs = self.earlier_cpu_secs + cpu_secs();
         self.state.peak_memory_mb = self.state.peak_memory_mb.max(peak_memory_mb());
         let checkpoints = self.dir.root.join("checkpoints");
         let path = checkpoint::write(&checkpoints, &mut self.engine, &self.tokenizer, &self.state)?;
@@ -331,21 +345,41 @@ pub fn resumed_config(dir: &RunDir, asked: Config) -> anyhow::Result<Config> {
     let label = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|e| usage(format!("cannot read {label}: {e}"), ""))?;
     let own = Config::resolve(&text, &label, &[])?;
-    for (own_line, asked_line) in own.explain().iter().zip(asked.explain()) {
-        // Threads follow from the machine unless somebody sets them.
-        let by_machine = own_line.key == "train.threads" && asked.source("train.threads") == Source::Default;
-        let more_steps = own_line.key == "train.steps" && own.train.schedule == Schedule::Constant;
-        let effective = own_line.no_effect.is_none() || asked_line.no_effect.is_none();
-        if effective && own_line.value != asked_line.value && !by_machine && !more_steps {
-            let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
-            let (was, is) = (show(&own_line.value), show(&asked_line.value));
-            let message = format!("{label}: `{}` is {was} in this run, and now {is} is asked for", own_line.key);
-            return Err(usage(message, "a resumed run keeps its settings; start another with another --out"));
-        }
+    // Threads follow from the machine unless somebody sets them.
+    let by_machine = asked.source("train.threads") == Source::Default;
+    let may_change = |key: &str| match key {
+        "train.threads" => by_machine,
+        "train.steps" => own.train.schedule == Schedule::Constant,
+        _ => false,
+    };
+    if let Some(change) = changes(&own, &asked).find(|change| !may_change(&change.key)) {
+        let Change { key, was, is } = change;
+        let message = format!("{label}: `{key}` is {was} in this run, and now {is} is asked for");
+        return Err(usage(message, "a resumed run keeps its settings; start another with another --out"));
     }
     let mut config = own;
     config.settings.train.steps = asked.train.steps;
     Ok(config)
+}
+
+/// A setting that two configurations give other values.
+pub struct Change {
+    /// Dotted key.
+    pub key: String,
+    /// Its value in the first, as TOML.
+    pub was: String,
+    /// In the second.
+    pub is: String,
+}
+
+/// What has an effect in one configuration at least, and differs.
+pub fn changes(own: &Config, asked: &Config) -> impl Iterator<Item = Change> {
+    let show = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+    let pairs = own.explain().into_iter().zip(asked.explain());
+    let differs = |(own, asked): &(aepo::config::Explained, aepo::config::Explained)| {
+        (own.no_effect.is_none() || asked.no_effect.is_none()) && own.value != asked.value
+    };
+    pairs.filter(differs).map(move |(own, asked)| Change { key: own.key, was: show(own.value), is: show(asked.value) })
 }
 
 fn eval_line(report: &EvalReport) -> String {

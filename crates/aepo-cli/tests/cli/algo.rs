@@ -33,7 +33,7 @@ fn a_batch_is_computed_and_a_bad_one_is_refused_with_the_path_of_its_field() {
         &["apply", "--algo", "rloo"],
         BATCH,
         expect![[r#"
-            {"loss":-0.09999999999999998,"metrics":{"clip_frac_high":0.5,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":null,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,0.0]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
+            {"loss":-0.09999999999999998,"metrics":{"clip_frac_high":0.5,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":0.0,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,0.0]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
             [0]
         "#]],
     );
@@ -41,7 +41,7 @@ fn a_batch_is_computed_and_a_bad_one_is_refused_with_the_path_of_its_field() {
         &["apply", "--algo", "rloo", "--set", "loss.clip_high=1"],
         BATCH,
         expect![[r#"
-        {"loss":-0.3243606353500641,"metrics":{"clip_frac_high":0.0,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":null,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,-0.8243606353500641]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
+        {"loss":-0.3243606353500641,"metrics":{"clip_frac_high":0.0,"clip_frac_low":0.0,"clip_frac_dual":0.0,"kl_k3":0.0,"old_kl_k3":0.0743606353500641,"entropy":2.0,"entropy_std":1.4142135623730951,"n_tokens":2,"n_trajectories":2,"n_groups_dropped":0},"groups":[{"task":"q","trajectories":[{"advantage":[0.0,1.0],"dloss_dlogp":[0.0,-0.8243606353500641]},{"advantage":[0.0,-1.0],"dloss_dlogp":[0.0,0.5]}]}]}
         [0]
     "#]],
     );
@@ -174,9 +174,9 @@ fn algorithms_are_listed_and_explained() {
         "",
         expect![[r#"
             aepo            fork after a tool result that raises the entropy, less and less in a chain; the task's group; clip balancing (arXiv 2510.14545, §3.1–3.3)
-            aepo-reference  fork by a draw U ~ [0, 1), less often in a chain; the task's group; clip balancing (released code of arXiv 2510.14545)  [formulas only]
+            aepo-reference  fork by a draw U ~ [0, 1), less often in a chain; the task's group; clip balancing (released code of arXiv 2510.14545)
             arpo            fork after a tool result that raises the entropy; the task's group; PPO's clip (arXiv 2507.19849)
-            arpo-reference  fork by a draw U ~ [0, 1); the task's group; PPO's clip (released code of arXiv 2507.19849)  [formulas only]
+            arpo-reference  fork by a draw U ~ [0, 1); the task's group; PPO's clip (released code of arXiv 2507.19849)
             grpo            no path forks; the task's group; PPO's clip (arXiv 2402.03300, eqs. 3–4)
             reinforce++     no path forks; returns over the whole batch, divergence in the reward; PPO's clip (arXiv 2501.03262)
             dapo            no path forks; the task's group; PPO's clip (arXiv 2503.14476)
@@ -186,7 +186,7 @@ fn algorithms_are_listed_and_explained() {
             gspo            no path forks; the task's group; PPO's clip (arXiv 2507.18071, eq. 7)
             ppo             no path forks; no baseline; PPO's clip (arXiv 1707.06347, eq. 7)
             rloo            no path forks; leave one out; PPO's clip (arXiv 2402.14740)
-            tree-grpo       expand nodes of finished trees, chosen evenly; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)  [formulas only]
+            tree-grpo       expand turns of finished trees, drawn evenly, behind their tool results; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)
             [0]
         "#]],
     );
@@ -240,13 +240,12 @@ fn algorithms_are_listed_and_explained() {
         "",
         expect![[r#"
             tree-grpo (arXiv 2509.21240)
-            Its formulas can be computed here; it cannot be trained: it expands nodes of finished trees in rounds, and trees here fork only while they grow.
 
             budget       a fixed number of root samples
                          m = rollout.initial_rollouts
 
-            branch       expand nodes of finished trees, chosen evenly
-                         in rounds, until there are k leaves
+            branch       expand turns of finished trees, drawn evenly, behind their tool results
+                         N = rollout.expand_per_round of each root sample per round, until there are k leaves
 
             advantage    the task's group, and the trajectories of the same tree
                          A = A_group(R) + A_tree(R)
@@ -265,6 +264,7 @@ fn algorithms_are_listed_and_explained() {
 
             Constants, each changed by --set or a line of a recipe:
               rollout.initial_rollouts = 8  # Root samples before any fork, when not pre-monitored (m); below k, and half of it unless set.
+              rollout.expand_per_round = 2  # Turns of a finished tree that are expanded per round: of each root sample (N), or of the task where they are ranked (K); the algorithm's own unless set.
               rollout.max_response_tokens = 640  # Tokens per trajectory, the prompt excluded, tool results included.
               advantage.shared = "own"  # What a token on several trajectories gets: "own" on each that one's advantage, "mean" their mean.
               reward.overlong_share = 0.0  # Last share of rollout.max_response_tokens over which the reward falls by 1, in [0, 1]; 0 switches it off.

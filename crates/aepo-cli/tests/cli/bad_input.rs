@@ -204,7 +204,7 @@ fn directories_that_cannot_be_written() {
             error: tiny.toml/run: Not a directory (os error 20)
             [1]
             $ aepo train tiny.toml --out /proc/aepo/run
-            error: cannot make /proc/aepo/run/trees: No such file or directory (os error 2)
+            error: cannot make /proc/aepo/run: No such file or directory (os error 2)
             [1]
         "#]],
     );

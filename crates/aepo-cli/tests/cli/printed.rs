@@ -16,6 +16,7 @@ fn help_teaches() {
         Commands:
           train    Train an agent by reinforcement learning and measure it before and after
           sft      Make a first model from random weights on generated demonstrations (the cold start)
+          compare  Train several algorithms on the same tasks, budget and seeds, and report how they differ
           eval     Measure a model on questions
           rollout  Sample one tree of trajectories and print it
           show     Show how a run went
@@ -54,6 +55,7 @@ fn help_teaches() {
               --threads <N>      Threads of the engine, 0 for every core; stands for train.threads
               --out <DIR>        Run directory [default: runs/RECIPE-seedN]
               --resume           Go on with the run in that directory
+              --stop-on-eof      Stop as after Ctrl-C when standard input ends: for a program that looks after this one
           -q, --quiet            No progress, only the result
               --json             One JSON object per line on stdout, and nothing else
           -h, --help             Print help
@@ -150,8 +152,9 @@ fn lines_and_json_say_every_step_and_quiet_says_nothing() {
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_owned())
         .collect();
-    let without_notes: Vec<&str> = events.iter().map(String::as_str).filter(|e| *e != "note").collect();
-    assert_eq!(without_notes, ["run", "eval", "step", "step", "checkpoint", "eval", "summary"]);
+    assert!(events.iter().any(|e| e == "stage"), "{events:?}");
+    let facts = events.iter().map(String::as_str).filter(|e| !["note", "stage"].contains(e)).collect::<Vec<_>>();
+    assert_eq!(facts, ["run", "eval", "step", "step", "checkpoint", "eval", "summary"]);
     let quiet = train("quiet", &["--quiet"]);
     assert_eq!(stderr(&quiet), "");
     assert!(String::from_utf8(quiet.stdout).unwrap().contains("pass@1"));

@@ -14,10 +14,11 @@ pub enum ClipRule {
     /// AEPO's clip balancing (arXiv 2510.14545, §3.3): the value is PPO's, but a token above the band with A > 0
     /// keeps the gradient it would have at the band's edge.
     Balanced(Clip),
-    /// CISPO (arXiv 2506.13585, eq. 4): the ratio is clipped and detached, and weighs the log-probability, so that no
+    /// CISPO (arXiv 2506.13585, eqs. 4–5): the ratio is clipped and detached, and weighs the log-probability, so that no
     /// token loses its gradient. With ε_l = 1, the default, the lower side is open.
     Cispo(Clip),
-    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient.
+    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient. Code that has it
+    /// beside a dual clip takes c = 3; here that is off unless set, as everywhere.
     Gppo(Clip),
 }
 
@@ -29,9 +30,11 @@ pub enum RatioScope {
     Token,
     /// GSPO (arXiv 2507.18071, eq. 7): the geometric mean over the trajectory's sampled tokens,
     /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token,
-    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory.
+    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory. Common
+    /// code bounds the mean at 10, where exp of it is far outside any band.
     Sequence,
-    /// The same over each turn of the model, the objective of arXiv 2601.04767's released code.
+    /// AT²PO (arXiv 2601.04767, eq. 5): the same over each turn of the model. Its released code bounds the mean of the
+    /// log-ratios at 10 likewise.
     Turn,
 }
 
@@ -221,12 +224,16 @@ pub struct TokenInputs<'a> {
     pub logprobs: &'a [f64],
     /// Of the trainer's own weights at the start of the step, nats.
     pub old_logprobs: &'a [f64],
-    /// Of the reference policy; read only where `kl_coef` is not 0, and may be empty otherwise.
+    /// Of the reference policy, nats; empty where it was not evaluated, which is possible only without `kl_coef`.
     pub ref_logprobs: &'a [f64],
     /// What the sampler said when it drew the tokens, nats; read only with `is_cap`, and may be empty otherwise.
     pub rollout_logprobs: &'a [f64],
     /// Of the weights being trained, nats.
     pub entropies: &'a [f64],
+    /// Of the weights that sampled, nats; may be empty where nobody asks for the masses of [`LossSums::high`].
+    pub rollout_entropies: &'a [f64],
+    /// Tokens sampled at more entropy than this are counted as high-entropy ones, nats.
+    pub high_entropy: f64,
     /// A_t.
     pub advantages: &'a [f64],
     /// `[n_turns]`, sampled tokens per turn; read only with [`RatioScope::Turn`].
@@ -265,6 +272,42 @@ pub struct LossSums {
     pub kl_ref: f64,
     /// Σ H of the weights being trained, nats.
     pub entropy: f64,
+    /// The surrogate's gradient on high-entropy tokens.
+    pub high: GradientMass,
+    /// The same on all other tokens.
+    pub rest: GradientMass,
+}
+
+/// How much of the surrogate's gradient a clip rule let through: sums of |∂/∂logp| over tokens, weighted as in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GradientMass {
+    /// Σ |∂L/∂logp|.
+    pub kept: f64,
+    /// By how much that is less than Σ |r·A|, the gradient without any clipping.
+    pub lost: f64,
+}
+
+impl GradientMass {
+    fn add(&mut self, other: &GradientMass) {
+        self.kept += other.kept;
+        self.lost += other.lost;
+    }
+
+    /// The share that was lost, in [0, 1]; 0 where there was nothing to lose.
+    #[must_use]
+    pub fn share_lost(&self) -> f64 {
+        share(self.lost, self.kept)
+    }
+}
+
+/// `part / (part + rest)` of two sums ≥ 0; 0 of nothing, and 1 where the part alone is too large a number.
+#[must_use]
+pub fn share(part: f64, rest: f64) -> f64 {
+    match part + rest {
+        whole if whole > 0.0 && whole.is_finite() => part / whole,
+        _ if part.is_infinite() => 1.0,
+        _ => 0.0,
+    }
 }
 
 impl LossSums {
@@ -278,6 +321,8 @@ impl LossSums {
         self.kl_old += other.kl_old;
         self.kl_ref += other.kl_ref;
         self.entropy += other.entropy;
+        self.high.add(&other.high);
+        self.rest.add(&other.rest);
     }
 }
 
@@ -292,17 +337,29 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
         let (logp, old, entropy) = (inputs.logprobs[t], inputs.old_logprobs[t], inputs.entropies[t]);
         let term = token_term(&rules.clip, ratio, inputs.advantages[t], logp);
         let (mut value, mut dlogp) = (term.value, term.dlogp);
+        let free = (ratio * inputs.advantages[t]).abs();
+        let mut importance = 1.0;
         if let Some(cap) = rules.is_cap {
             let weight = is_weight(old, inputs.rollout_logprobs[t], cap);
             value *= weight;
             dlogp *= weight;
+            importance = weight;
             out.sums.n_capped += usize::from(weight == cap);
         }
-        if rules.kl_coef != 0.0 {
+        let (kept, free) = (weight * dlogp.abs(), weight * importance * free);
+        let mass = GradientMass { kept, lost: (free - kept).max(0.0) };
+        match inputs.rollout_entropies.get(t).is_some_and(|&h| h > inputs.high_entropy) {
+            true => out.sums.high.add(&mass),
+            false => out.sums.rest.add(&mass),
+        }
+        if rules.kl_coef != 0.0 || !inputs.ref_logprobs.is_empty() {
             let (kl, dkl) = kl_k3(logp, inputs.ref_logprobs[t]);
-            value += rules.kl_coef * kl;
-            dlogp += rules.kl_coef * dkl;
             out.sums.kl_ref += kl;
+            // A divergence that is only measured may overflow, and 0 times that would not be a number.
+            if rules.kl_coef != 0.0 {
+                value += rules.kl_coef * kl;
+                dlogp += rules.kl_coef * dkl;
+            }
         }
         if rules.entropy_coef != 0.0 {
             value -= rules.entropy_coef * entropy;
