@@ -60,6 +60,7 @@ fn tree(seed: Seed) -> RolloutTree {
             token: draw(VOCAB as f64),
             logprob: -4.1 - draw(100.0) as f32 / 400.0,
             entropy: draw(100.0) as f32 / 50.0,
+            top_entropy: 0.0,
         };
         let tokens = (0..3 + parent % 5).map(&mut token).collect();
         let kind = NodeKind::Sampled { tokens, version: PolicyVersion(0) };
@@ -95,6 +96,7 @@ fn tree(seed: Seed) -> RolloutTree {
         root_entropy: 0.0,
         tool_entropy: 0.0,
         decisions: Vec::new(),
+        expansions: Vec::new(),
     }
 }
 
@@ -147,7 +149,7 @@ fn alone<'a>(trees: &'a [RolloutTree], groups: &[TrainGroup<'_>]) -> Vec<TrainGr
 fn check(name: &str, sets: &[(&str, &str)], rate: f32, epochs: usize) -> LossSums {
     let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     let sets: Vec<(String, String)> = [("algorithm.name", name)].iter().chain(sets).map(own).collect();
-    let config = Config::resolve_formulas("", "", &sets).unwrap();
+    let config = Config::resolve("", "", &sets).unwrap();
     let trees = trees();
     let (groups, _) = train_groups(&trees, &config.rules().advantage);
     let apart = unrolled_trees(&groups);
