@@ -7,6 +7,8 @@ use std::path::Path;
 use aepo::data::task::{Grader, Task};
 use aepo::record::{LeafRecord, NodeRecord, TreeRecord};
 use aepo::rollout::branch::{Decision, Outcome};
+use aepo::rollout::expand::Expansion;
+use aepo::rollout::tree::PathKey;
 use aepo::run::Run;
 use aepo::seed::Seed;
 use aepo::tool::{CallId, Tool, ToolCall, ToolResult, Toolset};
@@ -65,7 +67,8 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
         } else {
             let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let r = &run.config.rollout;
-            let page = Page { tree, secs: &tools.secs, tau: r.tau, entropy_tokens: r.entropy_tokens, colours };
+            let tau = (!run.config.rules().branch.is_drawn()).then_some(r.tau);
+            let page = Page { tree, secs: &tools.secs, tau, entropy_tokens: r.entropy_tokens, colours };
             print(&page.text())?;
         }
     }
@@ -103,7 +106,8 @@ impl Toolset for Timed {
 struct Page<'a> {
     tree: &'a TreeRecord,
     secs: &'a HashMap<(Tool, String), f64>,
-    tau: f64,
+    /// What a score must exceed; `None` where forks are drawn.
+    tau: Option<f64>,
     entropy_tokens: usize,
     colours: bool,
 }
@@ -145,6 +149,9 @@ impl Page<'_> {
             t.leaves.len(),
             self.entropy_tokens
         );
+        for e in &t.expansions {
+            self.lines(&expansion_text(e), "", "", Ink::Yellow, &mut out);
+        }
         self.node(0, "", "", &mut out);
         out
     }
@@ -247,17 +254,33 @@ fn entropy_label(node: &NodeRecord) -> String {
     node.head_entropy.map_or(String::new(), |h| format!("[H {h:.3}, {} tokens] ", node.tokens.len()))
 }
 
-fn decision_text(d: &Decision, tau: f64) -> String {
+/// `round 1: turn 2 of path 0.1.0 (H 0.412 nats, score 0.362, one of 7) starts path 0.1.1`
+fn expansion_text(e: &Expansion) -> String {
+    let key = |key: &PathKey| key.0.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+    let score = e.score.map_or(String::new(), |s| format!(", score {s:.3}"));
+    format!(
+        "round {}: turn {} of path {} (H {:.3} nats{score}, one of {}) starts path {}",
+        e.round,
+        e.turn,
+        key(&e.path),
+        e.entropy,
+        e.n_candidates,
+        key(&e.child)
+    )
+}
+
+fn decision_text(d: &Decision, tau: Option<f64>) -> String {
     let outcome = match d.outcome {
         Outcome::Forked if d.n_children == 1 => "fork".to_owned(),
         Outcome::Forked => format!("fork {} times", d.n_children),
+        Outcome::LowEntropy if tau.is_none() => "no fork: drawn against it".to_owned(),
         Outcome::LowEntropy => "no fork: entropy too low".to_owned(),
         Outcome::Penalised => "no fork: penalised for the forks before".to_owned(),
         Outcome::NoBudget => "no fork: the tree is full".to_owned(),
     };
-    let sign = if d.probability > tau { '>' } else { '≤' };
     let (delta, l, p) = (d.entropy_delta, d.n_consecutive, d.probability);
-    format!("? H {:.3}, ΔH {delta:+.3}, {l} forks before, P {p:.3} {sign} {tau}: {outcome}", d.entropy)
+    let threshold = tau.map_or(String::new(), |tau| format!(" {} {tau}", if p > tau { '>' } else { '≤' }));
+    format!("? H {:.3}, ΔH {delta:+.3}, {l} forks before, P {p:.3}{threshold}: {outcome}", d.entropy)
 }
 
 /// Cuts a line into pieces of at most `room` characters.

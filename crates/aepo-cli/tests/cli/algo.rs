@@ -74,7 +74,7 @@ fn a_batch_is_computed_and_a_bad_one_is_refused_with_the_path_of_its_field() {
         BATCH,
         expect![[r#"
         error: there is no algorithm `rlo`
-        hint: one of aepo, aepo-reference, arpo, arpo-reference, grpo, reinforce++, dapo, cispo, gppo, gigpo, gspo, ppo, rloo, tree-grpo
+        hint: one of aepo, aepo-reference, arpo, arpo-reference, grpo, reinforce++, dapo, cispo, gppo, gigpo, gspo, ppo, rloo, tree-grpo, at2po
         [2]
     "#]],
     );
@@ -187,6 +187,7 @@ fn algorithms_are_listed_and_explained() {
             ppo             no path forks; no baseline; PPO's clip (arXiv 1707.06347, eq. 7)
             rloo            no path forks; leave one out; PPO's clip (arXiv 2402.14740)
             tree-grpo       expand turns of finished trees, drawn evenly, behind their tool results; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)
+            at2po           sample the most uncertain turns of finished trees anew; the task's group, handed back from the tree's leaves to its turns; PPO's clip (arXiv 2601.04767, eqs. 2–5)
             [0]
         "#]],
     );
