@@ -223,7 +223,7 @@ fn clusters(f: &mut Figures<'_>, diversity: &[StepDiversity]) {
 fn gradient(f: &mut Figures<'_>) {
     let shown = Figures { summary: f.summary, list: Vec::new() };
     let seeds = f.seeds();
-    let panels = ["grad_share_high", "grad_lost_high", "grad_lost_low"].map(|key| shown.panel(key, None, None)).into();
+    let panels = ["grad_share_high", "grad_lost_high", "grad_lost_rest"].map(|key| shown.panel(key, None, None)).into();
     let paper = "The paper argues that clipping takes the gradient of high-entropy tokens first and gives no share.";
     let caption = format!(
         "Of the surrogate's gradient mass Σ|dL/dlogp|, in per cent: the share on the fifth of the tokens with the \

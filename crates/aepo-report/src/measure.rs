@@ -277,7 +277,7 @@ fn gradient(list: &mut List<'_>) {
     let about = "Share of the gradient mass of those tokens that clipping removed";
     list.mean(("Lost, high entropy", "grad_lost_high", Share, Gradient), about, |r| r.update.grad_lost_high);
     let about = "Share of the gradient mass of the other tokens that clipping removed";
-    list.mean(("Lost, other tokens", "grad_lost_low", Share, Gradient), about, |r| r.update.grad_lost_low);
+    list.mean(("Lost, other tokens", "grad_lost_rest", Share, Gradient), about, |r| r.update.grad_lost_rest);
     let about = "Share of trained tokens clipped above (A > 0)";
     list.mean(("Clipped above", "clip_frac_high", Share, Gradient), about, |r| r.update.clip_frac_high);
     let about = "Share of trained tokens clipped below (A < 0)";

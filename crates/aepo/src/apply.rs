@@ -222,6 +222,8 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
                 ref_logprobs: &t.ref_logp.as_deref().map_or(Vec::new(), |l| t.sampled(l)),
                 rollout_logprobs: &t.rollout_logp.as_deref().map_or(Vec::new(), |l| t.sampled(l)),
                 entropies: &member.entropies,
+                rollout_entropies: &[],
+                high_entropy: f64::INFINITY,
                 advantages: &advantages[i],
                 turn_lens: &turn_lens,
             };

@@ -88,22 +88,14 @@ impl Run {
         let (tasks, trees, n_learnt) = self.grow(step, seed, policy, tools, on)?;
         let (groups, entropy) = train_groups(&trees[..n_learnt], &rules.advantage);
 
-        let settings = self.config.update_settings(step, seed.child(UPDATE));
+        let settings = self.config.update_settings(step, seed.child(UPDATE), entropy.high);
         let report = update(policy, reference, &groups, &settings, &mut |stage| on(Event::Stage(stage.into())))?;
 
         on(Event::Stage(Stage::Score));
-        let (branch, entropy_tokens) = (&rules.branch, self.config.rollout.entropy_tokens);
+        let entropy_tokens = self.config.rollout.entropy_tokens;
         let update = update_record(&report, self.config.learning_rate(step), rules.loss.kl_coef != 0.0);
-        let facts = StepFacts {
-            step,
-            version,
-            trees: &trees,
-            groups: &groups,
-            entropy: &entropy,
-            branch,
-            entropy_tokens,
-            update,
-        };
+        let facts =
+            StepFacts { step, version, trees: &trees, groups: &groups, entropy: &entropy, entropy_tokens, update };
         Ok(StepOutput {
             record: step_record(facts),
             trees: self.tree_records(step, &tasks, &trees, n_learnt),

@@ -253,6 +253,8 @@ fn losses_and_their_gradients_are_the_papers() {
                 rollout_logprobs: &[],
                 turn_lens: &[],
                 entropies: &sampled(&row.entropy, &row.mask),
+                rollout_entropies: &[],
+                high_entropy: f64::INFINITY,
                 advantages: &sampled(&row.advantage, &row.mask),
             };
             let got = trajectory_loss(&rules, weights[i], &inputs);

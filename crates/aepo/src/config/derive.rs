@@ -113,9 +113,10 @@ impl Config {
         learning_rate(t.schedule, t.learning_rate, step, t.steps, t.warmup_steps)
     }
 
-    /// How the update of a step is done; `seed` is the step's.
+    /// How the update of a step is done; `seed` is the step's, `high_entropy` the entropy above which its tokens count
+    /// as uncertain, nats.
     #[must_use]
-    pub fn update_settings(&self, step: u64, seed: Seed) -> UpdateSettings {
+    pub fn update_settings(&self, step: u64, seed: Seed, high_entropy: f64) -> UpdateSettings {
         let t = &self.train;
         let rules = self.rules();
         UpdateSettings {
@@ -134,6 +135,7 @@ impl Config {
                 max_grad_norm: t.max_grad_norm as f32,
             },
             seed,
+            high_entropy,
         }
     }
 }

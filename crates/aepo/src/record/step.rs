@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::PolicyVersion;
-use crate::rollout::branch::{BranchRule, Decision, Outcome, entropy_verdict};
+use crate::rollout::branch::{Decision, Outcome};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::{CallRecord, NodeKind};
 use crate::score::Score;
 use crate::tool::{Tool, ToolOutcome};
 use crate::train::advantage::{EntropyStats, mean_std};
 use crate::train::group::ScoredTree;
+use crate::train::loss::share;
 use crate::train::pack::TrainGroup;
 use crate::train::update::UpdateReport;
 
@@ -51,16 +52,16 @@ pub struct StepRecord {
     pub n_global: f64,
     /// Forked children, all trees.
     pub n_branches: usize,
-    /// Trajectories whose own path forked at least once, per tree.
+    /// Trajectories of a tree that forked themselves at least once, mean over trees.
     pub forking: f64,
-    /// Trajectories with any fork between the root and their end, per tree.
+    /// Trajectories of a tree with a fork somewhere on their way from the root, mean over trees.
     pub on_fork: f64,
     /// Decisions on forks by outcome, all trees.
     pub decisions: DecisionCounts,
     /// Runs of consecutive high-entropy rounds on a trajectory (each trajectory read from the root): how many have
     /// length 1, 2, …
     pub chain_lengths: Vec<usize>,
-    /// Share of rounds after a tool result that are high-entropy.
+    /// Share of rounds after a tool result that are high-entropy: entropy above the trajectory's root entropy.
     pub high_entropy_rate: f64,
     /// Calls per tool and outcome, each call of a tree once.
     pub tool_calls: BTreeMap<Tool, BTreeMap<ToolOutcome, usize>>,
@@ -116,12 +117,13 @@ pub struct UpdateRecord {
     pub clip_frac_low: f64,
     /// Share of tokens clipped by the dual clip.
     pub clip_frac_dual: f64,
-    /// Share of the surrogate's gradient mass Σ|dL/dlogp| on the fifth of the tokens with the highest entropy.
+    /// Share of the surrogate's gradient, Σ |∂L/∂logp|, that lies on high-entropy tokens: those sampled at more entropy
+    /// than four fifths of the batch's tokens.
     pub grad_share_high: f64,
-    /// Share of the gradient mass that clipping removed among those tokens.
+    /// Share of the gradient of high-entropy tokens that clipping took away: 1 − Σ |∂L/∂logp| / Σ |r·A|.
     pub grad_lost_high: f64,
-    /// The same among the other tokens.
-    pub grad_lost_low: f64,
+    /// The same of all other tokens.
+    pub grad_lost_rest: f64,
     /// k3 divergence of the trained weights from those at the start of the step, nats per token.
     pub kl_k3: f64,
     /// k3 divergence from the reference policy, nats per token; absent without one.
@@ -151,8 +153,6 @@ pub struct StepFacts<'a> {
     pub groups: &'a [TrainGroup<'a>],
     /// Over the sampled tokens.
     pub entropy: &'a EntropyStats,
-    /// The rule that forked.
-    pub branch: &'a BranchRule,
     /// Tokens over which an entropy is averaged.
     pub entropy_tokens: usize,
     /// What the update did, and at which learning rate.
@@ -173,8 +173,7 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
     for (t, _) in &all {
         *stops.entry(t.leaf.stop.name().to_owned()).or_insert(0) += 1;
     }
-    let rounds: Vec<Vec<bool>> =
-        counted.iter().map(|(t, _)| high_entropy_rounds(t, facts.branch, facts.entropy_tokens)).collect();
+    let rounds: Vec<Vec<bool>> = counted.iter().map(|(t, _)| high_entropy_rounds(t, facts.entropy_tokens)).collect();
     let n_rounds: usize = rounds.iter().map(Vec::len).sum();
     let n_high = rounds.iter().flatten().filter(|&&high| high).count();
     let signal = |g: &&TrainGroup<'_>| g.samples.iter().any(|s| s.advantages.iter().any(|&a| a != 0.0));
@@ -196,8 +195,8 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
         tool_entropy: over_trees(&|t| t.tree.tool_entropy),
         n_global: over_trees(&|t| t.tree.budget.n_global as f64),
         n_branches: trees.iter().flat_map(|t| &t.tree.decisions).map(|d| d.n_children).sum(),
-        forking: 0.0,
-        on_fork: 0.0,
+        forking: over_trees(&|t| t.tree.n_forking() as f64),
+        on_fork: over_trees(&|t| t.tree.n_on_fork() as f64),
         decisions: count_decisions(trees.iter().flat_map(|t| &t.tree.decisions)),
         chain_lengths: chain_lengths(&rounds),
         high_entropy_rate: n_high as f64 / n_rounds.max(1) as f64,
@@ -228,9 +227,9 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: b
         clip_frac_high: report.sums.n_high as f64 / n,
         clip_frac_low: report.sums.n_low as f64 / n,
         clip_frac_dual: report.sums.n_dual as f64 / n,
-        grad_share_high: 0.0,
-        grad_lost_high: 0.0,
-        grad_lost_low: 0.0,
+        grad_share_high: share(report.sums.high.kept, report.sums.rest.kept),
+        grad_lost_high: report.sums.high.share_lost(),
+        grad_lost_rest: report.sums.rest.share_lost(),
         kl_k3: report.sums.kl_old / n,
         ref_kl_k3: has_reference.then_some(report.sums.kl_ref / n),
         logp_diff_mean: report.mismatch.sum_abs / n_compared,
@@ -241,17 +240,11 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: b
     }
 }
 
-/// For each round after a tool result, whether its entropy is high: by the branch rule's own threshold, before any
-/// penalty; where nothing forks or a draw decides, whether it rose above the root's.
-fn high_entropy_rounds(t: &Trajectory<'_>, branch: &BranchRule, entropy_tokens: usize) -> Vec<bool> {
+/// For each round after a tool result, whether its entropy is high: above the trajectory's own root entropy (ΔH > 0).
+/// The same for every algorithm, whether and however it forks, so that their rows can be compared.
+fn high_entropy_rounds(t: &Trajectory<'_>, entropy_tokens: usize) -> Vec<bool> {
     let Some(root) = t.root_entropy(entropy_tokens) else { return Vec::new() };
-    let high = |entropy: f64| match *branch {
-        BranchRule::None | BranchRule::DrawnAepo | BranchRule::DrawnArpo => entropy > root,
-        BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
-            entropy_verdict(alpha, gamma, tau, penalty_slope, entropy - root, 0).high
-        }
-    };
-    t.tool_entropies(entropy_tokens).into_iter().map(high).collect()
+    t.tool_entropies(entropy_tokens).into_iter().map(|entropy| entropy > root).collect()
 }
 
 /// Histogram of the lengths of runs of `true`; index 0 counts those of length 1.

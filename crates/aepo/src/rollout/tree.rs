@@ -162,6 +162,21 @@ impl RolloutTree {
         path
     }
 
+    /// Trajectories that forked themselves at least once: their path reached a decision and was left by a child.
+    #[must_use]
+    pub fn n_forking(&self) -> usize {
+        let forked = |leaf: &&Leaf| self.decisions.iter().any(|d| d.n_children > 0 && d.path == leaf.key);
+        self.leaves.iter().filter(forked).count()
+    }
+
+    /// Trajectories with a fork somewhere on their way from the root, whether they forked or were forked off.
+    #[must_use]
+    pub fn n_on_fork(&self) -> usize {
+        let born = |leaf: &Leaf| leaf.key.0.len() > 1;
+        let forked = |leaf: &Leaf| self.decisions.iter().any(|d| d.n_children > 0 && d.path == leaf.key);
+        self.leaves.iter().filter(|leaf| born(leaf) || forked(leaf)).count()
+    }
+
     /// Number of tokens in the tree, each counted once.
     #[must_use]
     pub fn n_tokens(&self) -> usize {

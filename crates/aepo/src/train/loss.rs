@@ -227,6 +227,10 @@ pub struct TokenInputs<'a> {
     pub rollout_logprobs: &'a [f64],
     /// Of the weights being trained, nats.
     pub entropies: &'a [f64],
+    /// Of the weights that sampled, nats; may be empty where nobody asks for the masses of [`LossSums::high`].
+    pub rollout_entropies: &'a [f64],
+    /// Tokens sampled at more entropy than this are counted as high-entropy ones, nats.
+    pub high_entropy: f64,
     /// A_t.
     pub advantages: &'a [f64],
     /// `[n_turns]`, sampled tokens per turn; read only with [`RatioScope::Turn`].
@@ -265,6 +269,42 @@ pub struct LossSums {
     pub kl_ref: f64,
     /// Σ H of the weights being trained, nats.
     pub entropy: f64,
+    /// The surrogate's gradient on high-entropy tokens.
+    pub high: GradientMass,
+    /// The same on all other tokens.
+    pub rest: GradientMass,
+}
+
+/// How much of the surrogate's gradient a clip rule let through: sums of |∂/∂logp| over tokens, weighted as in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GradientMass {
+    /// Σ |∂L/∂logp|.
+    pub kept: f64,
+    /// By how much that is less than Σ |r·A|, the gradient without any clipping.
+    pub lost: f64,
+}
+
+impl GradientMass {
+    fn add(&mut self, other: &GradientMass) {
+        self.kept += other.kept;
+        self.lost += other.lost;
+    }
+
+    /// The share that was lost, in [0, 1]; 0 where there was nothing to lose.
+    #[must_use]
+    pub fn share_lost(&self) -> f64 {
+        share(self.lost, self.kept)
+    }
+}
+
+/// `part / (part + rest)` of two sums ≥ 0; 0 of nothing, and 1 where the part alone is too large a number.
+#[must_use]
+pub fn share(part: f64, rest: f64) -> f64 {
+    match part + rest {
+        whole if whole > 0.0 && whole.is_finite() => part / whole,
+        _ if part.is_infinite() => 1.0,
+        _ => 0.0,
+    }
 }
 
 impl LossSums {
@@ -278,6 +318,8 @@ impl LossSums {
         self.kl_old += other.kl_old;
         self.kl_ref += other.kl_ref;
         self.entropy += other.entropy;
+        self.high.add(&other.high);
+        self.rest.add(&other.rest);
     }
 }
 
@@ -292,11 +334,20 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
         let (logp, old, entropy) = (inputs.logprobs[t], inputs.old_logprobs[t], inputs.entropies[t]);
         let term = token_term(&rules.clip, ratio, inputs.advantages[t], logp);
         let (mut value, mut dlogp) = (term.value, term.dlogp);
+        let free = (ratio * inputs.advantages[t]).abs();
+        let mut importance = 1.0;
         if let Some(cap) = rules.is_cap {
             let weight = is_weight(old, inputs.rollout_logprobs[t], cap);
             value *= weight;
             dlogp *= weight;
+            importance = weight;
             out.sums.n_capped += usize::from(weight == cap);
+        }
+        let (kept, free) = (weight * dlogp.abs(), weight * importance * free);
+        let mass = GradientMass { kept, lost: (free - kept).max(0.0) };
+        match inputs.rollout_entropies.get(t).is_some_and(|&h| h > inputs.high_entropy) {
+            true => out.sums.high.add(&mass),
+            false => out.sums.rest.add(&mass),
         }
         if rules.kl_coef != 0.0 {
             let (kl, dkl) = kl_k3(logp, inputs.ref_logprobs[t]);

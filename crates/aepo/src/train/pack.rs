@@ -104,6 +104,8 @@ pub struct MicroBatch {
     pub groups: Vec<PackedGroup>,
     /// `[n_targets]`, what the sampler said of each target, nats.
     pub rollout_logprobs: Vec<f32>,
+    /// `[n_targets]`, entropy of the distribution that each target was sampled from, nats.
+    pub rollout_entropies: Vec<f32>,
 }
 
 /// Packs the groups at these positions, in order, into batches of at most `max_batch_tokens` tokens. A tree is never
@@ -152,6 +154,7 @@ fn push_group(micro: &mut MicroBatch, group_idx: usize, group: &TrainGroup<'_>) 
                 let from_idx = if i == 0 { micro.batch.last_idx(parent) } else { start + i as u32 - 1 };
                 micro.batch.targets.push(Target { from_idx, token: t.token });
                 micro.rollout_logprobs.push(t.logprob);
+                micro.rollout_entropies.push(t.entropy);
             }
         }
     }

@@ -29,6 +29,8 @@ pub struct UpdateSettings {
     pub step: StepParams,
     /// Draws the order of tasks where an epoch has several minibatches.
     pub seed: Seed,
+    /// Tokens sampled at more entropy than this are counted as high-entropy ones, nats; only the record depends on it.
+    pub high_entropy: f64,
 }
 
 /// Sampler against trainer at the same weights, over the tokens that were scored (each once). All three would be 0
@@ -232,7 +234,7 @@ fn optimise(
             report.mismatch.add(&micro.rollout_logprobs, &stats.logprobs, &settings.loss);
             keep(old, &micro, &stats);
         }
-        let part = micro_loss(&micro, &stats, groups, &weights, old, references, &settings.loss);
+        let part = micro_loss(&micro, &stats, groups, &weights, old, references, settings);
         loss += part.value;
         sums.add(&part.sums);
         // A coefficient that is not finite goes through the policy like any other: its gradient is then not finite
@@ -273,8 +275,9 @@ fn micro_loss(
     weights: &[Vec<f64>],
     old: &PerGroup,
     references: &PerGroup,
-    rules: &LossRules,
+    settings: &UpdateSettings,
 ) -> MicroLoss {
+    let rules = &settings.loss;
     let n_targets = micro.batch.targets.len();
     let mut dlogp = vec![0.0f64; n_targets];
     let mut dentropy = vec![0.0f64; if rules.entropy_coef == 0.0 { 0 } else { n_targets }];
@@ -293,6 +296,8 @@ fn micro_loss(
                 ref_logprobs: &reference.map_or(Vec::new(), pick),
                 rollout_logprobs: &pick(&micro.rollout_logprobs[packed.first_target..]),
                 entropies: &pick(entropies),
+                rollout_entropies: &pick(&micro.rollout_entropies[packed.first_target..]),
+                high_entropy: settings.high_entropy,
                 advantages: &sample.advantages,
                 turn_lens: &sample.turn_lens,
             };

@@ -96,3 +96,14 @@ fn no_variance_means_no_scaling() {
         assert_eq!((stats.std, a[0][0][0]), (0.0, -1.5));
     }
 }
+
+#[test]
+fn a_fifth_of_the_tokens_are_high_entropy_ones() {
+    for n in [5usize, 10, 101, 1000] {
+        let entropies: Vec<f64> = (0..n).rev().map(|i| i as f64).collect();
+        let high = EntropyStats::over(entropies.iter().copied()).high;
+        let n_above = entropies.iter().filter(|&&h| h > high).count();
+        assert_eq!(n_above, (n - 1).div_ceil(5), "of {n}");
+    }
+    assert_eq!(EntropyStats::over(std::iter::empty()).high, 0.0);
+}

@@ -41,6 +41,8 @@ const NOTHING: TokenInputs<'static> = TokenInputs {
     ref_logprobs: &[],
     rollout_logprobs: &[],
     entropies: &[],
+    rollout_entropies: &[],
+    high_entropy: f64::INFINITY,
     advantages: &[],
     turn_lens: &[],
 };
@@ -246,4 +248,41 @@ fn without_a_coefficient_the_reference_is_not_read() {
     };
     let out = trajectory_loss(&rules, 1.0, &inputs);
     assert_eq!((out.value, out.dlogp, out.dentropy.len()), (-0.5, vec![-0.5], 0));
+}
+
+#[test]
+fn what_clipping_takes_from_high_entropy_tokens_is_measured() {
+    let clip = Clip { low: 0.2, high: 0.2, dual: None };
+    // Ratios 2, 0.5 and 1: with A > 0 the first lies above the band, with A < 0 the second below it.
+    let logprobs = [2.0f64.ln() - 1.0, 0.5f64.ln() - 1.0, -1.0];
+    let masses = |clip: ClipRule, advantage: f64| {
+        let rules = LossRules {
+            clip,
+            ratio: RatioScope::Token,
+            aggregation: Aggregation::TokenMean,
+            kl_coef: 0.0,
+            entropy_coef: 0.0,
+            is_cap: None,
+        };
+        let inputs = TokenInputs {
+            logprobs: &logprobs,
+            old_logprobs: &[-1.0; 3],
+            entropies: &[0.0; 3],
+            rollout_entropies: &[0.9, 0.9, 0.1],
+            high_entropy: 0.5,
+            advantages: &[advantage; 3],
+            ..NOTHING
+        };
+        let sums = trajectory_loss(&rules, 0.5, &inputs).sums;
+        assert!((sums.rest.kept - 0.5).abs() < 1e-12 && sums.rest.lost == 0.0);
+        (sums.high.kept, sums.high.lost)
+    };
+    let near = |got: (f64, f64), want: (f64, f64)| {
+        assert!((got.0 - want.0).abs() < 1e-12 && (got.1 - want.1).abs() < 1e-12, "{got:?} {want:?}");
+    };
+    near(masses(ClipRule::Ppo(clip), 1.0), (0.25, 1.0));
+    near(masses(ClipRule::Balanced(clip), 1.0), (0.25 + 0.6, 0.4));
+    near(masses(ClipRule::Balanced(clip), -1.0), (1.0, 0.25));
+    near(masses(ClipRule::Gppo(clip), -1.0), (1.0 + 0.4, 0.0));
+    assert_eq!((share(0.0, 0.0), share(1.0, 3.0), share(f64::INFINITY, 1.0)), (0.0, 0.25, 1.0));
 }

@@ -73,6 +73,7 @@ fn settings() -> UpdateSettings {
             max_grad_norm: f32::INFINITY,
         },
         seed: Seed(0),
+        high_entropy: f64::INFINITY,
     }
 }
 
