@@ -108,7 +108,9 @@ pub enum AlgoCommand {
 Input (lists hold one value per token; `turns`, `ref_logp`, `rollout_logp`, `parent` and `shared` may be left out):
   {\"groups\":[{\"task\":\"q1\",\"trajectories\":[{\"reward\":1.0,\"mask\":[0,1],\"logp\":[-1,-2],\"old_logp\":[-1,-2],
     \"entropy\":[0.1,0.9],\"turns\":[{\"start\":1,\"end\":2,\"anchor\":\"s0\"}],\"parent\":0,\"shared\":1}]}]}
-Output: {\"loss\":…,\"metrics\":{…},\"groups\":[{\"task\":…,\"trajectories\":[{\"advantage\":[…],\"dloss_dlogp\":[…]}]}]}")]
+Output: {\"loss\":…,\"metrics\":{…},\"groups\":[{\"task\":…,\"trajectories\":[{\"advantage\":[…],\"dloss_dlogp\":[…]}]}]}
+  Metrics are means over sampled tokens: kl_k3 is the divergence from ref_logp (0 without one), old_kl_k3 the drift of
+  logp from old_logp, nats.")]
     Apply(AlgoApplyArgs),
     /// Divide k trajectories into global samples and branches
     Budget(AlgoBudgetArgs),

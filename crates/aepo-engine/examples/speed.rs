@@ -71,7 +71,7 @@ fn decode(engine: &mut Engine, n_paths: usize) -> Result<f64, PolicyError> {
     let mut paths = Vec::new();
     for i in 0..n_paths {
         let path = engine.fork(root, prompt.len())?;
-        let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0 };
+        let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
         let seed = Seed(i as u64);
         engine.submit(SampleRequest { path, max_tokens: 64, stop: Vec::new().into(), params, seed })?;
         paths.push(path);

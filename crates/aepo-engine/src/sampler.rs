@@ -1,6 +1,6 @@
 //! How is a token drawn? By inverting the cumulative distribution at one uniform number.
 
-use aepo::policy::{SampleParams, SampledToken};
+use aepo::policy::{N_TOP, SampleParams, SampledToken};
 
 use crate::kernels::head::row_stats;
 use crate::real::{Real, vectorize};
@@ -25,6 +25,7 @@ fn sample_inlined(logits: &[f32], params: SampleParams, u: f64) -> SampledToken 
     for (p, &x) in probabilities.iter_mut().zip(logits) {
         *p = Real::exp(x * inverse - stats.lse);
     }
+    let top_entropy = if params.top_entropy { top_entropy(&probabilities) } else { 0.0 };
     let whole = params.top_p >= 1.0 && params.top_k == 0;
     let token = if whole {
         draw(probabilities.into_iter().enumerate(), 1.0, u)
@@ -37,7 +38,23 @@ fn sample_inlined(logits: &[f32], params: SampleParams, u: f64) -> SampledToken 
         token: token as u32,
         logprob: (logits[token] * inverse - stats.lse).min(0.0),
         entropy: stats.entropy,
+        top_entropy,
     }
+}
+
+/// `−Σ p·ln p` over the [`N_TOP`] largest probabilities, summed from the largest down; one pass, of which most steps
+/// are one comparison.
+fn top_entropy(probabilities: &[f32]) -> f32 {
+    // Falling; a probability of 0 adds nothing, so that short rows need no case of their own.
+    let mut top = [0.0f32; N_TOP];
+    for &p in probabilities {
+        if p > top[N_TOP - 1] {
+            let at = top.partition_point(|&t| t >= p);
+            top[at..].rotate_right(1);
+            top[at] = p;
+        }
+    }
+    -top.iter().filter(|&&p| p > 0.0).map(|&p| f64::from(p) * f64::from(p).ln()).sum::<f64>() as f32
 }
 
 /// The first index whose cumulative probability exceeds `u · total`; rounding at the end falls to the likeliest.
@@ -111,10 +128,10 @@ mod tests {
     #[test]
     fn draws_follow_the_cut_distribution() {
         let cases = [
-            (SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0 }, &[0, 1, 2, 3, 4, 5][..]),
-            (SampleParams { temperature: 0.5, top_p: 1.0, top_k: 2 }, &[1, 3]),
-            (SampleParams { temperature: 1.0, top_p: 0.7, top_k: 0 }, &[1, 3, 5]),
-            (SampleParams { temperature: 1.0, top_p: 0.01, top_k: 0 }, &[1]),
+            (SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false }, &[0, 1, 2, 3, 4, 5][..]),
+            (SampleParams { temperature: 0.5, top_p: 1.0, top_k: 2, top_entropy: false }, &[1, 3]),
+            (SampleParams { temperature: 1.0, top_p: 0.7, top_k: 0, top_entropy: false }, &[1, 3, 5]),
+            (SampleParams { temperature: 1.0, top_p: 0.01, top_k: 0, top_entropy: false }, &[1]),
         ];
         for (params, keep) in cases {
             let expected = softmax(f64::from(params.temperature), keep);
@@ -128,14 +145,34 @@ mod tests {
     fn logprob_and_entropy_are_of_the_whole_distribution() {
         let p = softmax(0.7, &[0, 1, 2, 3, 4, 5]);
         let entropy: f64 = -p.iter().map(|p| p * p.ln()).sum::<f64>();
-        let drawn = sample(&LOGITS, SampleParams { temperature: 0.7, top_p: 0.5, top_k: 3 }, 0.3);
+        let drawn = sample(&LOGITS, SampleParams { temperature: 0.7, top_p: 0.5, top_k: 3, top_entropy: false }, 0.3);
         assert!((f64::from(drawn.logprob) - p[drawn.token as usize].ln()).abs() < 1e-6);
         assert!((f64::from(drawn.entropy) - entropy).abs() < 1e-6);
     }
 
     #[test]
+    fn the_entropy_of_the_likeliest_is_computed_only_when_asked_for() {
+        // The ten likeliest of 40, by sorting.
+        let logits: Vec<f32> = (0..40u64).map(|i| 4.0 * Seed(9).uniform(i) as f32).collect();
+        let asked = SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0, top_entropy: true };
+        let mut e: Vec<f64> = logits.iter().map(|&x| (f64::from(x) / 0.8).exp()).collect();
+        let total: f64 = e.iter().sum();
+        e.sort_by(|a, b| b.total_cmp(a));
+        let expected: f64 = -e[..N_TOP].iter().map(|e| e / total).map(|p| p * p.ln()).sum::<f64>();
+        let drawn = sample(&logits, asked, 0.4);
+        assert!((f64::from(drawn.top_entropy) - expected).abs() < 1e-5);
+        // Nothing else about the token changes.
+        let plain = sample(&logits, SampleParams { top_entropy: false, ..asked }, 0.4);
+        assert_eq!(plain, SampledToken { top_entropy: 0.0, ..drawn });
+        // Fewer than ten tokens are all of them, and a certain one has no entropy.
+        let all = sample(&LOGITS, asked, 0.4);
+        assert!((all.top_entropy - all.entropy).abs() < 1e-6);
+        assert_eq!(sample(&[0.0, 500.0, 0.0], asked, 0.4).top_entropy, 0.0);
+    }
+
+    #[test]
     fn the_ends_of_the_interval_are_safe() {
-        let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0 };
+        let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
         assert_eq!(sample(&LOGITS, params, 0.0).token, 0);
         assert!(sample(&LOGITS, params, 1.0 - 1e-16).token < 6);
     }

@@ -8,7 +8,7 @@ use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 use aepo_engine::config::{Family, ModelConfig};
 
-const PARAMS: SampleParams = SampleParams { temperature: 0.9, top_p: 1.0, top_k: 0 };
+const PARAMS: SampleParams = SampleParams { temperature: 0.9, top_p: 1.0, top_k: 0, top_entropy: false };
 
 fn engine(threads: usize) -> Engine {
     let config = ModelConfig {

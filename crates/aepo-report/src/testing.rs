@@ -42,7 +42,7 @@ pub fn row(step: u64, quality: f64) -> Row {
         "update": {
             "loss": 0.1, "learning_rate": 1e-4, "grad_norm": 0.2, "grad_norm_max": 0.3, "n_applied": 2,
             "n_not_finite": 0, "n_empty": 0, "clip_frac_high": 0.01, "clip_frac_low": 0.02, "clip_frac_dual": 0.0,
-            "grad_share_high": 0.6, "grad_lost_high": 0.05, "grad_lost_rest": 0.01, "kl_k3": 1e-4,
+            "grad_share_high": 0.6, "grad_lost_high": 0.05, "grad_lost_rest": 0.01, "old_kl_k3": 1e-4,
             "logp_diff_mean": 1e-7, "logp_diff_max": 1e-5, "logp_diff_outside": 0.0, "n_unique_tokens": 1500,
             "n_unrolled_tokens": 2000
         },

@@ -3,9 +3,9 @@
 //! | name | global samples | forks | advantage | per-token objective | aggregation |
 //! |---|---|---|---|---|---|
 //! | `aepo` (arXiv 2510.14545) | entropy pre-monitoring | entropy rise, penalty on chains | group × entropy | clip balancing | token-mean |
-//! | `aepo-reference` (its released code) | the same, one more | drawn, penalty on chains | group × entropy | clip balancing, dual clip 3 | token-mean |
+//! | `aepo-reference` (its released code) | the same, one more | drawn in rounds, penalty on chains | group × entropy | clip balancing, dual clip 3 | token-mean |
 //! | `arpo` (arXiv 2507.19849) | fixed | entropy rise | group ("soft": over all leaves) | PPO clip | token-mean |
-//! | `arpo-reference` (its released code) | fixed | drawn | group | PPO clip, dual clip 3 | token-mean |
+//! | `arpo-reference` (its released code) | fixed | drawn in rounds | group | PPO clip, dual clip 3 | token-mean |
 //! | `grpo` (arXiv 2402.03300) | all | none | group | PPO clip | seq-mean-token-mean |
 //! | `reinforce++` (arXiv 2501.03262) | all | none | returns over the batch, divergence in the reward | PPO clip | token-mean |
 //! | `dapo` (arXiv 2503.14476) | all | none | group; dynamic sampling, soft overlong punishment | PPO clip, 0.2 / 0.28 | token-mean |
@@ -15,7 +15,8 @@
 //! | `gspo` (arXiv 2507.18071) | all | none | group | PPO clip of the sequence's ratio, 3e-4 / 4e-4 | seq-mean-token-mean |
 //! | `ppo` (arXiv 1707.06347) | all | none | the reward | PPO clip | token-mean |
 //! | `rloo` (arXiv 2402.14740) | all | none | leave one out | PPO clip | token-mean |
-//! | `tree-grpo` (arXiv 2509.21240) | fixed | finished trees are expanded | group + same tree | PPO clip | seq-mean-token-mean |
+//! | `tree-grpo` (arXiv 2509.21240) | fixed | turns of finished trees, drawn evenly, are expanded | group + same tree | PPO clip | seq-mean-token-mean |
+//! | `at2po` (arXiv 2601.04767) | fixed | the most uncertain turns of finished trees are sampled anew | values of the tree's turns | PPO clip of each turn's ratio, 3e-3 / 4e-3 | seq-mean-token-mean |
 //!
 //! A bundle says which rules exist and what their settings default to; every rule can then be switched or set by one
 //! line of a recipe, and a setting of a rule that the bundle lacks is an error. So each published ablation is one line:
@@ -72,6 +73,8 @@ pub enum Algorithm {
     Rloo,
     /// Tree-based group relative policy optimization.
     TreeGrpo,
+    /// Agentic turn-based policy optimization via tree search.
+    At2po,
 }
 
 /// Which per-token objective.
@@ -99,8 +102,10 @@ pub enum Forks {
     DrawnAepo,
     /// By a draw, as in ARPO's released code.
     DrawnArpo,
-    /// Nodes of finished trees, chosen evenly, are expanded in rounds.
+    /// Turns of finished trees, drawn evenly, are expanded in rounds.
     Expansion,
+    /// The most uncertain turns of finished trees are sampled anew, in rounds.
+    EntropyExpansion,
 }
 
 /// What a trajectory's reward is compared with.
@@ -120,6 +125,8 @@ pub enum BaselineName {
     Anchors,
     /// The task's group, and trajectories of the same tree.
     Trees,
+    /// The task's group, handed back from the tree's leaves to its turns.
+    Turns,
 }
 
 /// Which rules an algorithm has. Settings that belong to none of them have no effect and are refused.
@@ -129,14 +136,14 @@ pub struct Bundle {
     pub name: &'static str,
     /// Where its formulas stand.
     pub source: &'static str,
-    /// Why its trees cannot be grown here; `None` where they can. Its formulas can be computed either way.
-    pub not_grown: Option<&'static str>,
     /// How paths fork; where they do, the budget is divided into global samples and branches.
     pub forks: Forks,
     /// The division comes from the first trajectory's entropies (unless `rollout.pre_monitor` is switched off).
     pub pre_monitors: bool,
     /// Consecutive forks are penalised.
     pub penalises: bool,
+    /// Default of `rollout.expand_per_round`; read where finished trees are expanded.
+    pub expand_per_round: usize,
     /// What rewards are compared with.
     pub baseline: BaselineName,
     /// The advantage depends on the token's entropy.
@@ -163,10 +170,10 @@ pub struct Bundle {
 const PLAIN: Bundle = Bundle {
     name: "",
     source: "",
-    not_grown: None,
     forks: Forks::None,
     pre_monitors: false,
     penalises: false,
+    expand_per_round: 2,
     baseline: BaselineName::Group,
     entropy_advantage: false,
     clip: ClipName::Ppo,
@@ -178,10 +185,6 @@ const PLAIN: Bundle = Bundle {
     dynamic_sampling: false,
     overlong_share: 0.0,
 };
-
-const DRAWN: &str = "its forks are decided in lockstep, on an entropy of the ten likeliest tokens that the policy does \
-                     not report";
-const EXPANDED: &str = "it expands nodes of finished trees in rounds, and trees here fork only while they grow";
 
 const AEPO: Bundle = Bundle {
     name: "aepo",
@@ -197,7 +200,7 @@ const ARPO: Bundle = Bundle { name: "arpo", source: "arXiv 2507.19849", forks: F
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 14] = [
+    pub const ALL: [Algorithm; 15] = [
         Algorithm::Aepo,
         Algorithm::AepoReference,
         Algorithm::Arpo,
@@ -212,6 +215,7 @@ impl Algorithm {
         Algorithm::Ppo,
         Algorithm::Rloo,
         Algorithm::TreeGrpo,
+        Algorithm::At2po,
     ];
 
     /// The algorithm of that name.
@@ -229,7 +233,6 @@ impl Algorithm {
             Algorithm::AepoReference => Bundle {
                 name: "aepo-reference",
                 source: "released code of arXiv 2510.14545",
-                not_grown: Some(DRAWN),
                 forks: Forks::DrawnAepo,
                 baseline: BaselineName::GroupOrRaw,
                 dual_clip: Some(3.0),
@@ -239,7 +242,6 @@ impl Algorithm {
             Algorithm::ArpoReference => Bundle {
                 name: "arpo-reference",
                 source: "released code of arXiv 2507.19849",
-                not_grown: Some(DRAWN),
                 forks: Forks::DrawnArpo,
                 baseline: BaselineName::GroupOrRaw,
                 dual_clip: Some(3.0),
@@ -288,9 +290,20 @@ impl Algorithm {
             Algorithm::TreeGrpo => Bundle {
                 name: "tree-grpo",
                 source: "arXiv 2509.21240",
-                not_grown: Some(EXPANDED),
                 forks: Forks::Expansion,
                 baseline: BaselineName::Trees,
+                aggregation: mean_of_means,
+                ..group
+            },
+            Algorithm::At2po => Bundle {
+                name: "at2po",
+                source: "arXiv 2601.04767, eqs. 2–5",
+                forks: Forks::EntropyExpansion,
+                expand_per_round: 6,
+                baseline: BaselineName::Turns,
+                ratio: RatioScope::Turn,
+                clip_low: 3e-3,
+                clip_high: 4e-3,
                 aggregation: mean_of_means,
                 ..group
             },
@@ -303,6 +316,12 @@ impl Bundle {
     #[must_use]
     pub fn branches(&self) -> bool {
         self.forks != Forks::None
+    }
+
+    /// Whether finished trees are expanded.
+    #[must_use]
+    pub fn expands(&self) -> bool {
+        matches!(self.forks, Forks::Expansion | Forks::EntropyExpansion)
     }
 
     /// Every rule in words with its formula, in the order of the stages.
@@ -330,9 +349,14 @@ impl Bundle {
                 "fork iff clamp((U + 0.2·ΔH)·max(0, 1 − 0.05·c), 0, 1) ≥ 0.5",
             ),
             Forks::DrawnArpo => ("fork by a draw U ~ [0, 1)", "fork iff clamp(U − 0.2·ΔH, 0, 1) ≤ 0.5"),
-            Forks::Expansion => {
-                ("expand nodes of finished trees, chosen evenly", "in rounds, until there are k leaves")
-            }
+            Forks::Expansion => (
+                "expand turns of finished trees, drawn evenly, behind their tool results",
+                "N = rollout.expand_per_round of each root sample per round, until there are k leaves",
+            ),
+            Forks::EntropyExpansion => (
+                "sample the most uncertain turns of finished trees anew",
+                "the K = rollout.expand_per_round best by H(turn) − penalty·n_siblings per round, until there are k leaves",
+            ),
         };
         let advantage = match self.baseline {
             BaselineName::Group => ("the task's group", "A = (R − mean R)/(std R + 1e-6); 0 for a group of one"),
@@ -350,6 +374,10 @@ impl Bundle {
             BaselineName::Trees => {
                 ("the task's group, and the trajectories of the same tree", "A = A_group(R) + A_tree(R)")
             }
+            BaselineName::Turns => (
+                "the task's group, handed back from the tree's leaves to its turns",
+                "A_t = V_n; V_n = A_group(R) at a leaf, else Σ_c V_c·H(c)/ΣH over the next turns c, H = mean −old_logp",
+            ),
         };
         let loss = match self.clip {
             ClipName::Ppo => ("PPO's clip", "L = −min(r·A, clip(r, 1−ε_l, 1+ε_h)·A)"),

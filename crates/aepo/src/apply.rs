@@ -8,7 +8,7 @@ pub mod input;
 use serde::Serialize;
 
 use crate::algo::{Algorithm, BaselineName};
-use crate::config::{Config, ConfigError, Explained, KEYS, Source};
+use crate::config::{Config, ConfigError, Explained, KEYS, RolloutSettings, Source};
 use crate::rollout::branch::{Chance, chance};
 use crate::rollout::budget::SamplingBudget;
 use crate::score::overlong_punishment;
@@ -54,7 +54,8 @@ pub struct Applied {
     pub groups: Vec<AppliedGroup>,
 }
 
-/// Means and shares are over the sampled tokens of the groups that count, unrolled; 0 where there are none.
+/// Means and shares are over the sampled tokens of the groups that count, unrolled; 0 where there are none. JSON has no
+/// infinity: a mean that overflows is null there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Metrics {
     /// Share of tokens clipped above.
@@ -63,9 +64,10 @@ pub struct Metrics {
     pub clip_frac_low: f64,
     /// Share of tokens clipped by the dual clip.
     pub clip_frac_dual: f64,
-    /// Mean k3 divergence from the reference policy, nats; absent where a trajectory has no `ref_logp`.
-    pub kl_k3: Option<f64>,
-    /// Mean k3 divergence from the old weights, nats.
+    /// Mean k3 divergence from the reference policy, `exp(ref − logp) − (ref − logp) − 1`, nats, over the tokens that
+    /// have a `ref_logp`.
+    pub kl_k3: f64,
+    /// Mean k3 divergence from the old weights, `exp(logp − old) − (logp − old) − 1`, nats.
     pub old_kl_k3: f64,
     /// Mean entropy, nats.
     pub entropy: f64,
@@ -108,6 +110,7 @@ const APPLY_READS: &[&str] =
     &["advantage.", "loss.", "gigpo.", "reward.", "train.dynamic_sampling", "rollout.max_response_tokens"];
 const BUDGET_READS: &[&str] = &["rollout.pre_monitor", "rollout.beta", "rollout.initial_rollouts"];
 const BRANCH_READS: &[&str] = &["rollout.alpha", "rollout.gamma", "rollout.tau", "rollout.penalty_slope"];
+const EXPAND_READS: &[&str] = &["rollout.expand_per_round", "rollout.expand_penalty"];
 
 /// The settings of an algorithm under `sets`, of which every one must be read by the computation asked for.
 fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: &str) -> Result<Config, ApplyError> {
@@ -118,8 +121,17 @@ fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: 
         return Err(ConfigError::Ineffective { place: Source::Set, key: key.clone(), why }.into());
     }
     let mut all = vec![("algorithm.name".to_owned(), algorithm.bundle().name.to_owned())];
+    if let Some(limit) =
+        sets.iter().find(|(key, _)| key == "rollout.max_response_tokens").and_then(|s| s.1.parse().ok())
+    {
+        // A short trajectory has no longer turn, which no formula reads but a recipe would have to say.
+        let parts = RolloutSettings::default();
+        for (key, n) in [("max_turn_tokens", parts.max_turn_tokens), ("entropy_tokens", parts.entropy_tokens)] {
+            all.push((format!("rollout.{key}"), n.min(limit).max(1).to_string()));
+        }
+    }
     all.extend_from_slice(sets);
-    Ok(Config::resolve_formulas("", "", &all)?)
+    Ok(Config::resolve("", "", &all)?)
 }
 
 /// The constants that an algorithm's formulas read, with their values and meanings.
@@ -128,7 +140,7 @@ fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: 
 /// When the bundle's own defaults contradict each other.
 pub fn constants(algorithm: Algorithm) -> Result<Vec<Explained>, ApplyError> {
     let config = resolve(algorithm, &[], &[], "")?;
-    let reads: Vec<&str> = [APPLY_READS, BUDGET_READS, BRANCH_READS].concat();
+    let reads: Vec<&str> = [APPLY_READS, BUDGET_READS, BRANCH_READS, EXPAND_READS].concat();
     let is_read = |key: &str| reads.iter().any(|r| key == *r || r.ends_with('.') && key.starts_with(r));
     Ok(config.explain().into_iter().filter(|line| line.no_effect.is_none() && is_read(&line.key)).collect())
 }
@@ -177,7 +189,7 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
     let loss = &rules.loss;
     let needs = input::Needs {
         anchors: bundle.baseline == BaselineName::Anchors,
-        turns: loss.ratio == RatioScope::Turn,
+        turns: loss.ratio == RatioScope::Turn || bundle.baseline == BaselineName::Turns,
         ref_logp: loss.kl_coef != 0.0 || rules.reward_kl != 0.0,
         rollout_logp: loss.is_cap.is_some(),
     };
@@ -205,7 +217,7 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
     let mut weights = loss.aggregation.weights(&counts).into_iter();
     let mut advantages = advantages.into_iter();
 
-    let (mut value, mut sums, mut ref_kl) = (0.0, LossSums::default(), Some(0.0));
+    let (mut value, mut sums, mut n_reference) = (0.0, LossSums::default(), 0);
     let mut groups = Vec::new();
     for (g, (group, members)) in batch.groups.iter().zip(&members).enumerate() {
         let advantages = if kept[g] { advantages.next() } else { None };
@@ -228,20 +240,18 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
                 turn_lens: &turn_lens,
             };
             let part = trajectory_loss(loss, weights.next().unwrap_or(0.0), &inputs);
-            let finite = |x: &&f64| !x.is_finite();
-            if let Some(bad) = part.dlogp.iter().chain([&part.value]).find(finite) {
-                let path = format!("groups[{g}].trajectories[{i}]");
-                return Err(ApplyError::field(path, format!("its loss or gradient is {bad}: a ratio overflows")));
-            }
-            value += part.value;
-            sums.add(&part.sums);
-            ref_kl = match (ref_kl, inputs.ref_logprobs) {
-                (Some(_), []) if !inputs.logprobs.is_empty() => None,
-                (sum, reference) => {
-                    let pairs = inputs.logprobs.iter().zip(reference);
-                    sum.map(|s| s + pairs.map(|(l, r)| crate::train::loss::kl_k3(*l, *r).0).sum::<f64>())
+            let overflow = |numbers: &[f64], what: &str| match numbers.iter().find(|x| !x.is_finite()) {
+                Some(bad) => {
+                    Err(ApplyError::field(format!("groups[{g}].trajectories[{i}]"), format!("{what} is {bad}")))
                 }
+                None => Ok(()),
             };
+            overflow(&advantages[i], "a reward, entropy or divergence is too large: its advantage")?;
+            overflow(&part.dlogp, "a ratio or divergence overflows: its gradient")?;
+            value += part.value;
+            overflow(&[value], "a ratio or divergence overflows: the loss")?;
+            sums.add(&part.sums);
+            n_reference += inputs.ref_logprobs.len();
             trajectories.push(t.unrolled(&advantages[i], &part.dlogp, &part.dentropy));
         }
         groups.push(AppliedGroup { task: group.task.clone(), trajectories });
@@ -251,7 +261,7 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
         clip_frac_high: sums.n_high as f64 / n,
         clip_frac_low: sums.n_low as f64 / n,
         clip_frac_dual: sums.n_dual as f64 / n,
-        kl_k3: ref_kl.map(|sum| sum / n),
+        kl_k3: sums.kl_ref / n_reference.max(1) as f64,
         old_kl_k3: sums.kl_old / n,
         entropy: entropy.mean,
         entropy_std: entropy.std,

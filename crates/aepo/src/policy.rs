@@ -26,6 +26,8 @@ pub struct SampleParams {
     pub top_p: f32,
     /// Number of candidates kept; 0 keeps the whole vocabulary.
     pub top_k: usize,
+    /// Whether [`SampledToken::top_entropy`] is wanted; it costs a pass over the vocabulary per token.
+    pub top_entropy: bool,
 }
 
 /// Asks for a continuation of `path`.
@@ -52,7 +54,14 @@ pub struct SampledToken {
     pub logprob: f32,
     /// Entropy of the next-token distribution it was drawn from, nats, full vocabulary, at the sampling temperature.
     pub entropy: f32,
+    /// `−Σ p·ln p` over the [`N_TOP`] likeliest tokens of the same distribution (p as it is, not normalised over them),
+    /// nats; 0 unless [`SampleParams::top_entropy`] asked for it.
+    pub top_entropy: f32,
 }
+
+/// Tokens that [`SampledToken::top_entropy`] is summed over: as many log-probabilities as the released code of
+/// arXiv 2510.14545 asks its sampler for.
+pub const N_TOP: usize = 10;
 
 /// Why a continuation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,7 +93,7 @@ impl Run {
 
         on(Event::Stage(Stage::Score));
         let entropy_tokens = self.config.rollout.entropy_tokens;
-        let update = update_record(&report, self.config.learning_rate(step), rules.loss.kl_coef != 0.0);
+        let update = update_record(&report, self.config.learning_rate(step), &rules);
         let facts =
             StepFacts { step, version, trees: &trees, groups: &groups, entropy: &entropy, entropy_tokens, update };
         Ok(StepOutput {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
+    Completion, N_TOP, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
     StepReport, TokenStats,
 };
 use crate::prompt::{Action, Malformation};
@@ -81,7 +81,15 @@ impl TablePolicy {
                 break;
             }
         }
-        SampledToken { token: token as u32, logprob: logp[token] as f32, entropy: entropy as f32 }
+        let mut top: Vec<f64> = logp.clone();
+        top.sort_by(|a, b| b.total_cmp(a));
+        let top_entropy = -top.iter().take(N_TOP).map(|l| l.exp() * l).sum::<f64>();
+        SampledToken {
+            token: token as u32,
+            logprob: logp[token] as f32,
+            entropy: entropy as f32,
+            top_entropy: if request.params.top_entropy { top_entropy as f32 } else { 0.0 },
+        }
     }
 
     fn open_path(&mut self, tokens: Vec<u32>) -> PathId {

@@ -75,7 +75,23 @@ struct ApplyCase {
     sets: BTreeMap<String, String>,
     batch: String,
     loss: f64,
+    metrics: ApplyMetrics,
     groups: Vec<Vec<ApplyRow>>,
+}
+
+/// What overflows is absent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyMetrics {
+    clip_frac_high: f64,
+    clip_frac_low: f64,
+    clip_frac_dual: f64,
+    kl_k3: Option<f64>,
+    old_kl_k3: Option<f64>,
+    entropy: f64,
+    is_frac_capped: Option<f64>,
+    n_tokens: usize,
+    n_groups_dropped: usize,
 }
 
 #[derive(Deserialize)]
@@ -293,7 +309,10 @@ fn every_algorithm_gives_the_independent_loss_advantages_and_gradients() {
     let golden = golden();
     for algorithm in Algorithm::ALL {
         let name = algorithm.bundle().name;
-        assert!(golden.apply.iter().any(|c| c.algo == name), "{name} has no golden values");
+        for batch in &golden.apply_batches {
+            let covered = golden.apply.iter().any(|c| c.algo == name && c.batch == batch.name && c.sets.is_empty());
+            assert!(covered, "{name} has no golden values for {}", batch.name);
+        }
     }
     for case in &golden.apply {
         let what = format!("{} {:?} on {}", case.algo, case.sets, case.batch);
@@ -303,6 +322,20 @@ fn every_algorithm_gives_the_independent_loss_advantages_and_gradients() {
         let algorithm = Algorithm::named(&case.algo).expect("an algorithm of that name");
         let got = apply(algorithm, &sets, &batch).unwrap_or_else(|e| panic!("{what}: {e}"));
         close(&format!("{what}: loss"), &[got.loss], &[case.loss]);
+        let (m, expected) = (&got.metrics, &case.metrics);
+        close(
+            &format!("{what}: clip fractions and entropy"),
+            &[m.clip_frac_high, m.clip_frac_low, m.clip_frac_dual, m.entropy],
+            &[expected.clip_frac_high, expected.clip_frac_low, expected.clip_frac_dual, expected.entropy],
+        );
+        for (kl, expected) in [(m.kl_k3, expected.kl_k3), (m.old_kl_k3, expected.old_kl_k3)] {
+            match expected {
+                Some(expected) => close(&format!("{what}: divergence"), &[kl], &[expected]),
+                None => assert!(kl.is_infinite(), "{what}: divergence is {kl}"),
+            }
+        }
+        assert_eq!(m.is_frac_capped, expected.is_frac_capped, "{what}");
+        assert_eq!((m.n_tokens, m.n_groups_dropped), (expected.n_tokens, expected.n_groups_dropped), "{what}");
         assert_eq!(got.groups.len(), case.groups.len());
         for (g, (got, expected)) in got.groups.iter().zip(&case.groups).enumerate() {
             assert_eq!(got.trajectories.len(), expected.len());

@@ -47,8 +47,7 @@ fn list() -> String {
     let width = bundles.iter().map(|b| b.name.len()).max().unwrap_or(0);
     let line = |b: &aepo::algo::Bundle| {
         let rules: Vec<&str> = b.describe().iter().filter(|s| KEY_STAGES.contains(&s.stage)).map(|s| s.rule).collect();
-        let note = if b.not_grown.is_some() { "  [formulas only]" } else { "" };
-        format!("{:width$}  {} ({}){note}\n", b.name, rules.join("; "), b.source)
+        format!("{:width$}  {} ({})\n", b.name, rules.join("; "), b.source)
     };
     bundles.iter().map(line).collect()
 }
@@ -59,9 +58,6 @@ const KEY_STAGES: [&str; 3] = ["branch", "advantage", "objective"];
 fn show(args: &AlgoShowArgs) -> anyhow::Result<String> {
     let bundle = named(&args.name)?.bundle();
     let mut text = format!("{} ({})\n", bundle.name, bundle.source);
-    if let Some(why) = bundle.not_grown {
-        text += &format!("Its formulas can be computed here; it cannot be trained: {why}.\n");
-    }
     for stage in bundle.describe() {
         text += &format!("\n{:12} {}\n{:12} {}\n", stage.stage, stage.rule, "", stage.formula);
     }

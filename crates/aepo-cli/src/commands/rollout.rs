@@ -133,7 +133,7 @@ impl Page<'_> {
             "budget     k {} = m {} from the root + {} for forks (H_root {:.3}, H_tool {:.3} nats)\n",
             b.total, b.n_global, b.n_branch, t.root_entropy, t.tool_entropy
         );
-        let n_forks: usize = t.decisions.iter().map(|d| d.n_children).sum();
+        let n_forks = t.leaves.iter().filter(|leaf| leaf.key.is_forked()).count();
         let unrolled: usize = t
             .leaves
             .iter()

@@ -32,7 +32,7 @@ const TRAIN: [Column; 16] = [
     ("calls", "calls_per_trajectory", |x| format!("{x:.2}")),
     ("clip-", "update.clip_frac_low", percent),
     ("clip+", "update.clip_frac_high", percent),
-    ("KL k3", "update.kl_k3", |x| format!("{x:.1e}")),
+    ("KL k3", "update.old_kl_k3", |x| format!("{x:.1e}")),
     ("|grad|", "update.grad_norm", |x| format!("{x:.2}")),
     ("max|dlogp|", "update.logp_diff_max", |x| format!("{x:.0e}")),
     ("tokens", "n_unique_tokens", whole),

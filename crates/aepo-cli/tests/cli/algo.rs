@@ -77,7 +77,7 @@ fn a_batch_is_computed() {
             "clip_frac_low": 0.0,
             "entropy": 2.0,
             "entropy_std": 1.4142135623730951,
-            "kl_k3": null,
+            "kl_k3": 0.0,
             "n_groups_dropped": 0,
             "n_tokens": 2,
             "n_trajectories": 2,
@@ -119,11 +119,11 @@ fn a_bad_batch_is_refused_with_the_path_of_its_field() {
     check(
         &["apply --algo rlo"],
         expect![[r#"
-        $ aepo algo apply --algo rlo
-        error: there is no algorithm `rlo`
-        hint: one of aepo, aepo-reference, arpo, arpo-reference, grpo, reinforce++, dapo, cispo, gppo, gigpo, gspo, ppo, rloo, tree-grpo
-        [2]
-    "#]],
+            $ aepo algo apply --algo rlo
+            error: there is no algorithm `rlo`
+            hint: one of aepo, aepo-reference, arpo, arpo-reference, grpo, reinforce++, dapo, cispo, gppo, gigpo, gspo, ppo, rloo, tree-grpo, at2po
+            [2]
+        "#]],
     );
 }
 
@@ -179,63 +179,64 @@ fn algorithms_are_listed_and_explained() {
     check(
         &["list", "show gigpo"],
         expect![[r#"
-        $ aepo algo list
-        aepo            fork after a tool result that raises the entropy, less and less in a chain; the task's group; clip balancing (arXiv 2510.14545, §3.1–3.3)
-        aepo-reference  fork by a draw U ~ [0, 1), less often in a chain; the task's group; clip balancing (released code of arXiv 2510.14545)  [formulas only]
-        arpo            fork after a tool result that raises the entropy; the task's group; PPO's clip (arXiv 2507.19849)
-        arpo-reference  fork by a draw U ~ [0, 1); the task's group; PPO's clip (released code of arXiv 2507.19849)  [formulas only]
-        grpo            no path forks; the task's group; PPO's clip (arXiv 2402.03300, eqs. 3–4)
-        reinforce++     no path forks; returns over the whole batch, divergence in the reward; PPO's clip (arXiv 2501.03262)
-        dapo            no path forks; the task's group; PPO's clip (arXiv 2503.14476)
-        cispo           no path forks; the task's group; a detached, clipped weight (arXiv 2506.13585, eqs. 4–5)
-        gppo            no path forks; the task's group; a band whose edges keep their gradient (arXiv 2508.07629)
-        gigpo           no path forks; the task's group, and turns that start from an equal state; PPO's clip (arXiv 2505.10978)
-        gspo            no path forks; the task's group; PPO's clip (arXiv 2507.18071, eq. 7)
-        ppo             no path forks; no baseline; PPO's clip (arXiv 1707.06347, eq. 7)
-        rloo            no path forks; leave one out; PPO's clip (arXiv 2402.14740)
-        tree-grpo       expand nodes of finished trees, chosen evenly; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)  [formulas only]
-        [0]
-        $ aepo algo show gigpo
-        gigpo (arXiv 2505.10978)
+            $ aepo algo list
+            aepo            fork after a tool result that raises the entropy, less and less in a chain; the task's group; clip balancing (arXiv 2510.14545, §3.1–3.3)
+            aepo-reference  fork by a draw U ~ [0, 1), less often in a chain; the task's group; clip balancing (released code of arXiv 2510.14545)
+            arpo            fork after a tool result that raises the entropy; the task's group; PPO's clip (arXiv 2507.19849)
+            arpo-reference  fork by a draw U ~ [0, 1); the task's group; PPO's clip (released code of arXiv 2507.19849)
+            grpo            no path forks; the task's group; PPO's clip (arXiv 2402.03300, eqs. 3–4)
+            reinforce++     no path forks; returns over the whole batch, divergence in the reward; PPO's clip (arXiv 2501.03262)
+            dapo            no path forks; the task's group; PPO's clip (arXiv 2503.14476)
+            cispo           no path forks; the task's group; a detached, clipped weight (arXiv 2506.13585, eqs. 4–5)
+            gppo            no path forks; the task's group; a band whose edges keep their gradient (arXiv 2508.07629)
+            gigpo           no path forks; the task's group, and turns that start from an equal state; PPO's clip (arXiv 2505.10978)
+            gspo            no path forks; the task's group; PPO's clip (arXiv 2507.18071, eq. 7)
+            ppo             no path forks; no baseline; PPO's clip (arXiv 1707.06347, eq. 7)
+            rloo            no path forks; leave one out; PPO's clip (arXiv 2402.14740)
+            tree-grpo       expand turns of finished trees, drawn evenly, behind their tool results; the task's group, and the trajectories of the same tree; PPO's clip (arXiv 2509.21240)
+            at2po           sample the most uncertain turns of finished trees anew; the task's group, handed back from the tree's leaves to its turns; PPO's clip (arXiv 2601.04767, eqs. 2–5)
+            [0]
+            $ aepo algo show gigpo
+            gigpo (arXiv 2505.10978)
 
-        budget       every trajectory starts at the root
-                     m = k
+            budget       every trajectory starts at the root
+                         m = k
 
-        branch       no path forks
-                     P_t = 0
+            branch       no path forks
+                         P_t = 0
 
-        advantage    the task's group, and turns that start from an equal state
-                     A = A_group(R) + ω·A_anchor(γ^(T−1−t)·R), each (x − mean)/(std + 1e-6)
+            advantage    the task's group, and turns that start from an equal state
+                         A = A_group(R) + ω·A_anchor(γ^(T−1−t)·R), each (x − mean)/(std + 1e-6)
 
-        objective    PPO's clip
-                     L = −min(r·A, clip(r, 1−ε_l, 1+ε_h)·A)
+            objective    PPO's clip
+                         L = −min(r·A, clip(r, 1−ε_l, 1+ε_h)·A)
 
-        ratio        per token
-                     r_t = exp(logp_t − old_logp_t)
+            ratio        per token
+                         r_t = exp(logp_t − old_logp_t)
 
-        aggregation  mean over all sampled tokens
-                     Σ_t L_t / n_tokens
+            aggregation  mean over all sampled tokens
+                         Σ_t L_t / n_tokens
 
-        divergence   in the loss, off unless loss.kl_coef is set
-                     k3 = exp(ref_logp − logp) − (ref_logp − logp) − 1
+            divergence   in the loss, off unless loss.kl_coef is set
+                         k3 = exp(ref_logp − logp) − (ref_logp − logp) − 1
 
-        Constants, each changed by --set or a line of a recipe:
-          rollout.max_response_tokens = 640  # Tokens per trajectory, the prompt excluded, tool results included.
-          gigpo.omega = 1.0  # Weight of the turn's advantage beside the trajectory's (ω).
-          gigpo.gamma = 0.95  # Discount of the final reward per turn (γ), in [0, 1].
-          reward.overlong_share = 0.0  # Last share of rollout.max_response_tokens over which the reward falls by 1, in [0, 1]; 0 switches it off.
-          loss.clip = "ppo"  # Per-token objective; the algorithm's own unless set.
-          loss.ratio = "token"  # Over which tokens the ratio is taken; the algorithm's own unless set.
-          loss.clip_low = 0.2  # Lower clip bound (ε_l), in [0, 1]; 1 leaves the lower side open. The algorithm's own unless set.
-          loss.clip_high = 0.2  # Upper clip bound (ε_h); the algorithm's own unless set.
-          loss.dual_clip = off  # Bound on the ratio of tokens with negative advantage (c > 1); the algorithm's own unless set.
-          loss.aggregation = "token-mean"  # How token terms are averaged; the algorithm's own unless set.
-          loss.kl_coef = 0.0  # Coefficient of the divergence from the initial policy, which is evaluated only where this is not 0: k3 in the loss, or k1 in the reward where the algorithm has it there.
-          loss.entropy_coef = 0.0  # Coefficient of the entropy bonus, per nat.
-          loss.is_cap = off  # Cap (C) of token-level truncated importance sampling from sampler to trainer; off unless set.
-          train.dynamic_sampling = false  # Replace tasks whose trajectories all have the same reward; the algorithm's own unless set.
-        [0]
-    "#]],
+            Constants, each changed by --set or a line of a recipe:
+              rollout.max_response_tokens = 640  # Tokens per trajectory, the prompt excluded, tool results included.
+              gigpo.omega = 1.0  # Weight of the turn's advantage beside the trajectory's (ω).
+              gigpo.gamma = 0.95  # Discount of the final reward per turn (γ), in [0, 1].
+              reward.overlong_share = 0.0  # Last share of rollout.max_response_tokens over which the reward falls by 1, in [0, 1]; 0 switches it off.
+              loss.clip = "ppo"  # Per-token objective; the algorithm's own unless set.
+              loss.ratio = "token"  # Over which tokens the ratio is taken; the algorithm's own unless set.
+              loss.clip_low = 0.2  # Lower clip bound (ε_l), in [0, 1]; 1 leaves the lower side open. The algorithm's own unless set.
+              loss.clip_high = 0.2  # Upper clip bound (ε_h); the algorithm's own unless set.
+              loss.dual_clip = off  # Bound on the ratio of tokens with negative advantage (c > 1); the algorithm's own unless set.
+              loss.aggregation = "token-mean"  # How token terms are averaged; the algorithm's own unless set.
+              loss.kl_coef = 0.0  # Coefficient of the divergence from the initial policy, which is evaluated only where this is not 0: k3 in the loss, or k1 in the reward where the algorithm has it there.
+              loss.entropy_coef = 0.0  # Coefficient of the entropy bonus, per nat.
+              loss.is_cap = off  # Cap (C) of token-level truncated importance sampling from sampler to trainer; off unless set.
+              train.dynamic_sampling = false  # Replace tasks whose trajectories all have the same reward; the algorithm's own unless set.
+            [0]
+        "#]],
     );
     // Of another algorithm, what tells it apart.
     let gigpo = run("show gigpo", "");
@@ -243,16 +244,16 @@ fn algorithms_are_listed_and_explained() {
     let own = tree_grpo.lines().filter(|line| !gigpo.lines().any(|other| other == *line));
     expect![[r#"
         tree-grpo (arXiv 2509.21240)
-        Its formulas can be computed here; it cannot be trained: it expands nodes of finished trees in rounds, and trees here fork only while they grow.
         budget       a fixed number of root samples
                      m = rollout.initial_rollouts
-        branch       expand nodes of finished trees, chosen evenly
-                     in rounds, until there are k leaves
+        branch       expand turns of finished trees, drawn evenly, behind their tool results
+                     N = rollout.expand_per_round of each root sample per round, until there are k leaves
         advantage    the task's group, and the trajectories of the same tree
                      A = A_group(R) + A_tree(R)
         aggregation  mean over trajectories of each one's token mean
                      mean_i(Σ_t L_it / n_i)
           rollout.initial_rollouts = 8  # Root samples before any fork, when not pre-monitored (m); below k, and half of it unless set.
+          rollout.expand_per_round = 2  # Turns of a finished tree that are expanded per round: of each root sample (N), or of the task where they are ranked (K); the algorithm's own unless set.
           advantage.shared = "own"  # What a token on several trajectories gets: "own" on each that one's advantage, "mean" their mean.
           loss.aggregation = "seq-mean-token-mean"  # How token terms are averaged; the algorithm's own unless set.
     "#]].assert_eq(&own.map(|line| format!("{line}\n")).collect::<String>());

@@ -143,7 +143,6 @@ fn what_cannot_be_compared_is_said_before_anything_is_written() {
     let mut text = String::new();
     for args in [
         &["--algos", "aepo,gpro"][..],
-        &["--algos", "grpo,tree-grpo"],
         &["--algos", "grpo,aepo,grpo"],
         &["--algos", "grpo", "--seeds", "0"],
         &["--algos", "grpo", "--jobs", "0"],
@@ -161,10 +160,7 @@ fn what_cannot_be_compared_is_said_before_anything_is_written() {
     expect![[r#"
         $ … --algos aepo,gpro
         error: --algos: there is no algorithm `gpro`
-        hint: one of aepo, arpo, grpo, reinforce++, dapo, cispo, gppo, gigpo, gspo, ppo, rloo
-        [2]
-        $ … --algos grpo,tree-grpo
-        error: --algos: `tree-grpo` cannot be trained here: it expands nodes of finished trees in rounds, and trees here fork only while they grow
+        hint: one of aepo, aepo-reference, arpo, arpo-reference, grpo, reinforce++, dapo, cispo, gppo, gigpo, gspo, ppo, rloo, tree-grpo, at2po
         [2]
         $ … --algos grpo,aepo,grpo
         error: --algos: `grpo` is named twice

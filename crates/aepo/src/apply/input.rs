@@ -172,8 +172,8 @@ const FIELDS: &[&str] =
 
 fn trajectory(at: &At<'_>, earlier: &[Trajectory]) -> Result<Trajectory, ApplyError> {
     let map = at.object(FIELDS)?;
-    let bit = |at: &At<'_>| match at.value.as_u64() {
-        Some(bit @ 0..=1) => Ok(bit == 1),
+    let bit = |at: &At<'_>| match at.value.as_f64() {
+        Some(bit) if bit == 0.0 || bit == 1.0 => Ok(bit == 1.0),
         _ => at.wrong("0 or 1"),
     };
     let mask: Vec<bool> = at.required(map, "mask")?.list()?.iter().map(bit).collect::<Result<_, _>>()?;
@@ -329,7 +329,8 @@ pub(super) fn members(group: &Group, path: &str, needs: &Needs) -> Result<Vec<Me
             t.sampled(&differences)
         });
         let (token_ids, entropies) = (pick(&own), t.sampled(&t.entropy));
-        out.push(Member { reward: t.reward, root, turns, token_ids, entropies, kl });
+        let surprisals = t.sampled(&t.old_logp).into_iter().map(|logp| -logp).collect();
+        out.push(Member { reward: t.reward, root, turns, token_ids, entropies, surprisals, kl });
         ids.push(own);
     }
     Ok(out)

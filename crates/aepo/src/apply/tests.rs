@@ -30,7 +30,7 @@ fn worked_values_of_a_small_batch() {
     // The second token's ratio e^0.5 lies above the band: no gradient; the first weighs 1/(2 trajectories · 2 tokens).
     assert!(first.dloss_dlogp.iter().zip([0.0, -a / 4.0, 0.0]).all(|(x, y)| (x - y).abs() < 1e-12), "{first:?}");
     assert!((out.loss - (-(a + 1.2 * a) / 4.0 + a / 2.0)).abs() < 1e-12);
-    assert_eq!((out.metrics.n_tokens, out.metrics.clip_frac_high, out.metrics.kl_k3), (5, 0.2, None));
+    assert_eq!((out.metrics.n_tokens, out.metrics.clip_frac_high, out.metrics.kl_k3), (5, 0.2, 0.0));
 }
 
 #[test]
@@ -95,7 +95,13 @@ fn a_bad_field_is_named_by_its_path() {
     refused("grpo", &[], "[]", "(the input): must be an object");
     let huge = with("\"logp\":[-1,-1,-2,-1]", "\"logp\":[-1,-1,998,-1]");
     let message = run("grpo", &[], &huge).unwrap_err().to_string();
-    assert!(message.starts_with("groups[0].trajectories[1]: ") && message.ends_with("a ratio overflows"), "{message}");
+    assert_eq!(message, "groups[0].trajectories[1]: a ratio or divergence overflows: its gradient is inf");
+    let spread = with("\"reward\":1,", "\"reward\":1e308,").replace("\"reward\":0", "\"reward\":9e307");
+    let message = run("grpo", &[], &spread).unwrap_err().to_string();
+    assert!(
+        message.starts_with("groups[0].trajectories[0]: a reward, entropy or divergence is too large"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -34,6 +34,8 @@ const RANGES: &[(&str, Range)] = &[
     ("rollout.penalty_slope", Range::AtLeast(0.0)),
     ("rollout.entropy_tokens", Range::AtLeast(1.0)),
     ("rollout.branch_width", Range::AtLeast(1.0)),
+    ("rollout.expand_per_round", Range::AtLeast(1.0)),
+    ("rollout.expand_penalty", Range::AtLeast(0.0)),
     ("rollout.call_limit", Range::AtLeast(1.0)),
     ("rollout.temperature", Range::Above(0.0)),
     ("rollout.top_p", Range::UpTo(0.0, 1.0)),
@@ -153,7 +155,7 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             format!("below rollout.k = {}, or no branch could ever start", r.k),
         ),
         (
-            bundle.branches() && r.branch_width >= r.k,
+            bundle.branches() && !bundle.expands() && r.branch_width >= r.k,
             "rollout.branch_width",
             format!("below rollout.k = {}: a tree has that many leaves in all", r.k),
         ),
@@ -222,7 +224,19 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             (true, format!("{name} forks by a draw with built-in constants"))
         }
         "rollout.alpha" | "rollout.gamma" | "rollout.tau" | "rollout.penalty_slope" if bundle.branches() && !scored => {
-            (true, format!("{name} expands finished trees, whatever their entropies"))
+            (true, format!("{name} expands finished trees, by a rule of its own"))
+        }
+        "rollout.branch_width" if bundle.expands() => {
+            (true, format!("{name} samples one path for each turn that it expands"))
+        }
+        "rollout.expand_per_round" if bundle.branches() => {
+            (!bundle.expands(), format!("{name} forks while its trees grow and expands none later"))
+        }
+        "rollout.expand_penalty" if bundle.expands() => {
+            (bundle.forks == Forks::Expansion, format!("{name} draws the turns that it expands, whatever they are"))
+        }
+        "rollout.expand_penalty" if bundle.branches() => {
+            (true, format!("{name} forks while its trees grow and expands none later"))
         }
         "rollout.penalty_slope" if bundle.branches() => (!bundle.penalises, format!("{name} has no branch penalty")),
         "rollout.pre_monitor"
@@ -232,7 +246,9 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
         | "rollout.gamma"
         | "rollout.tau"
         | "rollout.penalty_slope"
-        | "rollout.branch_width" => {
+        | "rollout.branch_width"
+        | "rollout.expand_per_round"
+        | "rollout.expand_penalty" => {
             (!bundle.branches(), format!("{name} starts every trajectory at the root and never forks"))
         }
         "advantage.shared" => (!bundle.branches(), format!("the trajectories of {name} share no tokens")),

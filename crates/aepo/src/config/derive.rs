@@ -28,8 +28,11 @@ impl Config {
                 (_, false) => BudgetRule::Fixed { initial_rollouts: r.initial_rollouts },
             },
             branch: match bundle.forks {
-                // Finished trees are expanded; while they grow nothing forks.
-                Forks::None | Forks::Expansion => BranchRule::None,
+                Forks::None => BranchRule::None,
+                Forks::Expansion => BranchRule::ExpandEvenly { per_round: r.expand_per_round },
+                Forks::EntropyExpansion => {
+                    BranchRule::ExpandBest { per_round: r.expand_per_round, penalty: r.expand_penalty }
+                }
                 Forks::Entropy => {
                     BranchRule::Entropy { alpha: r.alpha, gamma: r.gamma, tau: r.tau, penalty_slope: r.penalty_slope }
                 }
@@ -45,6 +48,7 @@ impl Config {
                     BaselineName::Batch => Baseline::Batch { kl_coef: 0.0 },
                     BaselineName::Anchors => Baseline::Anchors { omega: self.gigpo.omega, gamma: self.gigpo.gamma },
                     BaselineName::Trees => Baseline::Trees,
+                    BaselineName::Turns => Baseline::Turns,
                 },
                 shared: self.advantage.shared,
                 entropy_weight: self.advantage.entropy_weight,
@@ -80,7 +84,12 @@ impl Config {
             entropy_tokens: r.entropy_tokens,
             branch_width: r.branch_width,
             limits: self.limits(),
-            params: SampleParams { temperature: r.temperature as f32, top_p: r.top_p as f32, top_k: r.top_k },
+            params: SampleParams {
+                temperature: r.temperature as f32,
+                top_p: r.top_p as f32,
+                top_k: r.top_k,
+                top_entropy: rules.branch.is_drawn(),
+            },
             max_live_paths: r.max_live_paths,
         }
     }
@@ -92,7 +101,12 @@ impl Config {
             k: self.eval.samples,
             budget: BudgetRule::AllGlobal,
             branch: BranchRule::None,
-            params: SampleParams { temperature: self.eval.temperature as f32, top_p: self.eval.top_p as f32, top_k: 0 },
+            params: SampleParams {
+                temperature: self.eval.temperature as f32,
+                top_p: self.eval.top_p as f32,
+                top_k: 0,
+                top_entropy: false,
+            },
             ..self.drive_settings()
         }
     }

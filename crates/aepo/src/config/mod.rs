@@ -95,16 +95,6 @@ pub enum ConfigError {
         /// What is possible.
         wanted: String,
     },
-    /// Its formulas are known, but its trees cannot be grown.
-    #[error("{place}: algorithm `{name}` cannot be trained here: {why}")]
-    NotGrown {
-        /// Where it was chosen.
-        place: Source,
-        /// The algorithm.
-        name: &'static str,
-        /// What is missing.
-        why: &'static str,
-    },
     /// Set, but nothing would read it.
     #[error("{place}: `{key}` has no effect: {why}")]
     Ineffective {
@@ -171,8 +161,9 @@ pub struct Explained {
 const ALGORITHM: &str = "algorithm.name";
 
 /// Keys whose defaults are the algorithm's.
-const BY_BUNDLE: [&str; 9] = [
+const BY_BUNDLE: [&str; 10] = [
     "rollout.pre_monitor",
+    "rollout.expand_per_round",
     "loss.clip",
     "loss.ratio",
     "loss.clip_low",
@@ -191,20 +182,6 @@ impl Config {
     /// # Errors
     /// On the first thing that is wrong: syntax, unknown keys, wrong types, impossible values, settings without effect.
     pub fn resolve(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
-        let config = Config::resolve_formulas(recipe, label, sets)?;
-        let bundle = config.algorithm.name.bundle();
-        match bundle.not_grown {
-            Some(why) => Err(ConfigError::NotGrown { place: config.source("algorithm.name"), name: bundle.name, why }),
-            None => Ok(config),
-        }
-    }
-
-    /// The same for computing an algorithm's formulas only, so that those whose trees cannot be grown here are accepted
-    /// too.
-    ///
-    /// # Errors
-    /// As for [`Config::resolve`].
-    pub fn resolve_formulas(recipe: &str, label: &str, sets: &[(String, String)]) -> Result<Config, ConfigError> {
         let mut given = read_recipe(recipe, label)?;
         // The algorithm comes first because it decides other keys' defaults.
         let own = given.remove(ALGORITHM);
@@ -289,6 +266,7 @@ impl Config {
         let bundle = self.settings.algorithm.name.bundle();
         let settings = &mut self.settings;
         settings.rollout.pre_monitor = bundle.pre_monitors;
+        settings.rollout.expand_per_round = bundle.expand_per_round;
         settings.loss.clip = bundle.clip;
         settings.loss.ratio = bundle.ratio;
         settings.loss.clip_low = bundle.clip_low;

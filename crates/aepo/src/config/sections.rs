@@ -156,8 +156,13 @@ sections! {
         penalty_slope: f64 = 0.05;
         /// Tokens over which an entropy is averaged.
         entropy_tokens: usize = 20;
-        /// New children per fork (Z).
+        /// New children per fork (Z); where a draw decides, tries per path and round.
         branch_width: usize = 1;
+        /// Turns of a finished tree that are expanded per round: of each root sample (N), or of the task where they are
+        /// ranked (K); the algorithm's own unless set.
+        expand_per_round: usize = 2;
+        /// Off the rank of a turn per turn that was sampled in its place before, nats per token.
+        expand_penalty: f64 = 0.05;
         /// Tool calls per trajectory.
         call_limit: usize = 6;
         /// Softmax temperature.

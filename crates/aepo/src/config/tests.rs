@@ -124,16 +124,6 @@ fn a_line_gives_way_to_a_set_that_takes_its_effect_and_to_nothing_else() {
 }
 
 #[test]
-fn an_algorithm_whose_trees_cannot_be_grown_is_refused_for_training_alone() {
-    for name in ["aepo-reference", "arpo-reference", "tree-grpo"] {
-        let message = refused("", &[("algorithm.name", name)]);
-        assert!(message.contains(name) && message.contains("cannot be trained here"), "{message}");
-        let sets = [("algorithm.name".to_owned(), name.to_owned())];
-        assert!(Config::resolve_formulas("", "r.toml", &sets).is_ok());
-    }
-}
-
-#[test]
 fn later_sources_win_and_are_remembered() {
     let c = resolve("[train]\nsteps = 7\nseed = 3", &[("train.seed", "9"), ("algorithm.name", "grpo")]).unwrap();
     assert_eq!((c.train.steps, c.train.seed, c.algorithm.name), (7, 9, Algorithm::Grpo));
@@ -148,7 +138,7 @@ fn the_resolved_recipe_resolves_to_itself() {
     let file = [("tasks.source", "a.jsonl"), ("tasks.eval_file", "b.jsonl"), ("train.learning_rate", "1e-6")];
     let fixed = [("rollout.pre_monitor", "false"), ("loss.dual_clip", "3")];
     let once = [("train.minibatches", "1"), ("rollout.temperature", "0.7")];
-    for algorithm in Algorithm::ALL.map(|a| a.bundle()).iter().filter(|b| b.not_grown.is_none()).map(|b| b.name) {
+    for algorithm in Algorithm::ALL.map(|a| a.bundle().name) {
         for sets in [&[][..], &file, &fixed, &once] {
             let recipe = format!("[algorithm]\nname = '{algorithm}'");
             let Ok(first) = resolve(&recipe, sets) else {
@@ -250,11 +240,23 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[("algorithm.name", "gigpo"), ("gigpo.omega", "0"), ("gigpo.gamma", "1")], "gigpo.omega is 0"),
         (&[("algorithm.name", "grpo"), ("advantage.shared", "mean")], "share no tokens"),
         (&[("train.max_refills", "1")], "dynamic_sampling is false"),
+        (&[("rollout.expand_per_round", "3")], "expands none later"),
+        (&[("rollout.expand_penalty", "0.1")], "expands none later"),
+        (&[("algorithm.name", "grpo"), ("rollout.expand_per_round", "3")], "never forks"),
+        (&[("algorithm.name", "tree-grpo"), ("rollout.expand_penalty", "0.1")], "draws the turns"),
+        (&[("algorithm.name", "tree-grpo"), ("rollout.branch_width", "2")], "one path for each turn"),
+        (&[("algorithm.name", "tree-grpo"), ("rollout.alpha", "0.1")], "expands finished trees"),
         (&[("algorithm.name", "cispo"), ("loss.dual_clip", "3")], "bounds the weight"),
     ] {
         let message = refused("", sets);
         assert!(message.contains("has no effect") && message.contains(why), "{message}");
     }
+    let set = |sets: &[(&str, &str)]| resolve("", sets).unwrap().rules().branch;
+    let at2po = [("algorithm.name", "at2po")];
+    assert_eq!(set(&at2po), BranchRule::ExpandBest { per_round: 6, penalty: 0.05 });
+    let changed = [at2po[0], ("rollout.expand_per_round", "3"), ("rollout.expand_penalty", "0")];
+    assert_eq!(set(&changed), BranchRule::ExpandBest { per_round: 3, penalty: 0.0 });
+    assert_eq!(set(&[("algorithm.name", "tree-grpo")]), BranchRule::ExpandEvenly { per_round: 2 });
     // What only the defaults say is no contradiction.
     assert!(resolve("[algorithm]\nname = 'grpo'\n[train]\nminibatches = 1", &[]).is_ok());
     assert!(resolve("[algorithm]\nname = 'arpo'", &[]).is_ok());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::algo::Rules;
 use crate::policy::PolicyVersion;
 use crate::rollout::branch::{Decision, Outcome};
 use crate::rollout::trajectory::Trajectory;
@@ -50,7 +51,7 @@ pub struct StepRecord {
     pub tool_entropy: f64,
     /// m, mean over trees.
     pub n_global: f64,
-    /// Forked children, all trees.
+    /// Trajectories that do not start at the root, all trees.
     pub n_branches: usize,
     /// Trajectories of a tree that forked themselves at least once, mean over trees.
     pub forking: f64,
@@ -124,11 +125,14 @@ pub struct UpdateRecord {
     pub grad_lost_high: f64,
     /// The same of all other tokens.
     pub grad_lost_rest: f64,
-    /// k3 divergence of the trained weights from those at the start of the step, nats per token.
-    pub kl_k3: f64,
-    /// k3 divergence from the reference policy, nats per token; absent without one.
+    /// Share of tokens whose importance weight was cut to `loss.is_cap`; absent without a cap.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ref_kl_k3: Option<f64>,
+    pub is_frac_capped: Option<f64>,
+    /// k3 divergence from the reference policy, nats per token; absent where none is evaluated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kl_k3: Option<f64>,
+    /// k3 divergence of the trained weights from those at the start of the step, nats per token.
+    pub old_kl_k3: f64,
     /// Sampler against trainer at the same weights: mean |Δlogp|, nats.
     pub logp_diff_mean: f64,
     /// The same: max |Δlogp|, nats.
@@ -194,7 +198,7 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
         root_entropy: over_trees(&|t| t.tree.root_entropy),
         tool_entropy: over_trees(&|t| t.tree.tool_entropy),
         n_global: over_trees(&|t| t.tree.budget.n_global as f64),
-        n_branches: trees.iter().flat_map(|t| &t.tree.decisions).map(|d| d.n_children).sum(),
+        n_branches: trees.iter().map(|t| t.tree.n_branches()).sum(),
         forking: over_trees(&|t| t.tree.n_forking() as f64),
         on_fork: over_trees(&|t| t.tree.n_on_fork() as f64),
         decisions: count_decisions(trees.iter().flat_map(|t| &t.tree.decisions)),
@@ -213,7 +217,7 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
 
 /// Turns the sums of an update into the numbers that are reported.
 #[must_use]
-pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: bool) -> UpdateRecord {
+pub fn update_record(report: &UpdateReport, learning_rate: f64, rules: &Rules) -> UpdateRecord {
     let n = report.sums.n_tokens.max(1) as f64;
     let n_compared = report.mismatch.n_tokens.max(1) as f64;
     UpdateRecord {
@@ -230,8 +234,9 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, has_reference: b
         grad_share_high: share(report.sums.high.kept, report.sums.rest.kept),
         grad_lost_high: report.sums.high.share_lost(),
         grad_lost_rest: report.sums.rest.share_lost(),
-        kl_k3: report.sums.kl_old / n,
-        ref_kl_k3: has_reference.then_some(report.sums.kl_ref / n),
+        is_frac_capped: rules.loss.is_cap.map(|_| report.sums.n_capped as f64 / n),
+        kl_k3: (rules.loss.kl_coef != 0.0 || rules.reward_kl != 0.0).then_some(report.sums.kl_ref / n),
+        old_kl_k3: report.sums.kl_old / n,
         logp_diff_mean: report.mismatch.sum_abs / n_compared,
         logp_diff_max: report.mismatch.max_abs,
         logp_diff_outside: report.mismatch.n_outside as f64 / n_compared,

@@ -7,6 +7,7 @@ use crate::policy::PolicyVersion;
 use crate::prompt::Renderer;
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
+use crate::rollout::expand::Expansion;
 use crate::rollout::trajectory::head_entropy;
 use crate::rollout::tree::{Leaf, Node, NodeKind, PathKey, StopReason};
 use crate::score::Score;
@@ -29,6 +30,9 @@ pub struct TreeRecord {
     pub tool_entropy: f64,
     /// Every decision on a fork.
     pub decisions: Vec<Decision>,
+    /// Every expansion of the finished tree; absent without one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub expansions: Vec<Expansion>,
     /// Parents before children.
     pub nodes: Vec<NodeRecord>,
     /// One per trajectory.
@@ -143,6 +147,7 @@ pub fn tree_record(
         root_entropy: tree.root_entropy,
         tool_entropy: tree.tool_entropy,
         decisions: tree.decisions.clone(),
+        expansions: tree.expansions.clone(),
         nodes: tree.nodes.iter().map(node).collect(),
         leaves: tree.leaves.iter().enumerate().map(leaf).collect(),
     }

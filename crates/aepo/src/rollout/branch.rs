@@ -24,6 +24,35 @@ pub enum BranchRule {
     DrawnAepo,
     /// By a draw U, as in the released code of ARPO: [`arpo_reference_score`] ≤ 0.5.
     DrawnArpo,
+    /// Not while they grow: turns of finished trees, drawn evenly, are expanded in rounds (Tree-GRPO, arXiv 2509.21240;
+    /// a tree there is a root sample with what grew out of it). The new path starts behind the turn's tool result.
+    ExpandEvenly {
+        /// N: turns per round and root sample, ≥ 1.
+        per_round: usize,
+    },
+    /// Not while they grow: the turns with the best [`crate::rollout::expand::expansion_score`] are expanded in rounds
+    /// (AT²PO, arXiv 2601.04767). The new path samples the chosen turn anew, as in the released code: where the entropy
+    /// was measured.
+    ExpandBest {
+        /// K: turns per round and task, ≥ 1.
+        per_round: usize,
+        /// Off the score per turn that was sampled from the same state before, nats per token.
+        penalty: f64,
+    },
+}
+
+impl BranchRule {
+    /// Whether forks are drawn in rounds of a task, one round per tool call.
+    #[must_use]
+    pub fn is_drawn(&self) -> bool {
+        matches!(self, BranchRule::DrawnAepo | BranchRule::DrawnArpo)
+    }
+
+    /// Whether finished trees are expanded.
+    #[must_use]
+    pub fn expands(&self) -> bool {
+        matches!(self, BranchRule::ExpandEvenly { .. } | BranchRule::ExpandBest { .. })
+    }
 }
 
 /// `clamp((U + 0.2·ΔH)·max(0, 1 − 0.05·c), 0, 1)`: the released code of arXiv 2510.14545, where U ~ [0, 1) is drawn for
@@ -53,7 +82,9 @@ pub enum Chance {
 #[must_use]
 pub fn chance(rule: &BranchRule, entropy_delta: f64, n_consecutive: u32) -> Chance {
     match *rule {
-        BranchRule::None => Chance::Decided(Verdict { probability: 0.0, high: false, fork: false }),
+        BranchRule::None | BranchRule::ExpandEvenly { .. } | BranchRule::ExpandBest { .. } => {
+            Chance::Decided(Verdict { probability: 0.0, high: false, fork: false })
+        }
         BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
             Chance::Decided(entropy_verdict(alpha, gamma, tau, penalty_slope, entropy_delta, n_consecutive))
         }
@@ -117,15 +148,17 @@ pub struct Decision {
     pub path: PathKey,
     /// How many calls it had made, this one included.
     pub n_calls: u32,
-    /// Tokens on the path when the decision became possible: the logical time at which it was taken.
+    /// Tokens on the path when the decision became possible: the logical time at which it was taken. Where forks are
+    /// drawn, the round, which is `n_calls`.
     pub time: usize,
-    /// H_t, mean over the first `entropy_tokens` tokens after the result, nats per token.
+    /// H_t, mean over the first `entropy_tokens` tokens after the result, nats per token; where forks are drawn,
+    /// [`crate::rollout::trajectory::reference_entropy`] of the turn *before* the result.
     pub entropy: f64,
-    /// ΔH_t = H_t − H_root, nats per token.
+    /// ΔH_t = H_t − H_root, in the unit of `entropy`.
     pub entropy_delta: f64,
-    /// l before this decision.
+    /// l before this decision; where forks are drawn, c: rounds in a row that added a path to the task.
     pub n_consecutive: u32,
-    /// P_t.
+    /// P_t; where forks are drawn, the probability of each try.
     pub probability: f64,
     /// What came of it.
     pub outcome: Outcome,

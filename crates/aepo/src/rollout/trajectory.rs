@@ -131,3 +131,13 @@ pub fn head_entropy(tokens: &[SampledToken], n_first: usize) -> Option<f64> {
     let head = &tokens[..tokens.len().min(n_first)];
     (!head.is_empty()).then(|| head.iter().map(|t| f64::from(t.entropy)).sum::<f64>() / head.len() as f64)
 }
+
+/// `H = Σ_{first n_first tokens} top_entropy / ln V`, a sum and no mean, in units of ln V (the released code of
+/// arXiv 2510.14545 and of arXiv 2507.19849): top_entropy is `−Σ p·ln p` over the ten likeliest tokens, V the number of
+/// rows of the vocabulary. Needs [`crate::policy::SampleParams::top_entropy`].
+#[must_use]
+pub fn reference_entropy(tokens: &[SampledToken], n_first: usize, vocab_size: usize) -> f64 {
+    let head = &tokens[..tokens.len().min(n_first)];
+    let largest = (vocab_size as f64).ln();
+    if largest > 0.0 { head.iter().map(|t| f64::from(t.top_entropy)).sum::<f64>() / largest } else { 0.0 }
+}

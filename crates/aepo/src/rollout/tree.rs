@@ -6,6 +6,7 @@ use crate::policy::{PolicyVersion, SampledToken};
 use crate::prompt::Malformation;
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
+use crate::rollout::expand::Expansion;
 use crate::tool::{Tool, ToolOutcome};
 
 /// Index of a node in [`RolloutTree::nodes`].
@@ -58,6 +59,14 @@ pub struct Node {
 /// paths forked off it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PathKey(pub Vec<u32>);
+
+impl PathKey {
+    /// Whether the path was forked off another one, and does not start at the root.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.0.len() > 1
+    }
+}
 
 /// Why a path ended. Everything but an answer is a failure of the path, never an error of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,8 +144,10 @@ pub struct RolloutTree {
     /// H̄_tool of the first trajectory: mean over its tool calls of the mean over the first `entropy_tokens` tokens
     /// sampled after the result, nats per token; H_root when it made no call.
     pub tool_entropy: f64,
-    /// Every decision on a fork, by logical time and key; empty when the branch rule never forks.
+    /// Every decision on a fork, by logical time and key; empty when paths do not fork while they grow.
     pub decisions: Vec<Decision>,
+    /// Every expansion of a finished tree, in order; empty when the branch rule does not expand.
+    pub expansions: Vec<Expansion>,
 }
 
 impl Leaf {
@@ -162,19 +173,27 @@ impl RolloutTree {
         path
     }
 
-    /// Trajectories that forked themselves at least once: their path reached a decision and was left by a child.
+    /// Trajectories that do not start at the root: forked while the tree grew, or when it was expanded.
     #[must_use]
-    pub fn n_forking(&self) -> usize {
-        let forked = |leaf: &&Leaf| self.decisions.iter().any(|d| d.n_children > 0 && d.path == leaf.key);
-        self.leaves.iter().filter(forked).count()
+    pub fn n_branches(&self) -> usize {
+        self.leaves.iter().filter(|leaf| leaf.key.is_forked()).count()
     }
 
-    /// Trajectories with a fork somewhere on their way from the root, whether they forked or were forked off.
+    /// Trajectories that others were forked off.
+    #[must_use]
+    pub fn n_forking(&self) -> usize {
+        self.leaves.iter().filter(|leaf| self.has_children(leaf)).count()
+    }
+
+    /// Trajectories on a fork: forked off another, or with another forked off them.
     #[must_use]
     pub fn n_on_fork(&self) -> usize {
-        let born = |leaf: &Leaf| leaf.key.0.len() > 1;
-        let forked = |leaf: &Leaf| self.decisions.iter().any(|d| d.n_children > 0 && d.path == leaf.key);
-        self.leaves.iter().filter(|leaf| born(leaf) || forked(leaf)).count()
+        self.leaves.iter().filter(|leaf| leaf.key.is_forked() || self.has_children(leaf)).count()
+    }
+
+    fn has_children(&self, leaf: &Leaf) -> bool {
+        let n = leaf.key.0.len();
+        self.leaves.iter().any(|other| other.key.0.len() == n + 2 && other.key.0.starts_with(&leaf.key.0))
     }
 
     /// Number of tokens in the tree, each counted once.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::algo::Algorithm;
 use crate::data::task::Grader;
 use crate::eval::{EvalPlan, evaluate};
 use crate::prompt::Tokenizer;
@@ -115,7 +116,7 @@ fn text<T: serde::Serialize>(value: &T) -> String {
 
 #[test]
 fn a_run_repeats_bit_for_bit_and_a_resumed_one_equals_it() {
-    for algorithm in ["aepo", "arpo", "grpo", "dapo", "gigpo", "gspo"] {
+    for algorithm in Algorithm::ALL.map(|a| a.bundle().name) {
         let run = run(&[("algorithm.name", algorithm)]);
         let mut straight = model(&run.renderer);
         let all = steps(&run, &mut straight, 0..4, 1);

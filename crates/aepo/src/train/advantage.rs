@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+pub use turns::turn_values;
+
 /// How rewards become token advantages: a baseline, then who owns shared tokens, then a scaling by entropy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdvantageRule {
@@ -39,6 +41,8 @@ pub enum Baseline {
     },
     /// The group, and the trajectories that start with the same root sample: [`tree_advantages`].
     Trees,
+    /// The group, handed back from the leaves of the tree to its turns: [`turn_values`].
+    Turns,
 }
 
 /// What a token gets that lies on several trajectories (arXiv 2507.19849).
@@ -64,6 +68,9 @@ pub struct Member {
     pub token_ids: Vec<usize>,
     /// `[n_sampled]`, H_t when the token was sampled, nats.
     pub entropies: Vec<f64>,
+    /// `[n_sampled]`, −log-probability of the token under the weights that sampled it, nats; read only by
+    /// [`Baseline::Turns`].
+    pub surprisals: Vec<f64>,
     /// `[n_sampled]`, `old_logp − ref_logp`, nats; read only by [`Baseline::Batch`] with a coefficient.
     pub kl: Vec<f64>,
 }
@@ -149,6 +156,12 @@ fn group_baseline(baseline: &Baseline, group: &[Member]) -> Vec<Vec<f64>> {
     let constant = |advantages: Vec<f64>| {
         advantages.iter().zip(group).map(|(&a, m)| vec![a; m.entropies.len()]).collect::<Vec<_>>()
     };
+    let per_turn = |turns: Vec<Vec<f64>>| {
+        let spread = |(m, turns): (&Member, Vec<f64>)| {
+            m.turns.iter().zip(turns).flat_map(|(t, a)| std::iter::repeat_n(a, t.n_tokens)).collect()
+        };
+        group.iter().zip(turns).map(spread).collect::<Vec<Vec<f64>>>()
+    };
     match *baseline {
         Baseline::GroupOrRaw if rewards.len() == 1 => constant(rewards),
         Baseline::Group | Baseline::GroupOrRaw => constant(group_advantages(&rewards)),
@@ -161,12 +174,9 @@ fn group_baseline(baseline: &Baseline, group: &[Member]) -> Vec<Vec<f64>> {
         }
         Baseline::Anchors { omega, gamma } => {
             let anchors: Vec<Vec<usize>> = group.iter().map(|m| m.turns.iter().map(|t| t.anchor).collect()).collect();
-            let spread = |(m, turns): (&Member, Vec<f64>)| {
-                let tokens = m.turns.iter().zip(turns).map(|(t, a)| std::iter::repeat_n(a, t.n_tokens));
-                tokens.flatten().collect()
-            };
-            group.iter().zip(gigpo_turns(&rewards, &anchors, omega, gamma)).map(spread).collect()
+            per_turn(gigpo_turns(&rewards, &anchors, omega, gamma))
         }
+        Baseline::Turns => per_turn(turn_values(group)),
     }
 }
 
@@ -182,7 +192,8 @@ pub fn group_advantages(rewards: &[f64]) -> Vec<f64> {
     rewards.iter().map(|r| (r - mean) / (std + 1e-6)).collect()
 }
 
-/// RLOO (arXiv 2402.14740): `A_i = R_i − mean of the others' rewards`. A group of one has advantage 0.
+/// RLOO (arXiv 2402.14740): `A_i = R_i − mean of the others' rewards`. A group of one, whose reward common code keeps
+/// as it is, has advantage 0.
 #[must_use]
 pub fn leave_one_out(rewards: &[f64]) -> Vec<f64> {
     if all_equal(rewards) {
@@ -195,7 +206,8 @@ pub fn leave_one_out(rewards: &[f64]) -> Vec<f64> {
 /// REINFORCE++ (arXiv 2501.03262): the reward at the last token, less `kl_coef · (old_logp − ref_logp)` at every
 /// token; the undiscounted sum from each token on; and that standardised over all sampled tokens of the batch
 /// (ddof = 1). `members` are reward and per-token log-ratio, nats, of every trajectory. Equal returns have
-/// advantage 0.
+/// advantage 0. The sum runs over the sampled tokens of all turns; common code begins anew behind each tool result, so
+/// that only the last turn ever hears of the reward.
 #[must_use]
 pub fn batch_returns(kl_coef: f64, members: &[(f64, &[f64])]) -> Vec<Vec<f64>> {
     let returns = |(reward, kl): &(f64, &[f64])| {
@@ -216,7 +228,8 @@ pub fn batch_returns(kl_coef: f64, members: &[(f64, &[f64])]) -> Vec<Vec<f64>> {
 /// GiGPO (arXiv 2505.10978) for one group, `[trajectory][turn]`: the group advantage of the trajectory
 /// plus ω times that of the turn. With one reward at the end, turn t of T has the return γ^(T−1−t)·R; it is
 /// compared with the returns of the group's turns that start from an equal state, `anchors[trajectory][turn]`. A state
-/// seen once adds nothing.
+/// seen once adds nothing. Both comparisons divide by the standard deviation; the released code has that as an option,
+/// and counts a trajectory once per turn in the group's mean and deviation.
 #[must_use]
 pub fn gigpo_turns(rewards: &[f64], anchors: &[Vec<usize>], omega: f64, gamma: f64) -> Vec<Vec<f64>> {
     let mut by_anchor: HashMap<usize, Vec<(usize, usize, f64)>> = HashMap::new();
@@ -237,8 +250,8 @@ pub fn gigpo_turns(rewards: &[f64], anchors: &[Vec<usize>], omega: f64, gamma: f
     out
 }
 
-/// Tree-GRPO (arXiv 2509.21240): the group advantage among the trajectories of the same tree (`roots` equal) plus
-/// the group advantage among all.
+/// Tree-GRPO (arXiv 2509.21240, §3): the group advantage among the trajectories of the same tree (`roots` equal) plus
+/// the group advantage among all of the task's trees. A tree of one trajectory adds nothing.
 #[must_use]
 pub fn tree_advantages(rewards: &[f64], roots: &[usize]) -> Vec<f64> {
     let mut out = group_advantages(rewards);
@@ -301,3 +314,4 @@ pub fn mean_std(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests;
+mod turns;

@@ -77,6 +77,7 @@ fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)]) -> Vec<Memb
                     let first = first_id[node.0 as usize];
                     member.token_ids.extend(first..first + tokens.len());
                     member.entropies.extend(tokens.iter().map(|t| f64::from(t.entropy)));
+                    member.surprisals.extend(tokens.iter().map(|t| -f64::from(t.logprob)));
                 }
             }
         }
@@ -96,7 +97,7 @@ mod tests {
     fn turns_roots_and_shared_tokens_are_read_off_the_tree() {
         let context = |tokens: &[u32]| NodeKind::Context { tokens: tokens.to_vec(), call: None };
         let turn = |n: usize| {
-            let token = SampledToken { token: 1, logprob: -1.0, entropy: 0.5 };
+            let token = SampledToken { token: 1, logprob: -1.0, entropy: 0.5, top_entropy: 0.0 };
             NodeKind::Sampled { tokens: vec![token; n], version: PolicyVersion(0) }
         };
         let node = |parent: Option<u32>, kind| Node { parent: parent.map(NodeId), kind };
@@ -129,6 +130,7 @@ mod tests {
             root_entropy: 0.0,
             tool_entropy: 0.0,
             decisions: Vec::new(),
+            expansions: Vec::new(),
         };
         let score = |reward| Score { reward, accuracy: 0.0, format_ok: true };
         let scored = ScoredTree { tree, scores: [1.0, 1.0, 1.0, 9.0].map(score).to_vec() };

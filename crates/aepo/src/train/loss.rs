@@ -14,10 +14,11 @@ pub enum ClipRule {
     /// AEPO's clip balancing (arXiv 2510.14545, §3.3): the value is PPO's, but a token above the band with A > 0
     /// keeps the gradient it would have at the band's edge.
     Balanced(Clip),
-    /// CISPO (arXiv 2506.13585, eq. 4): the ratio is clipped and detached, and weighs the log-probability, so that no
+    /// CISPO (arXiv 2506.13585, eqs. 4–5): the ratio is clipped and detached, and weighs the log-probability, so that no
     /// token loses its gradient. With ε_l = 1, the default, the lower side is open.
     Cispo(Clip),
-    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient.
+    /// GPPO (arXiv 2508.07629): the value is PPO's, and both edges of the band keep their gradient. Code that has it
+    /// beside a dual clip takes c = 3; here that is off unless set, as everywhere.
     Gppo(Clip),
 }
 
@@ -29,9 +30,11 @@ pub enum RatioScope {
     Token,
     /// GSPO (arXiv 2507.18071, eq. 7): the geometric mean over the trajectory's sampled tokens,
     /// `s = exp(mean_t(logp_t − old_logp_t))`. The gradient is that of GSPO-token,
-    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory.
+    /// `s_t = sg(s)·π_t/sg(π_t)`, which is GSPO's own wherever the advantage is the same along the trajectory. Common
+    /// code bounds the mean at 10, where exp of it is far outside any band.
     Sequence,
-    /// The same over each turn of the model, the objective of arXiv 2601.04767's released code.
+    /// AT²PO (arXiv 2601.04767, eq. 5): the same over each turn of the model. Its released code bounds the mean of the
+    /// log-ratios at 10 likewise.
     Turn,
 }
 
@@ -221,7 +224,7 @@ pub struct TokenInputs<'a> {
     pub logprobs: &'a [f64],
     /// Of the trainer's own weights at the start of the step, nats.
     pub old_logprobs: &'a [f64],
-    /// Of the reference policy; read only where `kl_coef` is not 0, and may be empty otherwise.
+    /// Of the reference policy, nats; empty where it was not evaluated, which is possible only without `kl_coef`.
     pub ref_logprobs: &'a [f64],
     /// What the sampler said when it drew the tokens, nats; read only with `is_cap`, and may be empty otherwise.
     pub rollout_logprobs: &'a [f64],
@@ -349,11 +352,14 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
             true => out.sums.high.add(&mass),
             false => out.sums.rest.add(&mass),
         }
-        if rules.kl_coef != 0.0 {
+        if rules.kl_coef != 0.0 || !inputs.ref_logprobs.is_empty() {
             let (kl, dkl) = kl_k3(logp, inputs.ref_logprobs[t]);
-            value += rules.kl_coef * kl;
-            dlogp += rules.kl_coef * dkl;
             out.sums.kl_ref += kl;
+            // A divergence that is only measured may overflow, and 0 times that would not be a number.
+            if rules.kl_coef != 0.0 {
+                value += rules.kl_coef * kl;
+                dlogp += rules.kl_coef * dkl;
+            }
         }
         if rules.entropy_coef != 0.0 {
             value -= rules.entropy_coef * entropy;

@@ -3,8 +3,8 @@
 Every function below is one published formula, written with torch operations in f64, stop-gradients as `.detach()`;
 dL/dlogp and dL/dH come from autograd and from nothing else. Sources: AEPO (arXiv 2510.14545), GRPO (2402.03300), PPO
 (1707.06347), DAPO (2503.14476), dual clip (1912.09729), CISPO (2506.13585), GPPO (2508.07629), GSPO (2507.18071), RLOO
-(2402.14740), REINFORCE++ (2501.03262), GiGPO (2505.10978), ARPO (2507.19849), Tree-GRPO (2509.21240), the k3 estimator
-(joschu.net/blog/kl-approx.html).
+(2402.14740), REINFORCE++ (2501.03262), GiGPO (2505.10978), ARPO (2507.19849), Tree-GRPO (2509.21240), AT2PO (2601.04767), truncated importance
+sampling (fengyao.notion.site/off-policy-rl), the k3 estimator (joschu.net/blog/kl-approx.html).
 
 Conventions: standard deviations have ddof = 1; a group of one or of equal rewards has advantage 0; only sampled tokens
 (mask 1) enter a mean, a deviation or a denominator; a trajectory without sampled tokens counts as absent.
@@ -53,9 +53,9 @@ def entropy_aware(advantages, entropies, masks, weight):
 
 
 def rloo(rewards):
-    """RLOO: A_i = R_i - mean of the others' rewards; a group of one gets 0."""
+    """RLOO: A_i = R_i - mean of the others' rewards; a group of one or of equals gets 0."""
     n = len(rewards)
-    if n < 2:
+    if all(r == rewards[0] for r in rewards):
         return torch.zeros(n, dtype=f64)
     return torch.tensor([r - (sum(rewards) - r) / (n - 1) for r in rewards], dtype=f64)
 
@@ -69,7 +69,7 @@ def reinforce_plus_plus(batch, coef):
         if len(r):
             r[-1] += t["reward"]
         returns.append(torch.tensor([float(r[i:].sum()) for i in range(len(r))], dtype=f64))
-    every = torch.cat(returns)
+    every = torch.cat([torch.zeros(0, dtype=f64), *returns])
     if len(every) < 2 or bool((every == every[0]).all()):
         return [torch.zeros_like(g) for g in returns]
     return [(g - every.mean()) / every.std(correction=1) for g in returns]
@@ -99,6 +99,42 @@ def tree_grpo(rewards, roots):
         same = [j for j, other in enumerate(roots) if other == root]
         out.append(float(inter[i] + grpo([rewards[j] for j in same])[same.index(i)]))
     return torch.tensor(out, dtype=f64)
+
+
+def at2po(group, rewards):
+    """AT2PO, eqs. 2-3, for one group: the value of each trajectory's turns. A turn is named by its tokens and by the
+    turns before it; the leaf of trajectory i has its group advantage, a turn the mean of what goes on from it, weighted
+    by the surprisal -mean old_logp of the turn there. A trajectory that ends is a child like a turn, with the surprisal
+    of its last turn."""
+    ends = grpo(rewards)
+    paths = []
+    for i, t in enumerate(group):
+        turns = [[p for p in range(u["start"], u["end"]) if t["mask"][p]] for u in t["turns"]]
+        paths.append([tuple(owner(group, i, p) for p in turn) for turn in turns])
+
+    def surprisal(turn):
+        return -float(np.mean([group[i]["old_logp"][p] for i, p in turn])) if turn else 0.0
+
+    def value(prefix):
+        """Of the node reached by these turns (those without tokens are no nodes)."""
+        here = [(i, tuple(turn for turn in path if turn)) for i, path in enumerate(paths)]
+        here = [(i, path) for i, path in here if path[: len(prefix)] == prefix]
+        parts = [(surprisal(prefix[-1]), float(ends[i])) for i, path in here if len(path) == len(prefix)]
+        following = {path[: len(prefix) + 1] for _, path in here if len(path) > len(prefix)}
+        parts += [(surprisal(child[-1]), value(child)) for child in following]
+        weights = [max(w, 0.0) for w, _ in parts]
+        if sum(weights) == 0:
+            weights = [1.0] * len(parts)
+        return math.fsum(w * v for w, (_, v) in zip(weights, parts)) / math.fsum(weights)
+
+    out = []
+    for path in paths:
+        prefix, values = (), []
+        for turn in path:
+            prefix += (turn,) if turn else ()
+            values.append(value(prefix) if turn else 0.0)
+        out.append(values)
+    return out
 
 
 def overlong(n, longest, share):
@@ -214,6 +250,7 @@ ALGORITHMS = {
     "ppo": {"baseline": "none"},
     "rloo": {"baseline": "rloo"},
     "tree-grpo": {"baseline": "trees", "mean": "sequence"},
+    "at2po": {"baseline": "turns", "ratio": "turn", "low": 3e-3, "high": 4e-3, "mean": "sequence"},
 }
 
 
@@ -241,8 +278,11 @@ def root_of(group, i):
 
 def spread_baseline(rule, group, rewards):
     n = [int(sum(t["mask"])) for t in group]
-    if rule["baseline"] == "gigpo":
-        turns = gigpo(rewards, [[u["anchor"] for u in t["turns"]] for t in group], rule["omega"], rule["gamma"])
+    if rule["baseline"] in ("gigpo", "turns"):
+        if rule["baseline"] == "gigpo":
+            turns = gigpo(rewards, [[u["anchor"] for u in t["turns"]] for t in group], rule["omega"], rule["gamma"])
+        else:
+            turns = at2po(group, rewards)
         return [
             torch.tensor([a for size, a in zip(turn_sizes(t), own) for _ in range(size)], dtype=f64)
             for t, own in zip(group, turns)
@@ -290,7 +330,7 @@ def apply(name, changes, groups):
             a * (1 + rule["entropy_weight"] * (sampled(t, "entropy") - mean) / std) for a, t in zip(advantages, batch)
         ]
     logps = [sampled(t, "logp").requires_grad_() for t in batch]
-    terms = []
+    terms, count = [], {"high": 0, "low": 0, "dual": 0, "capped": 0, "old_kl": 0.0, "kl": 0.0, "n": 0, "n_ref": 0}
     for t, logp, a in zip(batch, logps, advantages):
         old = sampled(t, "old_logp")
         difference = logp - old
@@ -300,15 +340,29 @@ def apply(name, changes, groups):
         elif rule["ratio"] == "turn":
             means = [part.mean().detach().expand(len(part)) for part in difference.split(turn_sizes(t)) if len(part)]
             difference = (torch.cat(means) if means else difference.detach()) + logp - logp.detach()
-        r = difference.exp()
-        if rule["objective"] == "cispo":
+        # e^±700 is as good as what lies beyond, which f64 does not hold; the gradient is left as it is.
+        r = (difference + (difference.clamp(-700.0, 700.0) - difference).detach()).exp()
+        cispo, d = rule["objective"] == "cispo", logp.detach() - old
+        above, below = (r > 1 + rule["high"]) & (a != 0), (r < 1 - rule["low"]) & (a != 0)
+        count["high"] += int((above & ((a > 0) | cispo)).sum())
+        count["low"] += int((below & ((a < 0) | cispo)).sum())
+        count["dual"] += int(((a < 0) & (r > rule["dual"])).sum()) if rule["dual"] is not None and not cispo else 0
+        count["n"] += len(logp)
+        count["old_kl"] += float((d.expm1() - d).sum())
+        if "ref_logp" in t:
+            d = sampled(t, "ref_logp") - logp.detach()
+            count["n_ref"] += len(logp)
+            count["kl"] += float((d.expm1() - d).sum())
+        if cispo:
             token = -r.clamp(1 - rule["low"], 1 + rule["high"]).detach() * a * logp
         else:
             token = OBJECTIVES[rule["objective"]](r, a, rule["low"], rule["high"])
             if rule["dual"] is not None:
                 token = torch.where(a < 0, torch.minimum(token, -rule["dual"] * a), token)
         if rule["is_cap"] is not None:
-            token = token * (old - sampled(t, "rollout_logp")).exp().clamp(max=rule["is_cap"])
+            weight = (old - sampled(t, "rollout_logp")).exp()
+            count["capped"] += int((weight > rule["is_cap"]).sum())
+            token = token * weight.clamp(max=rule["is_cap"])
         if rule["kl"]:
             d = sampled(t, "ref_logp") - logp
             token = token + rule["kl"] * (d.exp() - d - 1)
@@ -334,7 +388,17 @@ def apply(name, changes, groups):
             a, d = next(results) if i in kept else (torch.zeros(len(t["mask"])), torch.zeros(len(t["mask"])))
             rows.append({"advantage": unrolled(t, a.tolist()), "dloss_dlogp": unrolled(t, d.tolist())})
         out.append(rows)
-    return {"loss": value.item(), "groups": out}
+    n = max(count["n"], 1)
+    metrics = {
+        "clip_frac_high": count["high"] / n, "clip_frac_low": count["low"] / n, "clip_frac_dual": count["dual"] / n,
+        "kl_k3": count["kl"] / max(count["n_ref"], 1), "old_kl_k3": count["old_kl"] / n,
+        "entropy": float(entropy.mean()) if len(entropy) else 0.0, "n_tokens": count["n"],
+        "is_frac_capped": count["capped"] / n if rule["is_cap"] is not None else None,
+        "n_groups_dropped": len(groups) - len(kept),
+    }  # fmt: skip
+    # JSON has no infinity.
+    metrics = {k: v if v is None or math.isfinite(v) else None for k, v in metrics.items()}
+    return {"loss": value.item(), "metrics": metrics, "groups": out}
 
 
 def apply_trajectory(rng, n, parent=None, index=None, huge=False, width=0.4):
@@ -362,6 +426,51 @@ def apply_trajectory(rng, n, parent=None, index=None, huge=False, width=0.4):
     if parent:
         row |= {"parent": index, "shared": shared}
     return row
+
+
+def turn_tree(rng):
+    """A tree as an agent grows it: forks stand at the ends of tool results, so that whole turns are shared. One
+    trajectory ends where others go on, one is a copy of another, and at one fork no turn has any surprisal."""
+    keys = ("logp", "old_logp", "ref_logp", "rollout_logp", "entropy")
+
+    def turn(n, sure=False):
+        old = np.zeros(n) if sure else np.round(-rng.exponential(1.2, n), 6)
+        logp = np.round(old + 6e-3 * rng.standard_normal(n), 6)
+        noise = {k: np.round(0.5 * rng.standard_normal(n), 6) for k in keys}
+        out = {"old_logp": old, "logp": logp, "ref_logp": logp + noise["ref_logp"], "rollout_logp": old + noise["rollout_logp"]}
+        return out | {"entropy": np.round(rng.exponential(0.8, n), 6), "mask": np.ones(n)}
+
+    def context(n):
+        return {k: np.full(n, -7.0) for k in keys} | {"mask": np.zeros(n)}
+
+    def trajectory(reward, parts, parent=None, shared=0):
+        row = {k: [float(x) for part in parts for x in part[k]] for k in (*keys, "mask")}
+        row["mask"] = [int(m) for m in row["mask"]]
+        at, turns = 0, []
+        for part in parts:
+            n = len(part["mask"])
+            if n and part["mask"][0]:
+                turns.append({"start": at, "end": at + n, "anchor": f"s{len(turns)}"})
+            at += n
+        row |= {"turns": turns, "reward": reward}
+        return row | ({"parent": parent, "shared": sum(len(p["mask"]) for p in parts[:shared])} if shared else {})
+
+    prompt, one, two, tool, reply = context(3), turn(4), turn(3), context(2), context(1)
+    first = [prompt, one, tool, two, reply, turn(2)]
+    other = [prompt, turn(5), tool, turn(1)]
+    sure = [prompt, turn(2, sure=True), tool, turn(3, sure=True)]
+    return {"task": "turns", "trajectories": [
+        trajectory(1.0, first),
+        trajectory(0.0, [prompt, one, tool, turn(2), reply, turn(3)], 0, 3),
+        trajectory(0.25, [prompt, one, tool, two, reply, turn(4)], 0, 5),
+        trajectory(1.1, other, 0, 1),
+        trajectory(-1.0, [prompt, one, tool], 1, 3),
+        trajectory(0.5, other, 3, 4),
+        trajectory(0.0, [prompt, one, tool, two, reply, turn(1)], 2, 5),
+        trajectory(1.0, sure, 0, 1),
+        trajectory(0.0, [prompt, sure[1], tool, turn(2, sure=True)], 7, 3),
+        trajectory(0.75, [prompt, sure[1], tool, turn(1, sure=True)], 8, 3),
+    ]}  # fmt: skip
 
 
 def apply_batches(rng):
@@ -400,9 +509,19 @@ def apply_batches(rng):
     for t, r in zip(narrow[0]["trajectories"], (1.0, 0.0, 0.5)):
         t["reward"] = r
         t["logp"] = [round(o + float(d), 7) for o, d in zip(t["old_logp"], rng.normal(0, 6e-4, len(t["old_logp"])))]
+    overflow = [group("overflow", (5, 6), width=0.01)]
+    for t, r, far in zip(overflow[0]["trajectories"], (1.0, -1.0), (800.0, -800.0)):
+        n = len(t["mask"])
+        t |= {"reward": r, "mask": [1] * n, "turns": [{"start": 0, "end": n, "anchor": "q"}]}
+        t["logp"] = [x + far for x in t["old_logp"]]
+    empty = [group("some", (5, 7, 4)), group("all", (3,)), {"task": "none", "trajectories": []}]
+    for t, r in zip(empty[0]["trajectories"] + empty[1]["trajectories"], (1.0, 0.0, 0.5, 1.0)):
+        t["reward"] = r
+    for t in (empty[0]["trajectories"][1], empty[1]["trajectories"][0]):
+        t |= {k: [] for k, v in t.items() if isinstance(v, list)}
     return {
         "mixed": mixed, "shared": shared, "edges": edges, "huge": huge, "flat": flat, "nothing": nothing, "one": one,
-        "narrow": narrow,
+        "narrow": narrow, "turns": [turn_tree(rng), group("chains", (9, 16))], "overflow": overflow, "empty": empty,
     }  # fmt: skip
 
 
@@ -425,6 +544,16 @@ def apply_cases(batches):
         ("gigpo", {"omega": 0.5, "gamma": 0.5}, {"gigpo.omega": "0.5", "gigpo.gamma": "0.5"}, "mixed"),
         ("gspo", {"low": 0.1, "high": 0.1}, {"loss.clip_low": "0.1", "loss.clip_high": "0.1"}, "mixed"),
         ("gspo", {"ratio": "turn", "low": 0.1}, {"loss.ratio": "turn", "loss.clip_low": "0.1"}, "mixed"),
+        ("at2po", {"low": 0.2, "high": 0.2}, {"loss.clip_low": "0.2", "loss.clip_high": "0.2"}, "shared"),
+        ("at2po", {"kl": 0.1, "is_cap": 1.1}, {"loss.kl_coef": "0.1", "loss.is_cap": "1.1"}, "turns"),
+        ("at2po", {"shared": "mean", "mean": "token"}, {"advantage.shared": "mean", "loss.aggregation": "token-mean"}, "turns"),
+        ("arpo", {"shared": "mean"}, {"advantage.shared": "mean"}, "turns"),
+        ("tree-grpo", {"kl": 0.001}, {"loss.kl_coef": "0.001"}, "turns"),
+        ("grpo", {"is_cap": 1.0}, {"loss.is_cap": "1"}, "shared"),
+        ("gspo", {"is_cap": 1.5}, {"loss.is_cap": "1.5"}, "edges"),
+        ("reinforce++", {"reward_kl": 0.02, "is_cap": 0.9}, {"loss.kl_coef": "0.02", "loss.is_cap": "0.9"}, "shared"),
+        ("dapo", {"is_cap": 2.0}, {"loss.is_cap": "2"}, "empty"),
+        ("dapo", {"longest": 12}, {"rollout.max_response_tokens": "12"}, "mixed"),
     ]
     cases = plain + set_to
     return [

@@ -133,17 +133,12 @@ fn asked_for(args: &CompareArgs) -> anyhow::Result<Vec<&'static str>> {
     Ok(names)
 }
 
-/// An algorithm that can be trained.
+/// The algorithm of that name, as its bundle writes it.
 fn algorithm(name: &str) -> anyhow::Result<&'static str> {
-    let bundles = Algorithm::ALL.map(Algorithm::bundle);
-    let Some(bundle) = bundles.iter().find(|bundle| bundle.name == name) else {
-        let grown: Vec<&str> = bundles.iter().filter(|b| b.not_grown.is_none()).map(|b| b.name).collect();
-        return Err(usage(format!("--algos: there is no algorithm `{name}`"), &format!("one of {}", grown.join(", "))));
-    };
-    match bundle.not_grown {
-        Some(why) => Err(usage(format!("--algos: `{name}` cannot be trained here: {why}"), "")),
-        None => Ok(bundle.name),
-    }
+    let names = Algorithm::ALL.map(|a| a.bundle().name);
+    names.into_iter().find(|known| *known == name).ok_or_else(|| {
+        usage(format!("--algos: there is no algorithm `{name}`"), &format!("one of {}", names.join(", ")))
+    })
 }
 
 /// Threads of each run: what is set, else what the comparison began with, else an equal part of the machine.

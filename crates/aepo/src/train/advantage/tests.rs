@@ -69,6 +69,26 @@ fn worked_values_of_gigpo() {
 }
 
 #[test]
+fn worked_values_of_a_turn_tree() {
+    // Turn 0 (H = 1) is shared by the first two; from it go on turn 1 (H = 3) and turn 2 (H = 1). The third is alone.
+    let path = |reward, turns: &[(usize, f64)]| Member {
+        turns: turns.iter().map(|_| Turn { n_tokens: 2, anchor: 0 }).collect(),
+        token_ids: turns.iter().flat_map(|t| [2 * t.0, 2 * t.0 + 1]).collect(),
+        surprisals: turns.iter().flat_map(|t| [t.1 - 0.5, t.1 + 0.5]).collect(),
+        ..member(reward, &vec![0.0; 2 * turns.len()])
+    };
+    let group = [path(1.0, &[(0, 1.0), (1, 3.0)]), path(0.0, &[(0, 1.0), (2, 1.0)]), path(0.5, &[(3, 2.0)])];
+    let end = 0.5 / (0.5 + 1e-6);
+    let values = turn_values(&group);
+    close(&values[0], &[0.75 * end - 0.25 * end, end]);
+    close(&values[1], &[0.75 * end - 0.25 * end, -end]);
+    close(&values[2], &[0.0]);
+    let (advantages, _) = token_advantages(&rule(Baseline::Turns), &[group.to_vec()]);
+    close(&advantages[0][0], &[0.5 * end, 0.5 * end, end, end]);
+    assert!(turn_values(&[]).is_empty() && turn_values(&[path(1.0, &[])]) == [[0.0; 0]]);
+}
+
+#[test]
 fn shared_tokens_take_the_mean_of_their_trajectories() {
     let with = |reward, ids: &[usize]| Member { token_ids: ids.to_vec(), ..member(reward, &vec![0.0; ids.len()]) };
     let groups = [vec![with(1.0, &[0, 1, 2]), with(0.0, &[0, 1, 3]), with(0.5, &[0, 4])]];

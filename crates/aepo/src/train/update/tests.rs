@@ -23,7 +23,7 @@ fn trees() -> Vec<RolloutTree> {
         entropy_tokens: 3,
         branch_width: 1,
         limits: Limits { n_calls: 3, response_tokens: 90, turn_tokens: 20, result_tokens: 6 },
-        params: SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0 },
+        params: SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 1000,
     };
     let tasks: Vec<DriveTask> =
@@ -262,7 +262,7 @@ fn a_divergence_in_the_reward_moves_the_policy_towards_the_reference() {
     let mut policy = model();
     assert!(matches!(update(&mut policy, None, &groups, &s, &mut |_| {}), Err(UpdateError::NoReference(_))));
     let (delta, report) = change(&groups, &s);
-    assert_eq!((report.n_applied, report.sums.kl_ref), (1, 0.0));
+    assert!(report.n_applied == 1 && report.sums.kl_ref > 0.0, "what is evaluated is recorded too");
 
     // The same from the formula: returns to go of the log-ratios, standardised over the batch, times ∂logp.
     let reference = TablePolicy::new(VOCAB, 200, Seed(12));

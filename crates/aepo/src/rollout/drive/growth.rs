@@ -1,16 +1,10 @@
-//! What is known of one tree while it grows, and which fork decision is due next?
-//!
-//! Forks compete for the tree's budget, so they are decided in the tree's own logical time, not in the order in which
-//! tools happen to answer. A path's clock is the number of tokens on it (a child's starts at its fork's decision).
-//! A decision that becomes possible at time T waits until no live path's clock is below T; then those due are taken by
-//! (T, key). Whatever a live path decides later lies after its clock, so nothing can still come before a decision
-//! that is taken, and the tree is a function of seeds and answers alone. The deciding path itself never waits: its
-//! children start at the tool result's end, wherever the path has got to by then.
+//! What is known of one tree while it grows? Its paths, the decisions that wait, and in the end the tree itself.
 
 use crate::policy::{PathId, PolicyVersion, SampledToken};
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
-use crate::rollout::trajectory::Trajectory;
+use crate::rollout::expand::Expansion;
+use crate::rollout::trajectory::{Trajectory, head_entropy, reference_entropy};
 use crate::rollout::tree::{CallRecord, Leaf, Node, NodeId, NodeKind, PathKey, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::tool::Tool;
@@ -28,8 +22,8 @@ pub(super) enum State {
 pub(super) struct Path {
     pub key: PathKey,
     pub seed: Seed,
-    /// The path it was forked off, and how many of that path's own nodes it shares; `None` from the root.
-    pub born: Option<(usize, usize)>,
+    /// The path it was forked off, and where; `None` from the root.
+    pub born: Option<(usize, ForkPoint)>,
     pub policy_path: PathId,
     /// What it added itself.
     pub nodes: Vec<NodeKind>,
@@ -42,7 +36,7 @@ pub(super) struct Path {
     /// The turn being sampled.
     pub turn: Vec<SampledToken>,
     pub n_calls: u32,
-    /// Nats per token, once the first turn has ended.
+    /// As the branch rule measures it, once the first turn has ended.
     pub root_entropy: Option<f64>,
     /// l, as of the last decision taken.
     pub n_consecutive: u32,
@@ -50,6 +44,8 @@ pub(super) struct Path {
     pub fork_point: Option<ForkPoint>,
     /// Decisions that wait; the policy path stays open for them.
     pub n_pending: usize,
+    /// Ended, but turns of it may still be expanded; the policy path stays open for that.
+    pub kept: bool,
     pub state: State,
 }
 
@@ -71,6 +67,26 @@ pub(super) struct Pending {
     pub entropy: f64,
 }
 
+/// How a branch rule measures the entropy of a turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Measure {
+    /// Mean over the first `n_first` tokens, nats per token.
+    Mean { n_first: usize },
+    /// [`reference_entropy`].
+    Reference { n_first: usize, vocab_size: usize },
+}
+
+impl Measure {
+    /// `None` for no tokens.
+    pub fn of(self, turn: &[SampledToken]) -> Option<f64> {
+        match self {
+            Measure::Mean { n_first } => head_entropy(turn, n_first),
+            Measure::Reference { .. } if turn.is_empty() => None,
+            Measure::Reference { n_first, vocab_size } => Some(reference_entropy(turn, n_first, vocab_size)),
+        }
+    }
+}
+
 /// One tree.
 #[derive(Debug)]
 pub(super) struct Growth {
@@ -81,6 +97,9 @@ pub(super) struct Growth {
     pub paths: Vec<Path>,
     pub pending: Vec<Pending>,
     pub decisions: Vec<Decision>,
+    pub expansions: Vec<Expansion>,
+    /// c: rounds of drawn forks in a row that added a path.
+    pub n_adding_rounds: u32,
     /// Known once the first trajectory is, when entropies divide it.
     pub budget: Option<SamplingBudget>,
     pub done: bool,
@@ -91,6 +110,7 @@ const CHILD: u64 = 1;
 const TURN: u64 = 2;
 const CALL: u64 = 3;
 const FORK: u64 = 4;
+const EXPAND: u64 = 5;
 
 impl Path {
     /// The seed of the part of the current turn that starts behind the tokens sampled so far.
@@ -113,12 +133,12 @@ impl Path {
     }
 
     /// Closes the turn being sampled, if it has tokens.
-    pub fn end_turn(&mut self, version: PolicyVersion, entropy_tokens: usize) {
+    pub fn end_turn(&mut self, version: PolicyVersion, measure: Measure) {
         if self.turn.is_empty() {
             return;
         }
         if self.root_entropy.is_none() {
-            self.root_entropy = crate::rollout::trajectory::head_entropy(&self.turn, entropy_tokens);
+            self.root_entropy = measure.of(&self.turn);
         }
         self.nodes.push(NodeKind::Sampled { tokens: std::mem::take(&mut self.turn), version });
     }
@@ -143,8 +163,25 @@ impl Path {
 }
 
 impl Growth {
-    /// A further path from the root.
-    pub fn root_path(&self, ordinal: u32, policy_path: PathId) -> Path {
+    /// A tree of which nothing has been sampled.
+    pub fn new(prompt: Vec<u32>, seed: Seed, base: PathId) -> Self {
+        Growth {
+            prompt,
+            seed,
+            base,
+            paths: Vec::new(),
+            pending: Vec::new(),
+            decisions: Vec::new(),
+            expansions: Vec::new(),
+            n_adding_rounds: 0,
+            budget: None,
+            done: false,
+        }
+    }
+
+    /// A further path from the root, numbered on from those there are.
+    pub fn root_path(&self, policy_path: PathId) -> Path {
+        let ordinal = self.n_from(None) as u32;
         Path {
             key: PathKey(vec![ordinal]),
             seed: self.seed.child(CHILD).child(u64::from(ordinal)),
@@ -160,58 +197,65 @@ impl Growth {
             n_consecutive: 0,
             fork_point: None,
             n_pending: 0,
+            kept: false,
             state: State::Sampling,
         }
     }
 
-    /// The `ordinal`-th child of a fork.
-    pub fn child_path(&self, fork: &Pending, ordinal: u32, policy_path: PathId) -> Path {
-        let parent = &self.paths[fork.path];
-        let mut key = parent.key.clone();
-        key.0.extend([fork.at.n_calls, ordinal]);
+    /// A further child of `parent` at a tool result's end, numbered on from those there are; `clock` is its logical
+    /// time.
+    pub fn child_path(&self, parent: usize, at: ForkPoint, clock: usize, policy_path: PathId) -> Path {
+        let ordinal = self.n_from(Some((parent, at))) as u32;
+        let from = &self.paths[parent];
+        let mut key = from.key.clone();
+        key.0.extend([at.n_calls, ordinal]);
         Path {
             key,
-            seed: parent.seed.child(CHILD).child(u64::from(fork.at.n_calls)).child(u64::from(ordinal)),
-            born: Some((fork.path, fork.at.n_nodes)),
+            seed: from.seed.child(CHILD).child(u64::from(at.n_calls)).child(u64::from(ordinal)),
+            born: Some((parent, at)),
             policy_path,
             nodes: Vec::new(),
-            n_tokens: fork.at.n_tokens,
-            n_response: fork.at.n_response,
-            clock: fork.time,
+            n_tokens: at.n_tokens,
+            n_response: at.n_response,
+            clock,
             turn: Vec::new(),
-            n_calls: fork.at.n_calls,
-            root_entropy: parent.root_entropy,
-            n_consecutive: parent.n_consecutive,
+            n_calls: at.n_calls,
+            root_entropy: from.root_entropy,
+            n_consecutive: from.n_consecutive,
             fork_point: None,
             n_pending: 0,
+            kept: false,
             state: State::Sampling,
         }
+    }
+
+    /// How many paths were started at that place.
+    pub fn n_from(&self, born: Option<(usize, ForkPoint)>) -> usize {
+        self.paths.iter().filter(|p| p.born == born).count()
+    }
+
+    /// The seed of the draws of a round of expansions among the paths of a root sample.
+    pub fn expand_seed(&self, round: u32, root: u32) -> Seed {
+        self.seed.child(EXPAND).child(u64::from(round)).child(u64::from(root))
     }
 
     pub fn n_live(&self) -> usize {
         self.paths.iter().filter(|p| p.is_live()).count()
     }
 
-    /// Takes the next decision off the queue if it is due (see the module's first lines). With `no_budget` every
-    /// decision is due: nothing can come of it.
-    pub fn next_due(&mut self, no_budget: bool) -> Option<Pending> {
-        let (idx, next) = self
-            .pending
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, d)| (d.time, &self.paths[d.path].key, d.at.n_calls))
-            .map(|(idx, d)| (idx, d.time))?;
-        let due = no_budget || self.paths.iter().all(|p| !p.is_live() || p.clock >= next);
-        due.then(|| {
-            let decision = self.pending.swap_remove(idx);
-            self.paths[decision.path].n_pending -= 1;
-            decision
-        })
-    }
-
-    /// H_root and H̄_tool of the first trajectory, nats per token. `H̄_tool := H_root` without a call.
-    pub fn first_entropies(&self, entropy_tokens: usize) -> (f64, f64) {
-        entropies_of_first(&self.build_nodes(&[0]), entropy_tokens)
+    /// H_root and H̄_tool of the first trajectory, by which an entropy rule divides the budget. As means (nats per
+    /// token) H̄_tool is over the turns after a tool result, and H_root where there is none; as the released code
+    /// measures them H̄_tool is over all turns, the first one included.
+    pub fn first_entropies(&self, measure: Measure) -> (f64, f64) {
+        let tree = self.build_nodes(&[0]);
+        match measure {
+            Measure::Mean { n_first } => entropies_of_first(&tree, n_first),
+            Measure::Reference { .. } => {
+                let turns: Vec<f64> = tree.nodes.iter().filter_map(|node| measure.of(node.kind.sampled())).collect();
+                let mean = turns.iter().sum::<f64>() / turns.len().max(1) as f64;
+                (turns.first().copied().unwrap_or(0.0), mean)
+            }
+        }
     }
 
     /// The finished tree, in an order that depends on keys only.
@@ -221,6 +265,7 @@ impl Growth {
         let mut tree = self.build_nodes(&order);
         (tree.root_entropy, tree.tool_entropy) = entropies_of_first(&tree, entropy_tokens);
         tree.decisions = self.decisions;
+        tree.expansions = self.expansions;
         tree.decisions.sort_by(|a, b| (a.time, &a.path, a.n_calls).cmp(&(b.time, &b.path, b.n_calls)));
         tree
     }
@@ -235,7 +280,7 @@ impl Growth {
         for &idx in order {
             let path = &self.paths[idx];
             let mut at = match path.born {
-                Some((parent, n_nodes)) => own[parent][n_nodes - 1],
+                Some((parent, at)) => own[parent][at.n_nodes - 1],
                 None => NodeId(0),
             };
             for kind in &path.nodes {
@@ -248,7 +293,15 @@ impl Growth {
             }
         }
         let budget = self.budget.unwrap_or(SamplingBudget { total: 1, n_global: 1, n_branch: 0 });
-        RolloutTree { nodes, leaves, budget, root_entropy: 0.0, tool_entropy: 0.0, decisions: Vec::new() }
+        RolloutTree {
+            nodes,
+            leaves,
+            budget,
+            root_entropy: 0.0,
+            tool_entropy: 0.0,
+            decisions: Vec::new(),
+            expansions: Vec::new(),
+        }
     }
 }
 

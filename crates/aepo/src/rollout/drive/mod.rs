@@ -1,20 +1,28 @@
-//! In what order do policy and tools work on a batch of tasks? One closed event loop, no barrier anywhere.
+//! In what order do policy and tools work on a batch of tasks? One closed event loop, no barrier between tasks.
 //!
 //! Every path goes on as soon as its own completion or tool result is there. What a tree looks like in the end does
-//! not depend on the order in which they come (see `growth`).
+//! not depend on the order in which they come: `fork` says how forks that entropies decide come about, `lockstep` those
+//! that are drawn, `expand` how a finished tree grows on, and `growth` holds what is known of a tree meanwhile.
+
+mod expand;
+mod fork;
+mod growth;
+mod lockstep;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::policy::{Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop};
 use crate::prompt::Action;
-use crate::rollout::branch::{BranchRule, Chance, Decision, Outcome, Verdict, chance, next_chain};
+use crate::rollout::branch::{BranchRule, entropy_verdict};
 use crate::rollout::budget::BudgetRule;
-use crate::rollout::growth::{Growth, Path, Pending, State};
-use crate::rollout::trajectory::head_entropy;
 use crate::rollout::tree::{CallRecord, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::tool::{CallId, ToolCall, ToolOutcome, ToolResult, Toolset};
+use growth::{ForkPoint, Growth, Measure, Path, State};
 
 /// Where a path is cut. Every limit ends the path by its state: no token is ever added that the model did not sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +48,7 @@ pub struct DriveSettings {
     pub branch: BranchRule,
     /// Tokens over which an entropy is averaged, ≥ 1.
     pub entropy_tokens: usize,
-    /// Z: new children per fork, ≥ 1.
+    /// Z: new children per fork, ≥ 1; where forks are drawn, tries per path and round.
     pub branch_width: usize,
     /// Where paths are cut.
     pub limits: Limits,
@@ -128,12 +136,18 @@ pub fn drive(
     }
     let progress = Progress { n_total: tasks.len() * settings.k, ..Progress::default() };
     let (sampling, calling) = (HashMap::new(), HashMap::new());
+    let n_first = settings.entropy_tokens;
+    let measure = match settings.branch.is_drawn() {
+        true => Measure::Reference { n_first, vocab_size: policy.vocab_size() },
+        false => Measure::Mean { n_first },
+    };
     let mut driver = Driver {
         policy,
         tools,
         protocol,
         settings,
         context_len,
+        measure,
         tasks,
         trees: Vec::new(),
         n_done: 0,
@@ -159,6 +173,8 @@ struct Driver<'a> {
     protocol: &'a Protocol<'a>,
     settings: &'a DriveSettings,
     context_len: usize,
+    /// How the branch rule measures entropies.
+    measure: Measure,
     tasks: &'a [DriveTask],
     /// Of the first tasks, as many as have been started.
     trees: Vec<Growth>,
@@ -176,16 +192,7 @@ impl Driver<'_> {
         while self.trees.len() - self.n_done < max_trees {
             let Some(task) = self.tasks.get(self.trees.len()) else { return Ok(()) };
             let base = self.policy.open(&task.prompt)?;
-            self.trees.push(Growth {
-                prompt: task.prompt.clone(),
-                seed: task.seed,
-                base,
-                paths: Vec::new(),
-                pending: Vec::new(),
-                decisions: Vec::new(),
-                budget: None,
-                done: false,
-            });
+            self.trees.push(Growth::new(task.prompt.clone(), task.seed, base));
             self.start_roots(self.trees.len() - 1, self.settings.budget.n_first(self.settings.k))?;
         }
         Ok(())
@@ -218,17 +225,27 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Starts further paths at the root, numbered on from those there are.
+    /// How many leaves the tree still lacks.
+    fn n_free(&self, tree: usize) -> usize {
+        self.settings.k.saturating_sub(self.trees[tree].paths.len())
+    }
+
+    /// Starts further paths at the root.
     fn start_roots(&mut self, tree: usize, n: usize) -> Result<(), RolloutError> {
         for _ in 0..n {
             let growth = &self.trees[tree];
-            let ordinal = growth.paths.iter().filter(|p| p.born.is_none()).count() as u32;
-            let (base, n_prompt) = (growth.base, growth.prompt.len());
-            let policy_path = self.policy.fork(base, n_prompt)?;
-            let path = self.trees[tree].root_path(ordinal, policy_path);
+            let policy_path = self.policy.fork(growth.base, growth.prompt.len())?;
+            let path = self.trees[tree].root_path(policy_path);
             self.start_path(tree, path)?;
         }
         Ok(())
+    }
+
+    /// Starts a further child of a path at a tool result's end; `clock` is its logical time.
+    fn start_child(&mut self, tree: usize, parent: usize, at: ForkPoint, clock: usize) -> Result<(), RolloutError> {
+        let policy_path = self.policy.fork(self.trees[tree].paths[parent].policy_path, at.n_tokens)?;
+        let child = self.trees[tree].child_path(parent, at, clock, policy_path);
+        self.start_path(tree, child)
     }
 
     fn start_path(&mut self, tree: usize, path: Path) -> Result<(), RolloutError> {
@@ -294,34 +311,12 @@ impl Driver<'_> {
         self.settle(tree)
     }
 
-    /// Queues the decision on a fork once the tokens it depends on are there.
-    fn note_decision(&mut self, tree: usize, idx: usize, stop: SampleStop) {
-        let n_first = self.settings.entropy_tokens;
-        let limits = self.settings.limits;
-        let growth = &mut self.trees[tree];
-        let path = &mut growth.paths[idx];
-        let cut = path.turn.len() >= limits.turn_tokens
-            || path.n_response >= limits.response_tokens
-            || path.n_tokens >= self.context_len;
-        if path.turn.len() < n_first && stop == SampleStop::MaxTokens && !cut {
-            return;
-        }
-        let Some(at) = path.fork_point.take() else {
-            return;
-        };
-        let Some(entropy) = head_entropy(&path.turn, n_first) else {
-            return;
-        };
-        path.n_pending += 1;
-        growth.pending.push(Pending { time: path.clock, path: idx, at, entropy });
-    }
-
     /// The turn has ended by itself: call a tool, or end the path.
     fn act(&mut self, tree: usize, idx: usize) -> Result<(), RolloutError> {
         let version = self.policy.version();
         let path = &mut self.trees[tree].paths[idx];
         let ids: Vec<u32> = path.turn.iter().map(|t| t.token).collect();
-        path.end_turn(version, self.settings.entropy_tokens);
+        path.end_turn(version, self.measure);
         match (self.protocol.parse)(&ids) {
             Action::Answer(answer) => self.end_path(tree, idx, StopReason::Answered(answer)),
             Action::Malformed(how) => self.end_path(tree, idx, StopReason::Malformed(how)),
@@ -367,8 +362,10 @@ impl Driver<'_> {
         } else {
             self.policy.append(path.policy_path, &tokens)?;
             path.add_result(tokens, record);
-            if self.settings.branch != BranchRule::None {
-                path.fork_point = Some(path.here());
+            match self.settings.branch {
+                BranchRule::Entropy { .. } => path.fork_point = Some(path.here()),
+                BranchRule::DrawnAepo | BranchRule::DrawnArpo => self.note_round(tree, idx),
+                BranchRule::None | BranchRule::ExpandEvenly { .. } | BranchRule::ExpandBest { .. } => {}
             }
             self.sample_on(tree, idx)?;
         }
@@ -378,9 +375,10 @@ impl Driver<'_> {
     fn end_path(&mut self, tree: usize, idx: usize, stop: StopReason) -> Result<(), RolloutError> {
         let version = self.policy.version();
         let path = &mut self.trees[tree].paths[idx];
-        path.end_turn(version, self.settings.entropy_tokens);
+        path.end_turn(version, self.measure);
         path.state = State::Ended(stop);
         self.progress.n_ended += 1;
+        self.trees[tree].paths[idx].kept = self.is_expandable(tree, idx);
         self.close_if_unneeded(tree, idx);
         Ok(())
     }
@@ -388,93 +386,64 @@ impl Driver<'_> {
     /// An ended path stays open in the policy while children may still be forked off it.
     fn close_if_unneeded(&mut self, tree: usize, idx: usize) {
         let path = &self.trees[tree].paths[idx];
-        if !path.is_live() && path.n_pending == 0 {
+        if !path.is_live() && path.n_pending == 0 && !path.kept {
             self.policy.close(path.policy_path);
         }
     }
 
-    /// Does what the tree's state calls for: divide the budget, fork, fill up.
+    /// Does what the tree's state calls for, until it has to wait for its paths or is done.
     fn settle(&mut self, tree: usize) -> Result<(), RolloutError> {
-        loop {
-            let growth = &mut self.trees[tree];
-            if growth.done {
-                return Ok(());
-            }
-            let Some(budget) = growth.budget else {
-                if matches!(self.settings.budget, BudgetRule::Entropy { .. } | BudgetRule::EntropyReference)
-                    && growth.n_live() > 0
-                {
-                    return Ok(());
-                }
-                let (root, tool) = growth.first_entropies(self.settings.entropy_tokens);
-                let budget = self.settings.budget.split(self.settings.k, root, tool);
-                growth.budget = Some(budget);
-                let n_started = growth.paths.len();
-                self.start_roots(tree, budget.n_global.saturating_sub(n_started))?;
-                continue;
-            };
-            let n_free = budget.total.saturating_sub(growth.paths.len());
-            if let Some(fork) = growth.next_due(n_free == 0) {
-                self.decide(tree, &fork, n_free)?;
-                self.close_if_unneeded(tree, fork.path);
-            } else if growth.n_live() > 0 {
-                return Ok(());
-            } else if n_free > 0 {
-                self.start_roots(tree, n_free)?;
-            } else {
-                growth.done = true;
-                self.n_done += 1;
-                self.policy.close(growth.base);
-            }
-        }
+        while !self.trees[tree].done && self.advance(tree)? {}
+        Ok(())
     }
 
-    /// Takes one decision, forks if it says so, and records it.
-    fn decide(&mut self, tree: usize, fork: &Pending, n_free: usize) -> Result<(), RolloutError> {
+    /// Divides the budget, forks, expands or fills up, whichever is next; false when nothing can be done yet.
+    fn advance(&mut self, tree: usize) -> Result<bool, RolloutError> {
         let growth = &mut self.trees[tree];
-        let path = &mut growth.paths[fork.path];
-        let n_consecutive = path.n_consecutive;
-        // A path reaches a tool result only through a first turn, so its root entropy is known.
-        let entropy_delta = fork.entropy - path.root_entropy.unwrap_or(fork.entropy);
-        let verdict = match chance(&self.settings.branch, entropy_delta, n_consecutive) {
-            Chance::Decided(verdict) => verdict,
-            Chance::Drawn(probability) => {
-                let fork = path.fork_seed(fork.at.n_calls).uniform(0) < probability;
-                Verdict { probability, high: fork, fork }
+        let is_live = growth.n_live() > 0;
+        if growth.budget.is_none() {
+            let pre_monitors =
+                matches!(self.settings.budget, BudgetRule::Entropy { .. } | BudgetRule::EntropyReference);
+            if pre_monitors && is_live {
+                return Ok(false);
             }
-        };
-        let outcome = match (verdict.fork, verdict.high) {
-            (true, _) if n_free == 0 => Outcome::NoBudget,
-            (true, _) => Outcome::Forked,
-            (false, true) => Outcome::Penalised,
-            (false, false) => Outcome::LowEntropy,
-        };
-        path.n_consecutive = next_chain(n_consecutive, outcome);
-        let n_children = if outcome == Outcome::Forked { self.settings.branch_width.min(n_free) } else { 0 };
-        growth.decisions.push(Decision {
-            path: path.key.clone(),
-            n_calls: fork.at.n_calls,
-            time: fork.time,
-            entropy: fork.entropy,
-            entropy_delta,
-            n_consecutive,
-            probability: verdict.probability,
-            outcome,
-            n_children,
-        });
-        let parent = path.policy_path;
-        for ordinal in 0..n_children {
-            let policy_path = self.policy.fork(parent, fork.at.n_tokens)?;
-            let child = self.trees[tree].child_path(fork, ordinal as u32, policy_path);
-            self.start_path(tree, child)?;
+            let (root, tool) = growth.first_entropies(self.measure);
+            let budget = self.settings.budget.split(self.settings.k, root, tool);
+            growth.budget = Some(budget);
+            let n_started = growth.paths.len();
+            self.start_roots(tree, budget.n_global.saturating_sub(n_started))?;
+            return Ok(true);
         }
-        Ok(())
+        let forked = match self.settings.branch {
+            BranchRule::None | BranchRule::ExpandEvenly { .. } | BranchRule::ExpandBest { .. } => false,
+            BranchRule::Entropy { alpha, gamma, tau, penalty_slope } => {
+                self.fork_next(tree, &|delta, l| entropy_verdict(alpha, gamma, tau, penalty_slope, delta, l))?
+            }
+            BranchRule::DrawnAepo | BranchRule::DrawnArpo => self.draw_round(tree)?,
+        };
+        let n_free = self.n_free(tree);
+        if forked {
+            Ok(true)
+        } else if is_live {
+            Ok(false)
+        } else if n_free > 0 {
+            if !self.expand(tree)? {
+                self.start_roots(tree, n_free)?;
+            }
+            Ok(true)
+        } else {
+            let growth = &mut self.trees[tree];
+            growth.done = true;
+            self.n_done += 1;
+            self.policy.close(growth.base);
+            Ok(true)
+        }
     }
 
     /// After an error: nothing may stay open behind it.
     fn close_all(&mut self) {
         for growth in &self.trees {
-            for path in growth.paths.iter().filter(|p| p.is_live() || p.n_pending > 0) {
+            for path in growth.paths.iter().filter(|p| p.is_live() || p.n_pending > 0 || p.kept) {
                 self.policy.close(path.policy_path);
             }
             if !growth.done {

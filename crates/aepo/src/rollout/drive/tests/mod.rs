@@ -1,5 +1,8 @@
 //! Does the driver grow the same trees whatever the tools' order, and the trees that the rules ask for?
 
+mod expand;
+mod lockstep;
+
 use std::cell::Cell;
 
 use crate::policy::{Policy, SampleParams};
@@ -12,6 +15,8 @@ use crate::seed::Seed;
 use crate::testing::{
     ANSWER, BAD, CALL_PYTHON, CALL_SEARCH, ShuffledTools, TablePolicy, VOCAB, answer_of, parse, render_result, stop_ids,
 };
+use expand::{evenly, ranked};
+
 use crate::tool::{CallId, Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
 
 pub fn aepo() -> DriveSettings {
@@ -22,9 +27,14 @@ pub fn aepo() -> DriveSettings {
         entropy_tokens: 3,
         branch_width: 1,
         limits: Limits { n_calls: 3, response_tokens: 90, turn_tokens: 20, result_tokens: 6 },
-        params: SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0 },
+        params: SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 1000,
     }
+}
+
+fn drawn() -> DriveSettings {
+    let params = SampleParams { top_entropy: true, ..aepo().params };
+    DriveSettings { budget: BudgetRule::EntropyReference, branch: BranchRule::DrawnAepo, params, ..aepo() }
 }
 
 fn grpo() -> DriveSettings {
@@ -65,8 +75,8 @@ fn trees(settings: &DriveSettings, seed: u64) -> Vec<RolloutTree> {
 
 #[test]
 fn the_same_seed_gives_the_same_trees_in_whatever_order_tools_answer() {
-    let drawn = DriveSettings { budget: BudgetRule::EntropyReference, branch: BranchRule::DrawnAepo, ..aepo() };
-    for settings in [aepo(), grpo(), drawn, DriveSettings { branch_width: 3, ..aepo() }] {
+    let settings = [aepo(), grpo(), drawn(), DriveSettings { branch_width: 3, ..aepo() }, evenly(), ranked()];
+    for settings in settings {
         let first = trees(&settings, 3);
         for order in 2..12 {
             let again = grow(&mut model(), &mut ShuffledTools::new(Seed(order)), &tasks(5, 3), &settings, &mut |_| {});
@@ -80,24 +90,27 @@ fn the_same_seed_gives_the_same_trees_in_whatever_order_tools_answer() {
 
 #[test]
 fn a_tree_does_not_depend_on_the_other_tasks_of_the_batch() {
-    let together = trees(&aepo(), 3);
-    let alone = grow(&mut model(), &mut ShuffledTools::new(Seed(5)), &tasks(5, 3)[2..3], &aepo(), &mut |_| {});
-    assert_eq!(together[2], alone.unwrap()[0]);
+    for settings in [aepo(), drawn(), evenly(), ranked()] {
+        let together = trees(&settings, 3);
+        let alone = grow(&mut model(), &mut ShuffledTools::new(Seed(5)), &tasks(5, 3)[2..3], &settings, &mut |_| {});
+        assert_eq!(together[2], alone.unwrap()[0]);
+    }
 }
 
 #[test]
 fn how_many_trees_grow_at_once_changes_nothing() {
-    let together = trees(&aepo(), 3);
-    for max_live_paths in [1, 8, 17] {
-        assert_eq!(together, trees(&DriveSettings { max_live_paths, ..aepo() }, 3));
+    for settings in [aepo(), drawn(), evenly(), ranked()] {
+        let together = trees(&settings, 3);
+        for max_live_paths in [1, 8, 17] {
+            assert_eq!(together, trees(&DriveSettings { max_live_paths, ..settings }, 3));
+        }
     }
 }
 
 #[test]
 fn every_tree_has_k_leaves_and_its_budget_adds_up() {
     for seed in 0..20 {
-        let drawn = DriveSettings { budget: BudgetRule::EntropyReference, branch: BranchRule::DrawnAepo, ..aepo() };
-        for settings in [aepo(), grpo(), drawn, DriveSettings { branch_width: 3, ..aepo() }] {
+        for settings in [aepo(), grpo(), drawn(), DriveSettings { branch_width: 3, ..aepo() }] {
             for tree in trees(&settings, seed) {
                 assert_eq!(tree.leaves.len(), settings.k);
                 let n_children: usize = tree.decisions.iter().map(|d| d.n_children).sum();
