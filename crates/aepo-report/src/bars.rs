@@ -10,7 +10,7 @@ const N_LENGTHS: usize = 6;
 /// Draws the share of high-entropy rounds by the length of their chain. `alone` is the share of lone rounds elsewhere.
 pub fn chains(summary: &Summary<'_>, title: &str, alone: (f64, &str)) -> Svg {
     let mut svg = Svg::new(title, "Share of high-entropy rounds on chains of each length, per algorithm");
-    let (left, top, row, w) = (112.0, 76.0, 26.0, WIDTH - 112.0 - 10.0);
+    let (left, top, row, w) = (112.0, 76.0, 26.0, WIDTH - 112.0 - 22.0);
     svg.text(left, 42.0, "length of the chain", Anchor::Start, 12.0, Colour::Muted);
     for length in 0..N_LENGTHS {
         let x = left + 132.0 + 62.0 * length as f64;

@@ -97,9 +97,8 @@ const SECTIONS: &[(Group, &str, &str)] = &[
     (
         Group::Chains,
         "Chains of high-entropy rounds",
-        "A round is what the model writes after a tool result. It is a high-entropy round by the branch rule of its own \
-         algorithm; where no rule reads the entropy, when its entropy is above that of the trajectory's beginning. So \
-         rates of algorithms with different rules are not rates of the same thing.",
+        "A round is what the model writes after a tool result. It is a high-entropy round when its entropy is above that \
+         of the beginning of its trajectory, whatever rule the algorithm itself forks by.",
     ),
     (Group::Branches, "Branches", "Where trees fork, and how many of their trajectories that reaches."),
     (
@@ -122,7 +121,7 @@ fn glance(summary: &Summary<'_>) -> Vec<Block> {
     let n_runs: usize = summary.algorithms.iter().map(|a| a.seeds.len()).sum();
     blocks.push(Block::Paragraph(format!(
         "{} of {} on the recipe {}, compared over {}{}. Every number is a mean over seeds, ± half of its 95 % interval \
-         (Student's t with n − 1 degrees of freedom); a difference is to {} with the same seed, and its interval is that \
+         (Student's t with n − 1 degrees of freedom); a difference is to {} with the same seed, and its interval is that \
          of the differences. With one seed there is no interval.",
         words::count(n_runs, "run"),
         words::count(summary.algorithms.len(), "algorithm"),
@@ -189,9 +188,9 @@ fn at_a_glance(summary: &Summary<'_>) -> Vec<String> {
                 let baseline = &summary.context.baseline;
                 let pairs = words::count(estimate.values.len(), "pair");
                 match contains_zero {
-                    None => format!("{text} points to {baseline} on one seed, which is no evidence"),
-                    Some(true) => format!("{text} points to {baseline} over {pairs}; the interval contains 0"),
-                    Some(false) => format!("{text} points to {baseline} over {pairs}; the interval excludes 0"),
+                    None => format!("{text} points against {baseline} on one seed, which is no evidence"),
+                    Some(true) => format!("{text} points against {baseline} over {pairs}; the interval contains 0"),
+                    Some(false) => format!("{text} points against {baseline} over {pairs}; the interval excludes 0"),
                 }
             }
         };
@@ -259,19 +258,19 @@ fn differences(summary: &Summary<'_>, measures: &[&MeasureSummary]) -> Option<Ta
 }
 
 fn beside_the_paper(summary: &Summary<'_>) -> Vec<Block> {
-    let about = "The seed paper (arXiv 2510.14545) trains models of 8 to 14 thousand million parameters on web search and \
+    let about = "The seed paper (arXiv 2510.14545) trains models of 8 to 14 billion parameters on web search and \
         mathematics; these runs are another model, other questions and other budgets. Its figures stand here to be \
         looked at, not as something these runs could confirm or refute at that scale.";
     let last_clusters = summary.measures.iter().rev().find(|m| m.key.starts_with("clusters_step_"));
     let rows: [(&str, &str, Option<&MeasureSummary>, bool); 8] = [
-        ("Pass@1 less GRPO", "AEPO about +5 points, ten benchmarks", summary.measure("pass_at_1_after"), true),
+        ("Pass@1 less GRPO", "about +5 (AEPO)", summary.measure("pass_at_1_after"), true),
         ("High-entropy rounds that are consecutive", "56.5 %", summary.measure("consecutive_share"), false),
         ("Longest chain of them", "up to 6", summary.measure("longest_chain"), false),
-        ("Trajectories that forked", "ARPO 2–3 of 8, AEPO 8 of 8", summary.measure("forking"), false),
+        ("Trajectories that forked", "2–3 of 8 (ARPO), 8 of 8 (AEPO)", summary.measure("forking"), false),
         ("Trajectories on a fork", "the same", summary.measure("on_fork"), false),
-        ("Clusters of rollouts, last step", "54 → 62 with AEPO", last_clusters, false),
-        ("Entropy, last quarter less first", "AEPO high and stable", summary.measure("entropy_change"), false),
-        ("Tool calls per step", "AEPO 250–300, GRPO 400–450", summary.measure("calls_per_step"), false),
+        ("Clusters of rollouts, last step", "54 → 62 (AEPO)", last_clusters, false),
+        ("Entropy, last quarter less first", "high and stable (AEPO)", summary.measure("entropy_change"), false),
+        ("Tool calls per step", "250–300 (AEPO), 400–450 (GRPO)", summary.measure("calls_per_step"), false),
     ];
     let mut columns: Vec<usize> = (0..summary.algorithms.len())
         .filter(|i| {

@@ -37,7 +37,7 @@ pub fn dots(summary: &Summary<'_>, panels: &[Panel<'_>], title: &str) -> Svg {
     let rows = |panel: &Panel<'_>| -> Vec<usize> {
         (0..panel.values.len()).filter(|i| !panel.is_difference || *i != summary.baseline()).collect()
     };
-    let mut top = 48.0;
+    let mut top = 54.0;
     for line in panels.chunks(n_columns) {
         let shown = rows(&line[0]);
         let h = ROW * shown.len() as f64;
@@ -48,9 +48,10 @@ pub fn dots(summary: &Summary<'_>, panels: &[Panel<'_>], title: &str) -> Svg {
         for (column, panel) in line.iter().enumerate() {
             draw(&mut svg, summary, panel, &shown, (LEFT + column as f64 * (w + gap), top), (w - NUMBERS, h));
         }
-        top += h + 62.0;
+        let has_reference = line.iter().any(|panel| panel.reference.is_some());
+        top += h + if has_reference { 70.0 } else { 58.0 };
     }
-    svg.set_height(top - 30.0);
+    svg.set_height(top - 38.0);
     svg
 }
 
@@ -60,7 +61,7 @@ fn draw(svg: &mut Svg, summary: &Summary<'_>, panel: &Panel<'_>, shown: &[usize]
     let seeds = estimates().flat_map(|e| e.values.iter().map(|(_, v)| *v));
     let ends = estimates().filter_map(|e| e.interval).flatten();
     let extra = panel.reference.map(|(v, _)| v).into_iter().chain(panel.is_difference.then_some(0.0));
-    let (scale, ticks, step) = fit(seeds.chain(ends).chain(extra), (w / 44.0) as usize);
+    let (scale, ticks, step) = fit(seeds.chain(ends).chain(extra), (w / 34.0) as usize);
     let x = scale.along(left, left + w);
     svg.text(
         left,

@@ -101,8 +101,10 @@ impl Figures<'_> {
         let measure = self.summary.measure(key).filter(|m| m.estimates.iter().any(Option::is_some))?;
         let values = measure.estimates.iter().map(Option::as_ref).collect();
         let before = before.and_then(|key| self.summary.measure(key));
-        let before = before.map_or(Vec::new(), |m| m.estimates.iter().map(Option::as_ref).collect());
-        let (title, unit) = (measure.name.clone(), measure.unit);
+        let before: Vec<_> = before.map_or(Vec::new(), |m| m.estimates.iter().map(Option::as_ref).collect());
+        // With the value before beside it, a name says no time.
+        let name = measure.name.strip_suffix(" after").filter(|_| !before.is_empty());
+        let (title, unit) = (name.unwrap_or(&measure.name).to_owned(), measure.unit);
         Some(Panel { title, unit, values, before, reference, is_difference: false })
     }
 
@@ -113,10 +115,7 @@ impl Figures<'_> {
         Some(Panel { title, unit, values, before: Vec::new(), reference: None, is_difference: true })
     }
 
-    fn dots(&mut self, group: Group, name: &str, title: &str, panels: Vec<Option<Panel<'_>>>, caption: String)
-    where
-        Self: Sized,
-    {
+    fn dots(&mut self, group: Group, name: &str, title: &str, panels: Vec<Option<Panel<'_>>>, caption: String) {
         let panels: Vec<Panel<'_>> = panels.into_iter().flatten().collect();
         if !panels.is_empty() {
             let svg = dots(self.summary, &panels, title);
@@ -196,11 +195,11 @@ fn behaviour(f: &mut Figures<'_>) {
     let k = shown.summary.measure("trajectories_per_tree").and_then(|m| m.estimates.iter().flatten().next());
     let k = k.map_or(String::new(), |k| format!(" A tree has {:.0} trajectories.", k.mean));
     let caption = format!(
-        "Per tree: forked children; trajectories that forked themselves; trajectories with any fork between the root \
+        "Per tree: trajectories that do not start at the root; trajectories that forked themselves; trajectories with any fork between the root \
          and their end. Mean over trees and steps, then over {seeds}.{k} {paper}"
     );
     f.dots(Group::Branches, "branches", "Branches, and the trajectories they reach", panels, caption);
-    let what = "Forked children per tree, mean over the trees of a step";
+    let what = "Trajectories that do not start at the root, per tree, mean over the trees of a step";
     f.curve(Group::Branches, "branches_per_tree", "branches-over-training", "Branches per tree", what, paper);
 }
 
@@ -226,8 +225,8 @@ fn gradient(f: &mut Figures<'_>) {
     let panels = ["grad_share_high", "grad_lost_high", "grad_lost_rest"].map(|key| shown.panel(key, None, None)).into();
     let paper = "The paper argues that clipping takes the gradient of high-entropy tokens first and gives no share.";
     let caption = format!(
-        "Of the surrogate's gradient mass Σ|dL/dlogp|, in per cent: the share on the fifth of the tokens with the \
-         highest entropy; how much of theirs clipping removed; how much of the others'. Mean over steps, then over \
+        "Of the surrogate's gradient Σ|∂L/∂logp|, in per cent: the share on the fifth of the tokens with the \
+         highest entropy; how much of theirs clipping took away; how much of the others'. Mean over steps, then over \
          {seeds}. {paper}"
     );
     f.dots(Group::Gradient, "gradient", "Gradient of high-entropy tokens: kept, and lost to clipping", panels, caption);
@@ -238,7 +237,7 @@ fn gradient(f: &mut Figures<'_>) {
          is what algorithms differ in. The paper gives no number."
     );
     f.dots(Group::Gradient, "clipping", "Tokens outside the clip band", panels, caption);
-    let what = "Share of the gradient mass on the fifth of the tokens with the highest entropy, in per cent";
+    let what = "Share of the gradient Σ|∂L/∂logp| on the fifth of the tokens with the highest entropy, in per cent";
     f.curve(
         Group::Gradient,
         "grad_share_high",
@@ -251,12 +250,17 @@ fn gradient(f: &mut Figures<'_>) {
 
 fn cost(f: &mut Figures<'_>) {
     let shown = Figures { summary: f.summary, list: Vec::new() };
-    let keys = ["sampled_tokens", "unique_tokens", "unrolled_tokens", "secs_per_step", "seconds", "cpu_secs"];
-    let panels = keys.iter().chain(&["peak_memory_mb"]).map(|key| shown.panel(key, None, None)).collect();
+    let of_runs = ["seconds", "cpu_secs"].map(|key| shown.panel(key, None, None));
+    // Where runs are uneven, only the time of a step can be compared.
+    let of_steps = if of_runs.iter().all(Option::is_none) { shown.panel("secs_per_step", None, None) } else { None };
+    let tokens = ["sampled_tokens", "unique_tokens", "unrolled_tokens"].map(|key| shown.panel(key, None, None));
+    let memory = shown.panel("peak_memory_mb", None, None);
+    let panels = tokens.into_iter().chain([of_steps]).chain(of_runs).chain([memory]).collect();
     let caption = format!(
-        "Thousands of tokens per step: sampled; of whole trees, each once (these are computed); of the trajectories, each \
-         on its own. Seconds per step and per run; memory of the process. Mean over {}. Runs on one machine at one \
-         time share it: times are no benchmark. The paper gives none.",
+        "Thousands of tokens per step: sampled; of whole trees, each once (these are computed); of the trajectories, \
+         each on its own. Seconds of a run, or of a step where runs have different numbers of steps; memory of the \
+         process. Mean over {}. Runs that shared a machine took each other's time: this is no benchmark. The paper \
+         gives none of these.",
         f.seeds()
     );
     f.dots(Group::Cost, "cost", "What it cost: tokens, time, memory", panels, caption);

@@ -19,10 +19,10 @@ nav a{color:inherit;margin-right:1em;white-space:nowrap}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 pre{background:var(--soft);padding:12px 14px;border-radius:6px;font-size:.85rem}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
-caption{caption-side:top;text-align:left;color:var(--muted);padding:.5rem 0;white-space:normal}
+.caption{color:var(--muted);font-size:.88rem;margin:1.4rem 0 .4rem}
 th,td{padding:5px 10px;text-align:right;vertical-align:top;border-bottom:1px solid var(--line);white-space:nowrap}
 thead th{vertical-align:bottom;font-weight:600;white-space:normal;min-width:5.2em}
-th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--paper);font-weight:600}
+th:first-child{white-space:normal;min-width:min(10em,34vw);text-align:left;position:sticky;left:0;background:var(--paper);font-weight:600}
 td strong{color:var(--strong)}
 figure{margin:2rem 0}
 figure svg{display:block;width:100%;min-width:600px;height:auto}
@@ -80,7 +80,8 @@ pub fn html(document: &Document) -> String {
 }
 
 fn rows(table: &Table) -> String {
-    let mut out = format!("<div class=\"scroll\"><table><caption>{}</caption>\n<thead><tr>", escape(&table.caption));
+    let mut out =
+        format!("<p class=\"caption\">{}</p>\n<div class=\"scroll\"><table>\n<thead><tr>", escape(&table.caption));
     table.head.iter().for_each(|cell| out.push_str(&format!("<th scope=\"col\">{}</th>", escape(cell))));
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in &table.rows {

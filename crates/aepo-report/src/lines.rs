@@ -56,7 +56,7 @@ pub fn lines(summary: &Summary<'_>, curve: &CurveSummary, title: &str) -> Svg {
     }
     let bottom = TOP + 30.0 + n_rows as f64 * (h + 36.0);
     let baseline = short(&summary.context.baseline, 24);
-    let legend = format!("steps to the right; dashed: {baseline}; grey: the other algorithms");
+    let legend = format!("across: training step; dashed: {baseline}; grey: the other algorithms");
     svg.text(LEFT, bottom + 8.0, &legend, Anchor::Start, 12.0, Colour::Muted);
     svg.set_height(bottom + 14.0);
     svg

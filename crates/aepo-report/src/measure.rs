@@ -226,8 +226,7 @@ fn behaviour(list: &mut List<'_>) {
     list.mean(("Calls per trajectory", "calls_per_trajectory", Count, Tools), about, |r| r.calls_per_trajectory);
     let about = "Tool calls of a training step, calls before a fork counted once";
     list.mean(("Calls per step", "calls_per_step", Count, Tools), about, calls);
-    let about = "Share of rounds after a tool result whose entropy is high by the branch rule (without one: above that \
-        of the root)";
+    let about = "Share of rounds after a tool result whose entropy is above that of their trajectory's beginning";
     list.mean(("High-entropy rounds", "high_entropy_rate", Share, Chains), about, |r| r.high_entropy_rate);
     let about = "Share of high-entropy rounds that follow or precede another on their trajectory, over all steps";
     list.of_rows(("Of these consecutive", "consecutive_share", Share, Chains), about, |rows| {
@@ -244,7 +243,11 @@ fn behaviour(list: &mut List<'_>) {
     list.mean(("From the root (m)", "n_global", Count, Branches), "Trajectories begun at the root, per tree", |r| {
         r.n_global
     });
-    list.mean(("Branches per tree", "branches_per_tree", Count, Branches), "Forked children per tree", branches);
+    list.mean(
+        ("Branches per tree", "branches_per_tree", Count, Branches),
+        "Trajectories of a tree that do not start at the root",
+        branches,
+    );
     let about = "Trajectories of a tree that forked themselves at least once";
     list.mean(("That forked", "forking", Count, Branches), about, |r| r.forking);
     let about = "Trajectories of a tree with any fork between the root and their end";
@@ -271,12 +274,12 @@ fn ways<'a>(list: &mut List<'a>, diversity: &'a [StepDiversity]) {
 fn gradient(list: &mut List<'_>) {
     use Group::Gradient;
     use Unit::Share;
-    let about =
-        "Share of the surrogate's gradient mass Σ|dL/dlogp| on the fifth of the tokens with the highest entropy";
+    let about = "Share of the surrogate's gradient Σ|∂L/∂logp| on tokens sampled at more entropy than four fifths of the \
+        batch's tokens";
     list.mean(("Gradient on high entropy", "grad_share_high", Share, Gradient), about, |r| r.update.grad_share_high);
-    let about = "Share of the gradient mass of those tokens that clipping removed";
+    let about = "Share of the gradient of those tokens that clipping took away: 1 − Σ|∂L/∂logp| / Σ|r·A|";
     list.mean(("Lost, high entropy", "grad_lost_high", Share, Gradient), about, |r| r.update.grad_lost_high);
-    let about = "Share of the gradient mass of the other tokens that clipping removed";
+    let about = "The same of all other tokens";
     list.mean(("Lost, other tokens", "grad_lost_rest", Share, Gradient), about, |r| r.update.grad_lost_rest);
     let about = "Share of trained tokens clipped above (A > 0)";
     list.mean(("Clipped above", "clip_frac_high", Share, Gradient), about, |r| r.update.clip_frac_high);

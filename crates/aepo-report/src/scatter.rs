@@ -2,8 +2,10 @@
 
 use crate::diversity::{RunClusters, StepDiversity};
 use crate::layout::{Scale, short};
+use crate::measure::Unit;
 use crate::scope::Scope;
 use crate::svg::{Anchor, Colour, Svg, WIDTH, look};
+use crate::words;
 
 /// Points per panel at most; beyond, every n-th is drawn, so that a file stays small.
 pub const MAX_POINTS: usize = 400;
@@ -23,7 +25,7 @@ pub fn plane(scope: &Scope<'_>, step: &StepDiversity, title: &str) -> Svg {
     let (x, y) = (range(all().map(|p| p[0])), range(all().map(|p| p[1])));
     for (i, algorithm) in scope.algorithms.iter().enumerate() {
         let (row, column) = (i / n_columns, i % n_columns);
-        let (left, top) = (column as f64 * (w + gap), 68.0 + row as f64 * (h + 34.0));
+        let (left, top) = (column as f64 * (w + gap), 80.0 + row as f64 * (h + 50.0));
         let (x, y) = (x.along(left + 6.0, left + w - 6.0), y.along(top + h - 6.0, top + 6.0));
         let frame = [(left, top), (left + w, top), (left + w, top + h), (left, top + h), (left, top)];
         svg.path(&frame, Colour::Faint, 1.0, "");
@@ -40,9 +42,15 @@ pub fn plane(scope: &Scope<'_>, step: &StepDiversity, title: &str) -> Svg {
         let look = look(i, scope.baseline);
         svg.crosses(&drawn(false), Colour::Muted, 5.0, 0.75);
         svg.dots(&drawn(true), look.colour, 5.2, 0.55);
-        svg.bold(left, top - 7.0, &short(algorithm, 18), Anchor::Start, 12.5, look.colour);
+        svg.bold(left, top - 20.0, &short(algorithm, 20), Anchor::Start, 12.5, look.colour);
+        let mean = |of: fn(&RunClusters) -> usize| {
+            let sum: usize = runs.iter().map(|run| of(run)).sum();
+            words::number(Unit::Count, sum as f64 / runs.len().max(1) as f64, false)
+        };
+        let counts = format!("{} clusters, {} alone", mean(|run| run.n_clusters), mean(|run| run.n_noise));
+        svg.text(left, top - 6.0, &counts, Anchor::Start, 11.0, Colour::Muted);
     }
-    svg.set_height(68.0 + n.div_ceil(n_columns) as f64 * (h + 34.0) - 24.0);
+    svg.set_height(80.0 + n.div_ceil(n_columns) as f64 * (h + 50.0) - 46.0);
     svg
 }
 

@@ -6,12 +6,20 @@ use crate::summary::Difference;
 
 /// A number in its unit, the unit itself left out.
 pub fn number(unit: Unit, value: f64, is_signed: bool) -> String {
-    let value = match unit {
+    let value = in_unit(unit, value);
+    fixed(value, decimals(unit, value), is_signed)
+}
+
+fn in_unit(unit: Unit, value: f64) -> f64 {
+    match unit {
         Unit::Share => 100.0 * value,
         Unit::Tokens => value / 1000.0,
         Unit::Nats | Unit::Count | Unit::Secs | Unit::Mib => value,
-    };
-    let decimals = match unit {
+    }
+}
+
+fn decimals(unit: Unit, value: f64) -> usize {
+    match unit {
         Unit::Share if value.abs() < 1.0 && value != 0.0 => 2,
         Unit::Share => 1,
         Unit::Nats => 3,
@@ -22,8 +30,7 @@ pub fn number(unit: Unit, value: f64, is_signed: bool) -> String {
         Unit::Tokens if value.abs() < 100.0 => 2,
         Unit::Tokens => 1,
         Unit::Secs | Unit::Mib => 0,
-    };
-    fixed(value, decimals, is_signed)
+    }
 }
 
 fn fixed(value: f64, decimals: usize, is_signed: bool) -> String {
@@ -56,10 +63,13 @@ fn grouped(digits: &str) -> String {
 
 /// Mean ± half of the interval; the mean alone for one seed.
 pub fn estimate(unit: Unit, estimate: &Estimate, is_signed: bool) -> String {
-    let mean = number(unit, estimate.mean, is_signed);
+    let mean = in_unit(unit, estimate.mean);
+    // The interval has the decimals of the mean.
+    let decimals = decimals(unit, mean);
+    let text = fixed(mean, decimals, is_signed);
     match estimate.half_width() {
-        Some(half) => format!("{mean} ± {}", number(unit, half, false)),
-        None => mean,
+        Some(half) => format!("{text} ± {}", fixed(in_unit(unit, half), decimals, false)),
+        None => text,
     }
 }
 
@@ -101,6 +111,8 @@ mod tests {
         assert_eq!(number(Unit::Tokens, 14049.0, false), "14.05");
         let two = Estimate::of([(1, 0.5), (2, 0.5)]).unwrap();
         assert_eq!(estimate(Unit::Share, &two, false), "50.0 ± 0.0");
+        let wide = Estimate::of([(1, 22.0), (2, 22.2)]).unwrap();
+        assert_eq!(estimate(Unit::Count, &wide, false), "22.1 ± 1.3");
         let one = Difference { estimate: Estimate::of([(1, 0.5)]).unwrap(), contains_zero: None };
         assert_eq!(difference(Unit::Share, &one), "+50.0; one pair");
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
