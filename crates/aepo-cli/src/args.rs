@@ -52,15 +52,19 @@ The shape of the model stands in [model.shape] of the recipe, the demonstrations
 Examples:
   aepo compare quickstart --algos aepo,grpo --seeds 3
   aepo compare quickstart --algos aepo,arpo,grpo,dapo --seeds 5 --steps 20 --jobs 2 --out runs/study
+  aepo compare --report-only --out runs/study
 
 Each run is an `aepo train` of its own, in DIR/runs/ALGORITHM/seedN. Seed 1 of every algorithm comes first, so that a
 comparison is balanced at every moment. The same command run again keeps what is finished and goes on with the rest;
 more algorithms and more seeds can be asked for at any time, other settings need another --out. A run that fails stops
 no other: its last words stand in DIR/runs/ALGORITHM/seedN.log.
 
-Where the recipe does not measure during training, a comparison does four times, with five answers per question at
-least; --set eval.every=N and --set eval.samples=N decide otherwise. A --set that means nothing to some of the
-algorithms is set for the others.")]
+DIR/report.html (and report.md, summary.json, plots/) tells what the finished runs showed: means over seeds with 95 %
+intervals, and differences to the baseline with the same seed.
+
+Where the recipe measures only before and after training, a comparison measures after each quarter of it, with five
+answers per question at least; --set eval.every=N and --set eval.samples=N decide otherwise. A --set that means nothing
+to some of the algorithms is set for the others.")]
     Compare(CompareArgs),
     /// Measure a model on questions
     #[command(after_help = "\
@@ -181,44 +185,67 @@ pub struct Telling {
     pub json: bool,
 }
 
+/// What every run that trains is told.
 #[derive(Debug, clap::Args)]
-pub struct TrainArgs {
+pub struct RunArgs {
     /// `quickstart`, or the path of a recipe
     pub recipe: String,
     #[command(flatten)]
     pub sets: Sets,
+    /// Threads of the engine, 0 for every core; stands for train.threads
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Go on with the run in its directory
+    #[arg(long)]
+    pub resume: bool,
+    #[command(flatten)]
+    pub telling: Telling,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TrainArgs {
     /// Seed of the run; stands for train.seed
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Training steps; stands for train.steps
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// Threads of the engine, 0 for every core; stands for train.threads
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
     /// Run directory [default: runs/RECIPE-seedN]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in that directory
-    #[arg(long)]
-    pub resume: bool,
+    #[command(flatten)]
+    pub run: RunArgs,
     /// Stop as after Ctrl-C when standard input ends: for a program that looks after this one
     #[arg(long)]
     pub stop_on_eof: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SftArgs {
+    /// Seed of weights and demonstrations; stands for sft.seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Run directory [default: runs/RECIPE-sft-seedN]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     #[command(flatten)]
-    pub telling: Telling,
+    pub run: RunArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct CompareArgs {
     /// `quickstart`, or the path of a recipe
-    pub recipe: String,
+    #[arg(required_unless_present = "report_only")]
+    pub recipe: Option<String>,
     /// Algorithms, separated by commas (see `aepo algo list`)
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', required_unless_present = "report_only")]
     pub algos: Vec<String>,
     /// Seeds 1 to N, the same for every algorithm
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub seeds: u64,
+    /// The algorithm that the others are compared with [default: grpo where it is one of them, else the first]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
     /// Directory of the comparison [default: runs/compare-RECIPE]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -233,28 +260,9 @@ pub struct CompareArgs {
     /// Threads of each run's engine; stands for train.threads [default: the recipe's, else cores / jobs]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    #[command(flatten)]
-    pub telling: Telling,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct SftArgs {
-    /// `quickstart`, or the path of a recipe
-    pub recipe: String,
-    #[command(flatten)]
-    pub sets: Sets,
-    /// Seed of weights and demonstrations; stands for sft.seed
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Threads of the engine, 0 for every core; stands for train.threads
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Run directory [default: runs/RECIPE-sft-seedN]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Go on with the run in that directory
+    /// Train nothing: write the report of what is there
     #[arg(long)]
-    pub resume: bool,
+    pub report_only: bool,
     #[command(flatten)]
     pub telling: Telling,
 }

@@ -31,6 +31,20 @@ fn cpu_secs_of(stat: &str) -> f64 {
     ticks.sum::<f64>() / TICKS_PER_SEC
 }
 
+/// The processor, its cores and the memory, in words.
+pub fn describe() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let model = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    let kib = field(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    let memory = kib.map_or_else(String::new, |kib| format!(", {:.1} GiB", kib / 1024.0 / 1024.0));
+    let n = n_cores();
+    format!("{model}, {n} {}{memory}", if n == 1 { "core" } else { "cores" })
+}
+
 /// A stopwatch.
 pub struct Clock(Instant);
 

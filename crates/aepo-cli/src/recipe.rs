@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aepo::config::{Config, ConfigError, Source};
+use aepo::config::{Config, Source};
 
 use crate::args::Sets;
 use crate::assets::{QUICKSTART, RECIPES};
@@ -54,40 +54,10 @@ pub fn parse_sets(sets: &Sets) -> anyhow::Result<Vec<(String, String)>> {
     sets.sets.iter().map(pair).collect()
 }
 
-/// Reads a recipe under `sets`. Where one of `sets` takes the effect from a line of a recipe that is right by itself,
-/// that line is left out, and said so (for another algorithm the configuration does so itself); a recipe that
-/// contradicts itself stays an error.
-fn read(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<(Config, Vec<String>)> {
-    let (mut text, mut left_out) = (recipe.text.clone(), Vec::new());
-    loop {
-        match Config::resolve(&text, &recipe.label, sets) {
-            Ok(config) => {
-                left_out.extend_from_slice(&config.left_out);
-                return Ok((config, left_out));
-            }
-            Err(ConfigError::Ineffective { place: Source::Recipe { label, line }, key, why })
-                if Config::resolve(&recipe.text, &recipe.label, &[]).is_ok() =>
-            {
-                // The line stays, empty, so that later lines keep their numbers.
-                let keep = |(i, old): (usize, &str)| if i + 1 == line { String::new() } else { old.to_owned() };
-                let shorter = text.lines().enumerate().map(keep).collect::<Vec<_>>().join("\n");
-                if shorter == text || shorter.parse::<toml::Table>().is_err() {
-                    // A value of several lines: its owner has to take it out.
-                    let place = Source::Recipe { label, line };
-                    return Err(ConfigError::Ineffective { place, key, why }.into());
-                }
-                left_out.push(format!("{label}, line {line}: `{key}` is left out: {why}"));
-                text = shorter;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 /// The settings of a recipe under `sets`, with everything in them that depends on this machine written out: paths
-/// start at the root, and the number of threads is a number. Beside them, what was left out of the recipe.
-pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<(Config, Vec<String>)> {
-    let (mut config, left_out) = read(recipe, sets)?;
+/// start at the root, and the number of threads is a number.
+pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Config> {
+    let mut config = Config::resolve(&recipe.text, &recipe.label, sets)?;
     let absolute = |config: &Config, key: &str, value: &str| -> anyhow::Result<String> {
         // Whoever types a path means the folder they are in, whoever writes it into a file the file's.
         let from_file = matches!(config.source(key), Source::Recipe { .. });
@@ -113,5 +83,5 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<(Co
         config.settings.train.threads = n_cores();
         config.sources.remove("train.threads");
     }
-    Ok((config, left_out))
+    Ok(config)
 }

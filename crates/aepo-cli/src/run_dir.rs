@@ -167,6 +167,12 @@ pub fn check_empty(root: &Path, allowed: &[&str], hint: &str) -> anyhow::Result<
     Ok(())
 }
 
+/// Whether another process is at work in a directory.
+pub fn is_taken(root: &Path) -> bool {
+    let file = File::open(root.join("lock"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Takes a directory for this process, until what is returned is dropped. The system lets go of it when the process ends, however it ends.
 pub fn lock(root: &Path) -> anyhow::Result<File> {
     let path = root.join("lock");

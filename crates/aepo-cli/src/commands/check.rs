@@ -11,9 +11,9 @@ use crate::recipe;
 /// Prints every setting as a recipe that can be used again; a recipe that cannot run is an error.
 pub fn check(args: &CheckArgs) -> anyhow::Result<()> {
     let recipe = recipe::find(&args.recipe)?;
-    let (config, left_out) = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
+    let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
     let mut text = format!("# {} under its defaults, resolved. Every setting with its meaning.\n", recipe.label);
-    left_out.iter().for_each(|line| text += &format!("# {line}\n"));
+    config.left_out.iter().for_each(|line| text += &format!("# {line}\n"));
     let mut section = String::new();
     for line in config.explain() {
         let (in_section, name) = line.key.rsplit_once('.').unwrap_or(("", &line.key));

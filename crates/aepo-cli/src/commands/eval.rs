@@ -23,7 +23,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         Some(name) => recipe::find(name)?,
         None => run_recipe(Path::new(&args.model))?.map_or_else(|| recipe::find(QUICKSTART), Ok)?,
     };
-    let (config, left_out) = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
+    let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
     let tasks = world::tasks(&config, split(args.split))?;
     // Of the training questions as many are taken as of the others.
     let tasks = &tasks[..tasks.len().min(config.eval.n_tasks)];
@@ -31,7 +31,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let mut tools = world::tools(&config)?;
     let plan = EvalPlan::of(&config);
     let mut teller = Teller::new(args.telling);
-    left_out.iter().for_each(|line| teller.note(line));
+    config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
     teller.begin("measure", (tasks.len() * plan.drive.k) as u64, 0);
     let mut on = |event: Event| {
         if let Event::Progress(p) = event {

@@ -33,8 +33,8 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     let recipe = run_recipe.map_or_else(|| recipe::find(&args.from), Ok)?;
     let mut sets = recipe::parse_sets(&args.sets)?;
     sets.extend(args.seed.map(|n| ("train.seed".to_owned(), n.to_string())));
-    let (config, left_out) = recipe::resolve(&recipe, &sets)?;
-    left_out.iter().for_each(|line| eprintln!("{line}"));
+    let config = recipe::resolve(&recipe, &sets)?;
+    config.left_out.iter().for_each(|line| eprintln!("{line}"));
     let task = match &args.question {
         Some(question) => Task {
             id: "question".to_owned(),

@@ -62,21 +62,21 @@ struct Row<'a> {
 pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let clock = Clock::start();
-    let recipe = recipe::find(&args.recipe)?;
-    let mut sets = recipe::parse_sets(&args.sets)?;
+    let recipe = recipe::find(&args.run.recipe)?;
+    let mut sets = recipe::parse_sets(&args.run.sets)?;
     sets.extend(args.seed.map(|n| ("sft.seed".to_owned(), n.to_string())));
-    sets.extend(args.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
-    let (mut config, left_out) = recipe::resolve(&recipe, &sets)?;
+    sets.extend(args.run.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
+    let mut config = recipe::resolve(&recipe, &sets)?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-sft-seed{}", recipe.name, config.sft.seed)));
-    let mut teller = Teller::new(args.telling);
-    left_out.iter().for_each(|line| teller.note(line));
+    let mut teller = Teller::new(args.run.telling);
+    config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
     let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
     let mut from = None;
     let mut dir = None;
-    if args.resume {
+    if args.run.resume {
         let opened = RunDir::resume(&out)?;
         config = resumed_config(&opened, config)?;
         let checkpoint::Found { newest, damaged } = checkpoint::newest(&out.join("checkpoints"))?;

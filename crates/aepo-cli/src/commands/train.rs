@@ -64,19 +64,19 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
     if args.stop_on_eof {
         interrupt::watch_input();
     }
-    let recipe = recipe::find(&args.recipe)?;
-    let mut sets = recipe::parse_sets(&args.sets)?;
+    let recipe = recipe::find(&args.run.recipe)?;
+    let mut sets = recipe::parse_sets(&args.run.sets)?;
     sets.extend(args.seed.map(|n| ("train.seed".to_owned(), n.to_string())));
     sets.extend(args.steps.map(|n| ("train.steps".to_owned(), n.to_string())));
-    sets.extend(args.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
-    let (config, left_out) = recipe::resolve(&recipe, &sets)?;
+    sets.extend(args.run.threads.map(|n| ("train.threads".to_owned(), n.to_string())));
+    let config = recipe::resolve(&recipe, &sets)?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-seed{}", recipe.name, config.train.seed)));
-    let mut teller = Teller::new(args.telling);
-    left_out.iter().for_each(|line| teller.note(line));
-    let mut trainer = Trainer::open(config, &recipe.name, &out, args.resume, &mut teller)?;
+    let mut teller = Teller::new(args.run.telling);
+    config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
+    let mut trainer = Trainer::open(config, &recipe.name, &out, args.run.resume, &mut teller)?;
     match trainer.run(&mut teller) {
         Ok(summary) => {
             teller.event("summary", &summary);

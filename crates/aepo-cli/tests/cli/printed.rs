@@ -49,15 +49,15 @@ fn help_teaches() {
           <RECIPE>  `quickstart`, or the path of a recipe
 
         Options:
-              --set <KEY=VALUE>  Change a setting of the recipe, `section.key=value`; may be repeated (see `aepo check`)
               --seed <N>         Seed of the run; stands for train.seed
               --steps <N>        Training steps; stands for train.steps
-              --threads <N>      Threads of the engine, 0 for every core; stands for train.threads
               --out <DIR>        Run directory [default: runs/RECIPE-seedN]
-              --resume           Go on with the run in that directory
-              --stop-on-eof      Stop as after Ctrl-C when standard input ends: for a program that looks after this one
+              --set <KEY=VALUE>  Change a setting of the recipe, `section.key=value`; may be repeated (see `aepo check`)
+              --threads <N>      Threads of the engine, 0 for every core; stands for train.threads
+              --resume           Go on with the run in its directory
           -q, --quiet            No progress, only the result
               --json             One JSON object per line on stdout, and nothing else
+              --stop-on-eof      Stop as after Ctrl-C when standard input ends: for a program that looks after this one
           -h, --help             Print help
 
         Examples:

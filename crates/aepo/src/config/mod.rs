@@ -114,8 +114,25 @@ pub struct Config {
     pub settings: Settings,
     /// By dotted key; keys that are at their defaults are absent.
     pub sources: BTreeMap<String, Source>,
-    /// Lines of the recipe that gave way to another algorithm put in the place of the recipe's own, in words.
-    pub left_out: Vec<String>,
+    /// Lines of the recipe that gave way to a set.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A line of a recipe that gave way: it means something in the recipe by itself, and nothing under what was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it stands.
+    pub place: Source,
+    /// Dotted key.
+    pub key: String,
+    /// Why nothing would read it.
+    pub why: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: `{}` is left out: {}", self.place, self.key, self.why)
+    }
 }
 
 impl std::ops::Deref for Config {
@@ -158,9 +175,9 @@ const BY_BUNDLE: [&str; 10] = [
 ];
 
 impl Config {
-    /// Reads a recipe, called `label` in messages, and then `sets` in order. Where a set puts
-    /// another algorithm in the place of the recipe's, the recipe's lines about its own algorithm's rules give way to
-    /// the other's defaults.
+    /// Reads a recipe, called `label` in messages, and then `sets` in order. Lines of the recipe from which a set takes
+    /// the effect give way; where a set puts another algorithm in the place of the recipe's, so do the recipe's lines
+    /// about its own algorithm's rules. A line that has no effect in the recipe by itself stays an error.
     ///
     /// # Errors
     /// On the first thing that is wrong: syntax, unknown keys, wrong types, impossible values, settings without effect.
@@ -173,6 +190,10 @@ impl Config {
             base.set(ALGORITHM, &value, source)?;
         }
         let of_recipe = base.algorithm.name;
+        let mut alone = base.clone();
+        alone.apply_bundle();
+        // A recipe that is mended by a set need not be readable by itself; none of its lines gives way.
+        let alone = alone.with(&given).ok();
         for (key, text) in sets {
             given.insert(key.clone(), (parse_set(text), Source::Set));
         }
@@ -180,15 +201,20 @@ impl Config {
             base.set(ALGORITHM, &value, source)?;
         }
         base.apply_bundle();
-        let mut config = base.with(&given)?;
-        if config.algorithm.name != of_recipe {
+        if base.algorithm.name != of_recipe {
+            // A line that is about to go is still read, so that what is wrong with it is said.
+            base.with(&given)?;
             // Lines written for the recipe's own algorithm say nothing about the one that `--set` puts in its place.
-            let name = config.algorithm.name.bundle().name;
-            base.give_way(&mut given, &|key| {
-                BY_BUNDLE.contains(&key.path().as_str()).then(|| format!("{name} has its own"))
-            });
-            config = base.with(&given)?;
-            base.give_way(&mut given, &|key| check::no_effect(&config, key));
+            let name = base.algorithm.name.bundle().name;
+            let own = |key: &Key| BY_BUNDLE.contains(&key.path().as_str()).then(|| format!("{name} has its own"));
+            while base.give_way(&mut given, &own) {}
+        }
+        let mut config = base.with(&given)?;
+        // One line at a time: without it, another may have an effect again.
+        while base.give_way(&mut given, &|key| {
+            let meant = alone.as_ref().is_some_and(|alone| check::no_effect(alone, key).is_none());
+            check::no_effect(&config, key).filter(|_| meant)
+        }) {
             config = base.with(&given)?;
         }
         if !config.sources.contains_key("rollout.initial_rollouts") {
@@ -258,17 +284,19 @@ impl Config {
         self.sources.extend(BY_BUNDLE.map(|key| (key.to_owned(), Source::Algorithm)));
     }
 
-    /// Takes out the recipe's lines for which `why` has a reason, and notes them.
-    fn give_way(&mut self, given: &mut Given, why: &dyn Fn(&Key) -> Option<String>) {
+    /// Takes out the first of the recipe's lines for which `why` has a reason, and notes it; whether there was one.
+    fn give_way(&mut self, given: &mut Given, why: &dyn Fn(&Key) -> Option<String>) -> bool {
         for key in KEYS {
             let path = key.path();
             let Some((_, Source::Recipe { .. })) = given.get(&path) else { continue };
             if let Some(why) = why(key)
-                && let Some((_, source)) = given.remove(&path)
+                && let Some((_, place)) = given.remove(&path)
             {
-                self.left_out.push(format!("{source}: `{path}` is left out: {why}"));
+                self.left_out.push(LeftOut { place, key: path, why });
+                return true;
             }
         }
+        false
     }
 
     /// These settings with the given ones on top.

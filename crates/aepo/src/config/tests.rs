@@ -85,7 +85,7 @@ fn another_algorithm_by_set_brings_its_own_rules_into_a_recipe() {
     assert_eq!((dapo.rules().advantage, dapo.rules().loss.kl_coef, dapo.rollout.k), (GROUP, 0.01, 8));
     assert_eq!(dapo.source("loss.clip_high"), Source::Algorithm);
     assert_eq!(
-        dapo.left_out,
+        dapo.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             "r.toml, line 3: `rollout.pre_monitor` is left out: dapo has its own",
             "r.toml, line 7: `loss.clip_high` is left out: dapo has its own",
@@ -104,6 +104,23 @@ fn another_algorithm_by_set_brings_its_own_rules_into_a_recipe() {
     let wide = with(&[("algorithm.name", "dapo"), ("loss.clip_high", "0.4")]).unwrap().rules();
     assert_eq!(wide.loss.clip.clip().high, 0.4);
     assert!(resolve("[loss]\nclip_high = 'x'", &[("algorithm.name", "dapo")]).is_err());
+}
+
+#[test]
+fn a_line_gives_way_to_a_set_that_takes_its_effect_and_to_nothing_else() {
+    let recipe = "[rollout]\npre_monitor = true\nbeta = 2.0\n[train]\nminibatches = 2\n[loss]\ndual_clip = 3.0";
+    let fixed = resolve(recipe, &[("rollout.pre_monitor", "false")]).unwrap();
+    let left_out = |c: &Config| c.left_out.iter().map(|line| line.key.clone()).collect::<Vec<_>>();
+    assert_eq!(left_out(&fixed), ["rollout.beta"]);
+    assert_eq!(fixed.rollout.beta, Config::resolve("", "", &[]).unwrap().rollout.beta);
+    assert_eq!(left_out(&resolve(recipe, &[("train.minibatches", "1")]).unwrap()), ["loss.dual_clip"]);
+    assert_eq!(left_out(&resolve(recipe, &[("rollout.k", "4")]).unwrap()), [""; 0]);
+    // What means nothing in the recipe by itself is no victim of the set.
+    let wrong = "[rollout]\npre_monitor = false\nbeta = 2.0";
+    for sets in [&[][..], &[("rollout.k", "4")], &[("algorithm.name", "grpo")]] {
+        assert!(refused(wrong, sets).contains("r.toml, line 3: `rollout.beta` has no effect"));
+    }
+    assert!(resolve(wrong, &[("rollout.pre_monitor", "true")]).is_ok());
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub fn accuracy(task: &Task, answer: &str) -> f64 {
 }
 
 /// The rule of AEPO and ARPO (arXiv 2510.14545, 2507.19849):
-/// R = −1 when the format is broken; else max(acc + 0.1·[both tools ran and acc > 0], acc).
+/// R = −1 when the format is broken; else `max(acc + 0.1·[both tools ran and acc > 0], acc)`.
 ///
 /// A trajectory without an answer has broken the format. Accuracy is reported for well-formed trajectories only, so
 /// that an answer the protocol does not accept earns nothing in an evaluation either.

@@ -35,6 +35,8 @@ pub struct Plan {
     pub steps: u64,
     /// Threads of each run.
     pub threads: usize,
+    /// What is set besides the recipe, by hand and here.
+    pub sets: Vec<(String, String)>,
     /// What somebody should know about the settings.
     pub notes: Vec<String>,
 }
@@ -62,8 +64,8 @@ impl Plan {
     pub fn make(args: &CompareArgs, recipe: &Recipe, earlier: Option<&Study>) -> anyhow::Result<Plan> {
         let mut names = asked_for(args)?;
         let n_asked_for = names.len();
-        for name in earlier.iter().flat_map(|study| study.algorithms.keys()) {
-            let name = algorithm(name)?;
+        for own in earlier.iter().flat_map(|study| &study.algorithms) {
+            let name = algorithm(&own.name)?;
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -92,20 +94,23 @@ impl Plan {
         }
         notes.extend(ignored(&names, &mut resolved)?);
         let threads = threads(args, &first, earlier);
-        let of_recipe = |(i, (name, mut one)): (usize, (&'static str, Resolved))| {
+        let planned = |(i, (name, mut one)): (usize, (&'static str, Resolved))| {
             one.config.settings.train.threads = threads;
-            if !one.left_out.is_empty() {
-                notes.push(format!("{name}: {}", one.left_out.join("; ")));
+            let left_out: Vec<&str> = one.config.left_out.iter().map(|line| line.key.as_str()).collect();
+            if !left_out.is_empty() {
+                notes.push(format!("{name} leaves out lines of the recipe: {}", left_out.join(", ")));
             }
             Planned { name, asked_for: i < n_asked_for, sets: one.sets, config: one.config }
         };
-        let algorithms: Vec<Planned> = names.into_iter().zip(resolved).enumerate().map(of_recipe).collect();
+        let algorithms: Vec<Planned> = names.into_iter().zip(resolved).enumerate().map(planned).collect();
         // What no run could start with is said once.
         let config = &algorithms[0].config;
         world::tasks(config, Split::Train)?;
         world::tasks(config, Split::HeldOut)?;
         world::place(&config.model.init)?;
-        Ok(Plan { recipe: recipe.name.clone(), steps: config.train.steps, threads, algorithms, notes })
+        let steps = config.train.steps;
+        sets.retain(|(key, _)| key != "train.threads");
+        Ok(Plan { recipe: recipe.name.clone(), algorithms, steps, threads, sets, notes })
     }
 }
 
@@ -149,7 +154,6 @@ struct Resolved {
     config: Config,
     sets: Vec<(String, String)>,
     ignored: Vec<Ignored>,
-    left_out: Vec<String>,
 }
 
 /// The settings of one algorithm, without those of `sets` that mean nothing to it.
@@ -159,7 +163,7 @@ fn resolve(recipe: &Recipe, name: &str, sets: &[(String, String)]) -> anyhow::Re
         let mut all = vec![("algorithm.name".to_owned(), name.to_owned())];
         all.extend_from_slice(&sets);
         let error = match recipe::resolve(recipe, &all) {
-            Ok((config, left_out)) => return Ok(Resolved { config, sets: all, ignored, left_out }),
+            Ok(config) => return Ok(Resolved { config, sets: all, ignored }),
             Err(error) => error,
         };
         match error.downcast_ref::<ConfigError>() {

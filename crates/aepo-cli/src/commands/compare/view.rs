@@ -86,9 +86,11 @@ impl View {
         let name = event["event"].as_str().unwrap_or("");
         self.relay(name, run, event);
         let bar = self.bars.get(&i).cloned().unwrap_or_else(ProgressBar::hidden);
-        bar.set_prefix(run.name());
         match name {
-            "run" => self.at(i, event["done"].as_u64().unwrap_or(0), &bar),
+            "run" => {
+                bar.set_prefix(run.name());
+                self.at(i, event["done"].as_u64().unwrap_or(0), &bar);
+            }
             "stage" => bar.set_message(event["stage"].as_str().unwrap_or("").to_owned()),
             "step" => {
                 let done = event["step"].as_u64().unwrap_or(0) + 1;
