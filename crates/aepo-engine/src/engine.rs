@@ -12,7 +12,7 @@ use aepo::train::batch::TreeBatch;
 
 use crate::adamw::{self, Moments};
 use crate::cache::{BlockPool, PathCache};
-use crate::checkpoint::{self, Precision};
+use crate::checkpoint::{self, MAX_SHARD_BYTES, Precision};
 use crate::config::ModelConfig;
 use crate::decode::{DecodeBuffers, Row};
 use crate::error::EngineError;
@@ -35,6 +35,8 @@ pub struct Engine {
     next_path: u64,
     buffers: DecodeBuffers,
     threads: rayon::ThreadPool,
+    /// The source's `generation_config.json`, handed on when the model is saved.
+    generation_config: Option<String>,
 }
 
 struct LivePath {
@@ -68,6 +70,7 @@ impl Engine {
             next_path: 0,
             buffers: DecodeBuffers::default(),
             threads,
+            generation_config: None,
         })
     }
 
@@ -90,10 +93,12 @@ impl Engine {
         Engine::new(config, params, n_threads)
     }
 
-    /// Reads a model directory (`config.json`, `model.safetensors`).
+    /// Reads a model directory: `config.json` and `model.safetensors`, or shards and their index.
     pub fn load(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
         let (config, params) = checkpoint::load_model(dir).map_err(checkpoint_error)?;
-        Engine::new(config, params, n_threads)
+        let mut engine = Engine::new(config, params, n_threads)?;
+        engine.generation_config = checkpoint::load_generation_config(dir).map_err(checkpoint_error)?;
+        Ok(engine)
     }
 
     /// Reads a model from the bytes of its two files; `label` names them in errors.
@@ -111,8 +116,18 @@ impl Engine {
 
     /// Writes the model directory in a chosen precision, without optimiser state.
     pub fn export(&self, dir: &Path, precision: Precision) -> Result<(), PolicyError> {
+        self.export_shards(dir, precision, MAX_SHARD_BYTES)
+    }
+
+    /// [`Engine::export`] with a bound on the bytes of weights in a file.
+    pub fn export_shards(&self, dir: &Path, precision: Precision, max_shard_bytes: u64) -> Result<(), PolicyError> {
         let m = &self.model;
-        checkpoint::save_model(dir, &m.config, &m.layout, &m.params, precision).map_err(checkpoint_error)
+        checkpoint::save_shards(dir, &m.config, &m.layout, &m.params, precision, max_shard_bytes)
+            .and_then(|()| match &self.generation_config {
+                Some(text) => checkpoint::save_generation_config(dir, text),
+                None => Ok(()),
+            })
+            .map_err(checkpoint_error)
     }
 
     /// The model's shape.
