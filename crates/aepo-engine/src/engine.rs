@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Precision};
 use crate::config::ModelConfig;
 use crate::decode::{DecodeBuffers, Row};
 use crate::error::EngineError;
+use crate::gguf;
 use crate::layout::Layout;
 use crate::model::{Model, Workspace};
 use crate::sampler::sample;
@@ -90,9 +91,13 @@ impl Engine {
         Engine::new(config, params, n_threads)
     }
 
-    /// Reads a model directory (`config.json`, `model.safetensors`).
-    pub fn load(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
-        let (config, params) = checkpoint::load_model(dir).map_err(checkpoint_error)?;
+    /// Reads a model directory (`config.json`, `model.safetensors`), or a file whose name ends in `.gguf`. Of the
+    /// latter [`gguf::load`] also gives the tokenizer.
+    pub fn load(path: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
+        let (config, params) = match gguf::is_gguf(path) && !path.is_dir() {
+            true => gguf::load(path).map(|model| (model.config, model.params)).map_err(checkpoint_error)?,
+            false => checkpoint::load_model(path).map_err(checkpoint_error)?,
+        };
         Engine::new(config, params, n_threads)
     }
 

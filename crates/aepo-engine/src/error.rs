@@ -29,4 +29,12 @@ pub enum EngineError {
         /// What is wrong, naming the tensor.
         message: String,
     },
+    /// A GGUF file is damaged, or asks for what is not built.
+    #[error("{path}: {source}")]
+    Gguf {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, naming the key or tensor.
+        source: crate::gguf::GgufError,
+    },
 }
