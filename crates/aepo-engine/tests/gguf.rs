@@ -228,7 +228,7 @@ fn numbers_that_are_not_finite_or_not_there_are_refused() {
 
 #[test]
 fn no_mutation_of_a_file_panics() {
-    const N_CASES: u64 = 6000;
+    const N_CASES: u64 = 20_000;
     let originals = FAMILIES.map(model);
     let (mut n_read, mut n_refused) = (0, 0);
     for case in 0..N_CASES {
@@ -269,7 +269,7 @@ fn no_mutation_of_a_file_panics() {
         }
     }
     // Some blows only change a weight or a letter of a text, most do not.
-    assert!(n_read > 100 && n_refused > 3000, "{n_read} read, {n_refused} refused");
+    assert!(n_read > 1000 && n_refused > 10_000, "{n_read} read, {n_refused} refused");
 }
 
 #[test]
