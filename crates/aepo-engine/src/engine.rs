@@ -16,6 +16,7 @@ use crate::checkpoint::{self, MAX_SHARD_BYTES, Precision};
 use crate::config::ModelConfig;
 use crate::decode::{DecodeBuffers, Row};
 use crate::error::EngineError;
+use crate::gguf;
 use crate::layout::Layout;
 use crate::model::{Model, Workspace};
 use crate::sampler::sample;
@@ -93,11 +94,16 @@ impl Engine {
         Engine::new(config, params, n_threads)
     }
 
-    /// Reads a model directory: `config.json` and `model.safetensors`, or shards and their index.
-    pub fn load(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
-        let (config, params) = checkpoint::load_model(dir).map_err(checkpoint_error)?;
+    /// Reads a model directory (`config.json` and `model.safetensors`, or shards and their index), or a file whose name
+    /// ends in `.gguf`. Of the latter [`gguf::load`] also gives the tokenizer.
+    pub fn load(path: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
+        if gguf::is_gguf(path) && !path.is_dir() {
+            let model = gguf::load(path).map_err(checkpoint_error)?;
+            return Engine::new(model.config, model.params, n_threads);
+        }
+        let (config, params) = checkpoint::load_model(path).map_err(checkpoint_error)?;
         let mut engine = Engine::new(config, params, n_threads)?;
-        engine.generation_config = checkpoint::load_generation_config(dir).map_err(checkpoint_error)?;
+        engine.generation_config = checkpoint::load_generation_config(path).map_err(checkpoint_error)?;
         Ok(engine)
     }
 

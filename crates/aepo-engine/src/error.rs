@@ -32,4 +32,12 @@ pub enum EngineError {
         /// What is wrong, naming the tensor.
         source: WeightsError,
     },
+    /// A GGUF file is damaged, or asks for what is not built.
+    #[error("{path}: {source}")]
+    Gguf {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, naming the key or tensor.
+        source: crate::gguf::GgufError,
+    },
 }

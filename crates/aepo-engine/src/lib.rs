@@ -2,8 +2,8 @@
 //!
 //! From the inside out: `real` and `matmul` hold the arithmetic, `kernels` the operations with their derivatives,
 //! `layout` and `config` the shape of a model, `model` its training pass over tree batches, `cache`, `decode` and
-//! `sampler` its generation along forkable paths, `adamw` and `checkpoint` what moves and keeps the weights, and
-//! `engine` puts them behind the pipeline's [`aepo::policy::Policy`].
+//! `sampler` its generation along forkable paths, `adamw` and `checkpoint` what moves and keeps the weights, `gguf` what
+//! reads those that others wrote in one file, and `engine` puts them behind the pipeline's [`aepo::policy::Policy`].
 pub mod adamw;
 pub mod cache;
 pub mod checkpoint;
@@ -11,6 +11,7 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod error;
+pub mod gguf;
 pub mod kernels;
 pub mod layout;
 pub mod matmul;
