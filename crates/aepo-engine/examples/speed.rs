@@ -9,7 +9,8 @@ use aepo::policy::{Policy, PolicyError, SampleParams, SampleRequest, StepParams}
 use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
-use aepo_engine::config::{Family, ModelConfig};
+use aepo_engine::config::rope::RopeScaling;
+use aepo_engine::config::{Family, ModelConfig, TokenIds};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
@@ -26,8 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         head_dim: 32,
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: 1024,
         tie_word_embeddings: true,
+        sliding_window: None,
+        token_ids: TokenIds::default(),
     };
     let mut engine = Engine::random(config, Seed(1), threads)?;
     println!("{} parameters, {threads} threads", engine.n_parameters());

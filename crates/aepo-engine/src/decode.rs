@@ -4,6 +4,8 @@
 //! A *row* is one token of one path whose keys are not cached yet: prompts, tool results and just-sampled tokens go
 //! through the same code. Rows are padded to [`MIN_ROWS`], so each row's bits depend on its own path only.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::cache::{BLOCK, BlockPool, BlockRef, PathCache};
@@ -121,6 +123,7 @@ impl Model<f32> {
         out: &mut [f32],
     ) {
         let c = &self.config;
+        let window = c.window(layer).unwrap_or(usize::MAX);
         let refs: Vec<&[BlockRef]> = caches.iter().map(|cache| &cache.refs[..]).collect();
         let (out, padding) = out[..qkv.len() / c.qkv_dim() * c.q_dim()].split_at_mut(rows.len() * c.q_dim());
         padding.fill(0.0);
@@ -132,12 +135,13 @@ impl Model<f32> {
                 vectorize(
                     #[inline(always)]
                     || {
+                        let first = (row.position + 1).saturating_sub(window);
                         for (head, (out, q)) in
                             out.chunks_exact_mut(c.head_dim).zip(q.chunks_exact(c.head_dim)).enumerate()
                         {
                             let blocks =
                                 refs[row.path].iter().map(|r| (r, pool.read(r.block, layer, head / c.group_size())));
-                            attend(q, row.position + 1, blocks, scores, out);
+                            attend(q, first..row.position + 1, blocks, scores, out);
                         }
                     },
                 );
@@ -175,19 +179,26 @@ impl Model<f32> {
     }
 }
 
-/// `out = softmax(q·keysᵀ/√hd)·values` over the first `n_keys` tokens of the blocks.
+/// `out = softmax(q·keysᵀ/√hd)·values` over the tokens of the blocks that stand at the positions `read`.
 #[inline(always)]
 fn attend<'a>(
     q: &[f32],
-    n_keys: usize,
+    read: Range<usize>,
     blocks: impl Iterator<Item = (&'a BlockRef, (&'a [f32], &'a [f32]))> + Clone,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     scores.clear();
+    // Position of a block's first token.
+    let mut start = 0;
     for (r, (keys, _)) in blocks.clone() {
-        if scores.len() >= n_keys {
+        if start >= read.end {
             break;
+        }
+        let slots = slots(r, start, &read);
+        start += r.n_tokens as usize;
+        if slots.is_empty() {
+            continue;
         }
         let (mut even, mut odd) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
         let (key_rows, _) = keys.as_chunks::<BLOCK>();
@@ -200,7 +211,7 @@ fn attend<'a>(
         for i in 0..BLOCK {
             even[i] += odd[i];
         }
-        scores.extend_from_slice(&even[..(r.n_tokens as usize).min(n_keys - scores.len())]);
+        scores.extend_from_slice(&even[slots]);
     }
     let scale = 1.0 / (q.len() as f32).sqrt();
     let top = max(scores);
@@ -210,8 +221,12 @@ fn attend<'a>(
     let sum = sum(scores);
     out.fill(0.0);
     let mut weights = scores.iter();
+    let mut start = 0;
     for (r, (_, values)) in blocks {
-        for (value, &w) in values.chunks_exact(q.len()).take(r.n_tokens as usize).zip(weights.by_ref()) {
+        let slots = slots(r, start, &read);
+        start += r.n_tokens as usize;
+        let values = values.chunks_exact(q.len()).take(slots.end).skip(slots.start);
+        for (value, &w) in values.zip(weights.by_ref()) {
             for (o, &v) in out.iter_mut().zip(value) {
                 *o = v.mul_add(w, *o);
             }
@@ -224,4 +239,11 @@ fn attend<'a>(
     for o in out {
         *o *= inverse;
     }
+}
+
+/// Which of a block's tokens, the first of which stands at position `start`, are read.
+#[inline(always)]
+fn slots(r: &BlockRef, start: usize, read: &Range<usize>) -> Range<usize> {
+    let end = (r.n_tokens as usize).min(read.end.saturating_sub(start));
+    read.start.saturating_sub(start).min(end)..end
 }

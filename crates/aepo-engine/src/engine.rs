@@ -12,7 +12,7 @@ use aepo::train::batch::TreeBatch;
 
 use crate::adamw::{self, Moments};
 use crate::cache::{BlockPool, PathCache};
-use crate::checkpoint::{self, Precision};
+use crate::checkpoint::{self, MAX_SHARD_BYTES, Precision};
 use crate::config::ModelConfig;
 use crate::decode::{DecodeBuffers, Row};
 use crate::error::EngineError;
@@ -36,6 +36,8 @@ pub struct Engine {
     next_path: u64,
     buffers: DecodeBuffers,
     threads: rayon::ThreadPool,
+    /// The source's `generation_config.json`, handed on when the model is saved.
+    generation_config: Option<String>,
 }
 
 struct LivePath {
@@ -69,6 +71,7 @@ impl Engine {
             next_path: 0,
             buffers: DecodeBuffers::default(),
             threads,
+            generation_config: None,
         })
     }
 
@@ -91,14 +94,17 @@ impl Engine {
         Engine::new(config, params, n_threads)
     }
 
-    /// Reads a model directory (`config.json`, `model.safetensors`), or a file whose name ends in `.gguf`. Of the
-    /// latter [`gguf::load`] also gives the tokenizer.
+    /// Reads a model directory: `config.json` and `model.safetensors`, or shards and their index. A path that ends in
+    /// `.gguf` is read as such a file, of which [`gguf::load`] also gives the tokenizer.
     pub fn load(path: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
-        let (config, params) = match gguf::is_gguf(path) && !path.is_dir() {
-            true => gguf::load(path).map(|model| (model.config, model.params)).map_err(checkpoint_error)?,
-            false => checkpoint::load_model(path).map_err(checkpoint_error)?,
-        };
-        Engine::new(config, params, n_threads)
+        if gguf::is_gguf(path) && !path.is_dir() {
+            let model = gguf::load(path).map_err(checkpoint_error)?;
+            return Engine::new(model.config, model.params, n_threads);
+        }
+        let (config, params) = checkpoint::load_model(path).map_err(checkpoint_error)?;
+        let mut engine = Engine::new(config, params, n_threads)?;
+        engine.generation_config = checkpoint::load_generation_config(path).map_err(checkpoint_error)?;
+        Ok(engine)
     }
 
     /// Reads a model from the bytes of its two files; `label` names them in errors.
@@ -116,8 +122,18 @@ impl Engine {
 
     /// Writes the model directory in a chosen precision, without optimiser state.
     pub fn export(&self, dir: &Path, precision: Precision) -> Result<(), PolicyError> {
+        self.export_shards(dir, precision, MAX_SHARD_BYTES)
+    }
+
+    /// [`Engine::export`] with a bound on the bytes of weights in a file.
+    pub fn export_shards(&self, dir: &Path, precision: Precision, max_shard_bytes: u64) -> Result<(), PolicyError> {
         let m = &self.model;
-        checkpoint::save_model(dir, &m.config, &m.layout, &m.params, precision).map_err(checkpoint_error)
+        checkpoint::save_shards(dir, &m.config, &m.layout, &m.params, precision, max_shard_bytes)
+            .and_then(|()| match &self.generation_config {
+                Some(text) => checkpoint::save_generation_config(dir, text),
+                None => Ok(()),
+            })
+            .map_err(checkpoint_error)
     }
 
     /// The model's shape.

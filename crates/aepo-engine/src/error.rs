@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::WeightsError;
+use crate::config::ConfigError;
+
 /// An error of the engine. Every message names the file, key or tensor.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -14,20 +17,20 @@ pub enum EngineError {
         source: std::io::Error,
     },
     /// `config.json` does not parse or lacks a key.
-    #[error("{path}: {message}")]
+    #[error("{path}: {source}")]
     Config {
         /// Which file.
         path: PathBuf,
         /// What is wrong, naming the key.
-        message: String,
+        source: ConfigError,
     },
-    /// The weights file is damaged, or of another model.
-    #[error("{path}: {message}")]
+    /// A weights file is damaged, or of another model.
+    #[error("{path}: {source}")]
     Weights {
-        /// Which file.
+        /// Which file, or which directory where no file is there.
         path: PathBuf,
         /// What is wrong, naming the tensor.
-        message: String,
+        source: WeightsError,
     },
     /// A GGUF file is damaged, or asks for what is not built.
     #[error("{path}: {source}")]

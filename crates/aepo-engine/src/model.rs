@@ -104,7 +104,7 @@ impl<T: Real> Model<T> {
         work.layers.resize_with(if keep { self.layout.layers.len() } else { 1 }, LayerActivations::default);
         for (i, ranges) in self.layout.layers.iter().enumerate() {
             let mut layer = std::mem::take(&mut work.layers[if keep { i } else { 0 }]);
-            self.layer_forward(batch, ranges, &mut layer, work);
+            self.layer_forward(batch, i, ranges, &mut layer, work);
             work.layers[if keep { i } else { 0 }] = layer;
         }
         work.sources.clear();
@@ -139,7 +139,14 @@ impl<T: Real> Model<T> {
         scatter_add_rows(&dx, dim, &batch.tokens, &mut grads[self.layout.embed.clone()]);
     }
 
-    fn layer_forward(&self, batch: &TreeBatch, w: &LayerRanges, a: &mut LayerActivations<T>, work: &mut Workspace<T>) {
+    fn layer_forward(
+        &self,
+        batch: &TreeBatch,
+        index: usize,
+        w: &LayerRanges,
+        a: &mut LayerActivations<T>,
+        work: &mut Workspace<T>,
+    ) {
         let c = &self.config;
         let (n, d, f, eps) = (batch.tokens.len(), c.hidden_size, c.intermediate_size, c.rms_norm_eps);
         a.x.clone_from(&work.x);
@@ -153,7 +160,7 @@ impl<T: Real> Model<T> {
         split_heads(&self.heads(w), &a.qkv, &work.positions, &mut a.heads);
         a.o.resize(n * c.q_dim(), T::ZERO);
         a.lse.resize(n * c.num_attention_heads, T::ZERO);
-        tree_attention(batch, &work.trees, self.attention_shape(), &a.heads, &mut a.o, &mut a.lse);
+        tree_attention(batch, &work.trees, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
         work.wide.resize(n * c.q_dim(), T::ZERO);
         merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
         self.project(&work.wide, &w.o, n, c.q_dim(), Store::Add, &mut work.x);
@@ -222,7 +229,7 @@ impl<T: Real> Model<T> {
         self.project_backward(&work.wide, &w.o, n, c.q_dim(), dx, &mut b.wide, grads);
         unmerge_heads(&b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
         b.heads.resize(n * c.qkv_dim(), T::ZERO);
-        let shape = self.attention_shape();
+        let shape = self.attention_shape(index);
         tree_attention_backward(batch, &work.trees, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
         b.qkv.resize(n * c.qkv_dim(), T::ZERO);
         let dnorm = w.qk_norm.as_ref().map(|(q, k)| {
@@ -287,11 +294,12 @@ impl<T: Real> Model<T> {
         }
     }
 
-    fn attention_shape(&self) -> AttentionShape {
+    fn attention_shape(&self, layer: usize) -> AttentionShape {
         AttentionShape {
             n_q: self.config.num_attention_heads,
             n_kv: self.config.num_key_value_heads,
             head_dim: self.config.head_dim,
+            window: self.config.window(layer),
         }
     }
 }
@@ -308,7 +316,8 @@ struct BackwardBuffers<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Family;
+    use crate::config::rope::RopeScaling;
+    use crate::config::{Family, SlidingWindow};
     use crate::real::dot;
     use crate::testing::{assert_gradient, config, random, tree_batch};
 
@@ -318,12 +327,32 @@ mod tests {
         Model::new(config, random(9, n).into_iter().map(|x| T::of(x * 0.5)).collect(), 1)
     }
 
+    /// With everything that a configuration can ask for beyond the plain block: a window in one block, and a scaling of
+    /// RoPE that also changes the scores.
+    fn stretched(mut config: ModelConfig) -> ModelConfig {
+        config.sliding_window = Some(SlidingWindow { n_tokens: 3, layers: vec![false, true] });
+        config.rope_scaling = RopeScaling::Yarn {
+            factor: 4.0,
+            original_max_position_embeddings: 8,
+            attention_factor: Some(1.3),
+            beta_fast: 2.0,
+            beta_slow: 0.1,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: true,
+        };
+        config
+    }
+
     #[test]
     fn whole_model_backward_is_the_derivative() {
         let batch = tree_batch(&[3, 2, 1, 2, 2], 40);
         let (c, d) = (random(1, batch.targets.len()), random(2, batch.targets.len()));
         for (family, tied) in [(Family::Llama, false), (Family::Qwen2, true), (Family::Qwen3, false)] {
             let mut m = model::<f64>(family, tied);
+            if family == Family::Qwen2 {
+                m = Model::new(stretched(m.config), m.params, 1);
+            }
             let mut work = Workspace::default();
             m.forward(&batch, 0.8, true, &mut work);
             let mut grads = vec![0.0; m.params.len()];
@@ -387,20 +416,23 @@ mod tests {
         for (&i, &c) in origin.iter().zip(&c) {
             summed[i] += c;
         }
-        let m = model::<f32>(Family::Qwen3, true);
-        let mut work = Workspace::default();
-        let (logp, _) = m.forward(&batch, 1.0, true, &mut work);
-        let mut grads = vec![0.0; m.params.len()];
-        m.backward(&batch, &summed, &[], &mut work, &mut grads);
-        let (logp_unrolled, _) = m.forward(&unrolled, 1.0, true, &mut work);
-        let mut grads_unrolled = vec![0.0; m.params.len()];
-        m.backward(&unrolled, &c, &[], &mut work, &mut grads_unrolled);
-        for (&i, &l) in origin.iter().zip(&logp_unrolled) {
-            assert!((l - logp[i]).abs() < 1e-5);
+        let plain = model::<f32>(Family::Qwen3, true);
+        let stretched = Model::new(stretched(plain.config.clone()), plain.params.clone(), 1);
+        for m in [plain, stretched] {
+            let mut work = Workspace::default();
+            let (logp, _) = m.forward(&batch, 1.0, true, &mut work);
+            let mut grads = vec![0.0; m.params.len()];
+            m.backward(&batch, &summed, &[], &mut work, &mut grads);
+            let (logp_unrolled, _) = m.forward(&unrolled, 1.0, true, &mut work);
+            let mut grads_unrolled = vec![0.0; m.params.len()];
+            m.backward(&unrolled, &c, &[], &mut work, &mut grads_unrolled);
+            for (&i, &l) in origin.iter().zip(&logp_unrolled) {
+                assert!((l - logp[i]).abs() < 1e-5);
+            }
+            let difference: f64 = grads.iter().zip(&grads_unrolled).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            let norm: f64 = grads.iter().map(|a| f64::from(*a).powi(2)).sum();
+            assert!((difference / norm).sqrt() < 1e-5, "relative error {}", (difference / norm).sqrt());
         }
-        let difference: f64 = grads.iter().zip(&grads_unrolled).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        let norm: f64 = grads.iter().map(|a| f64::from(*a).powi(2)).sum();
-        assert!((difference / norm).sqrt() < 1e-5, "relative error {}", (difference / norm).sqrt());
     }
 
     #[test]

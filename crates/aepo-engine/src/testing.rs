@@ -3,7 +3,8 @@
 use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 
-use crate::config::{Family, ModelConfig};
+use crate::config::rope::RopeScaling;
+use crate::config::{Family, ModelConfig, TokenIds};
 
 /// Uniform in [−1, 1).
 pub fn random(seed: u64, n: usize) -> Vec<f64> {
@@ -23,8 +24,11 @@ pub fn config(family: Family, tied: bool) -> ModelConfig {
         head_dim: 8,
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: 256,
         tie_word_embeddings: tied,
+        sliding_window: None,
+        token_ids: TokenIds::default(),
     }
 }
 

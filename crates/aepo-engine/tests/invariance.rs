@@ -18,7 +18,8 @@ use aepo::train::pack::{TrainGroup, TrainSample};
 use aepo::train::update::{UpdateReport, UpdateSettings, update};
 use aepo_engine::Engine;
 use aepo_engine::checkpoint::load_model;
-use aepo_engine::config::{Family, ModelConfig};
+use aepo_engine::config::rope::RopeScaling;
+use aepo_engine::config::{Family, ModelConfig, TokenIds};
 
 const VOCAB: usize = 61;
 
@@ -34,8 +35,11 @@ fn engine(seed: u64, threads: usize) -> Engine {
         head_dim: 8,
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: 128,
         tie_word_embeddings: true,
+        sliding_window: None,
+        token_ids: TokenIds::default(),
     };
     Engine::random(config, Seed(seed), threads).unwrap()
 }

@@ -6,7 +6,8 @@ use aepo::policy::{
 use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
-use aepo_engine::config::{Family, ModelConfig};
+use aepo_engine::config::rope::RopeScaling;
+use aepo_engine::config::{Family, ModelConfig, TokenIds};
 
 const PARAMS: SampleParams = SampleParams { temperature: 0.9, top_p: 1.0, top_k: 0, top_entropy: false };
 
@@ -22,8 +23,11 @@ fn engine(threads: usize) -> Engine {
         head_dim: 16,
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: 200,
         tie_word_embeddings: true,
+        sliding_window: None,
+        token_ids: TokenIds::default(),
     };
     // Weights far larger than at initialisation, so that distributions are uneven.
     let mut engine = Engine::random(config, Seed(3), threads).unwrap();

@@ -10,10 +10,10 @@ const STYLE: &str = "
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--muted:#a3abb6;--line:#33383f;--paper:#16191d;--soft:#1e2227;--strong:#8cc4f5}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif}
-main{max-width:800px;margin:0 auto;padding:24px 20px 64px}
+main{max-width:1080px;margin:0 auto;padding:24px 20px 64px}
 h1{font-size:1.7rem;line-height:1.25;margin:0 0 1rem;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2.6rem 0 .5rem;padding-top:1rem;border-top:1px solid var(--line)}
-p,li{overflow-wrap:anywhere}
+p,li,figcaption{overflow-wrap:anywhere;max-width:72ch}
 nav{font-size:.92rem;color:var(--muted)}
 nav a{color:inherit;margin-right:1em;white-space:nowrap}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
@@ -25,7 +25,7 @@ thead th{vertical-align:bottom;font-weight:600;white-space:normal;min-width:5.2e
 th:first-child{white-space:normal;min-width:min(10em,34vw);text-align:left;position:sticky;left:0;background:var(--paper);font-weight:600}
 td strong{color:var(--strong)}
 figure{margin:2rem 0}
-figure svg{display:block;width:100%;min-width:600px;height:auto}
+figure svg{display:block;width:100%;min-width:600px;max-width:900px;height:auto}
 figcaption{color:var(--muted);font-size:.88rem;margin-top:.6rem}
 ";
 

@@ -1,6 +1,7 @@
 //! How does a number develop? Curves over steps, one panel per algorithm before the others' shadows.
 
 use crate::layout::{Scale, fit, short, tick, with_unit};
+use crate::measure::Unit;
 use crate::summary::{Band, CurveSummary, Summary};
 use crate::svg::{Anchor, Colour, Look, Svg, WIDTH, look};
 
@@ -19,7 +20,9 @@ pub fn lines(summary: &Summary<'_>, curve: &CurveSummary, title: &str) -> Svg {
     let ends = curve.algorithms.iter().flatten().flatten().filter_map(|b| b.interval).flatten();
     let ends = ends.map(|end| end.clamp(low - reach, high + reach));
     let floor = if low >= 0.0 { 0.0 } else { f64::MIN };
-    let (y, ticks, step) = fit(ends.chain(means.iter().copied()).map(|v| v.max(floor)), 4);
+    // An interval may reach beyond what a share can be; the picture does not.
+    let ceiling = if curve.unit == Unit::Share { 1.0 } else { f64::INFINITY };
+    let (y, ticks, step) = fit(ends.chain(means.iter().copied()).map(|v| v.max(floor).min(ceiling)), 4);
     let axes = Axes { x, y, ticks, step };
     svg.text(0.0, TOP + 2.0, &with_unit(curve.name, curve.unit, false), Anchor::Start, 12.0, Colour::Muted);
     if n <= 3 {
@@ -104,7 +107,7 @@ impl Axes {
             for value in ticks.iter().filter(|v| **v >= self.x.low && **v <= self.x.high && v.fract() == 0.0) {
                 let at = x.at(*value);
                 svg.line((at, top + h), (at, top + h + 4.0), Colour::Shadow, 1.0, "");
-                let label = tick(crate::measure::Unit::Count, *value, step);
+                let label = tick(Unit::Count, *value, step);
                 svg.text(at, top + h + 16.0, &label, Anchor::Middle, 11.0, Colour::Muted);
             }
         }

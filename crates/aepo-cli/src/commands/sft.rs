@@ -9,7 +9,8 @@ use aepo::seed::Seed;
 use aepo::sft::{SftRecord, SftRun};
 use aepo_engine::Engine;
 use aepo_engine::checkpoint::Precision;
-use aepo_engine::config::{Family, ModelConfig};
+use aepo_engine::config::rope::RopeScaling;
+use aepo_engine::config::{Family, ModelConfig, TokenIds};
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -202,8 +203,11 @@ fn random_model(config: &Config) -> anyhow::Result<Model> {
         head_dim: s.head_dim,
         rms_norm_eps: 1e-6,
         rope_theta: s.rope_theta,
+        rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: s.context_len,
         tie_word_embeddings: true,
+        sliding_window: None,
+        token_ids: TokenIds::default(),
     };
     shape.validate().map_err(|e| usage(format!("[model.shape]: {e}"), ""))?;
     let engine = Engine::random(shape, Seed(config.sft.seed).child(INIT), config.train.threads)?;

@@ -3,7 +3,8 @@
 //! `S = q·kᵀ/√hd`, `P = softmax(S)` over the ancestors, `o = P·v`. The backward pass recomputes `P` from the saved
 //! log-sum-exp, as FlashAttention does (arXiv 2205.14135): `dv = Pᵀ·do`, `dP = do·vᵀ`,
 //! `dS = P∘(dP − rowsum(do∘o))/√hd`, `dq = dS·k`, `dk = dSᵀ·q`. A sibling's keys are never touched: the keys of a
-//! segment are the ranges of its ancestors, gathered once per segment and head.
+//! segment are the ranges of its ancestors, gathered once per segment and head. Gathered keys stand in order of depth,
+//! so a sliding window, in which a token reads itself and the `W − 1` tokens before it on its path, is a range of them.
 
 use std::ops::Range;
 
@@ -43,7 +44,7 @@ pub fn trees(batch: &TreeBatch) -> Vec<TreeRange> {
     trees
 }
 
-/// Numbers of heads and their width.
+/// Numbers of heads, their width, and how far a token looks back.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
     /// Query heads.
@@ -52,6 +53,8 @@ pub struct AttentionShape {
     pub n_kv: usize,
     /// Width of a head.
     pub head_dim: usize,
+    /// Tokens that one reads at most, itself included; `None` is all of its path.
+    pub window: Option<usize>,
 }
 
 /// Buffers of one (tree, head) task, reused over its segments.
@@ -91,19 +94,21 @@ pub fn tree_attention<T: Real>(
             for block in blocks(segment) {
                 let local = block.start - tree.tokens.start;
                 let n_rows = block.len();
-                let n_keys = segment.depth as usize + block.end - segment.start_idx as usize;
+                let read = KeyRange::new(segment, &block, shape.window);
+                let n_keys = read.n_keys;
+                let keys = &scratch.keys[read.first * hd..];
                 scratch.scores.resize(n_rows * n_keys, T::ZERO);
-                score(&q[block.start * hd..], &scratch.keys, n_rows, n_keys, hd, &mut scratch.scores);
+                score(&q[block.start * hd..], keys, n_rows, n_keys, hd, &mut scratch.scores);
                 let lse = &mut lse[local..local + n_rows];
                 vectorize(
                     #[inline(always)]
-                    || softmax(&mut scratch.scores, n_rows, n_keys, hd, lse),
+                    || softmax(&mut scratch.scores, n_rows, &read, hd, lse),
                 );
                 matmul(
                     MatMut::new(&mut o[local * hd..], n_rows, hd),
                     Store::Replace,
                     Mat::new(&scratch.scores, n_rows, n_keys),
-                    Mat::new(&scratch.values, n_keys, hd),
+                    Mat::new(&scratch.values[read.first * hd..], n_keys, hd),
                     1,
                 );
             }
@@ -166,12 +171,14 @@ pub fn tree_attention_backward<T: Real>(
                 for block in blocks(segment) {
                     let local = block.start - tree.tokens.start;
                     let n_rows = block.len();
-                    let n_keys = segment.depth as usize + block.end - segment.start_idx as usize;
+                    let read = KeyRange::new(segment, &block, shape.window);
+                    let (n_keys, at) = (read.n_keys, read.first * hd);
+                    let (keys, values) = (&scratch.keys[at..], &scratch.values[at..]);
                     let (q, d_o) = (&q[block.start * hd..block.end * hd], &d_o[block.start * hd..block.end * hd]);
                     scratch.scores.resize(n_rows * n_keys, T::ZERO);
                     dscores.resize(n_rows * n_keys, T::ZERO);
-                    score(q, &scratch.keys, n_rows, n_keys, hd, &mut scratch.scores);
-                    score(d_o, &scratch.values, n_rows, n_keys, hd, &mut dscores);
+                    score(q, keys, n_rows, n_keys, hd, &mut scratch.scores);
+                    score(d_o, values, n_rows, n_keys, hd, &mut dscores);
                     let lse = &lse[head * n + block.start..head * n + block.end];
                     let o = &o[block.start * hd..block.end * hd];
                     vectorize(
@@ -181,7 +188,7 @@ pub fn tree_attention_backward<T: Real>(
                                 &mut scratch.scores,
                                 &mut dscores,
                                 n_rows,
-                                n_keys,
+                                &read,
                                 hd,
                                 lse,
                                 #[inline(always)]
@@ -190,10 +197,16 @@ pub fn tree_attention_backward<T: Real>(
                         },
                     );
                     let (p, ds) = (Mat::new(&scratch.scores, n_rows, n_keys), Mat::new(&dscores, n_rows, n_keys));
-                    let keys = Mat::new(&scratch.keys, n_keys, hd);
+                    let keys = Mat::new(keys, n_keys, hd);
                     matmul(MatMut::new(&mut dq[local * hd..], n_rows, hd), Store::Replace, ds, keys, 1);
-                    matmul(MatMut::new(&mut dkeys, n_keys, hd), Store::Add, ds.t(), Mat::new(q, n_rows, hd), 1);
-                    matmul(MatMut::new(&mut dvalues, n_keys, hd), Store::Add, p.t(), Mat::new(d_o, n_rows, hd), 1);
+                    matmul(MatMut::new(&mut dkeys[at..], n_keys, hd), Store::Add, ds.t(), Mat::new(q, n_rows, hd), 1);
+                    matmul(
+                        MatMut::new(&mut dvalues[at..], n_keys, hd),
+                        Store::Add,
+                        p.t(),
+                        Mat::new(d_o, n_rows, hd),
+                        1,
+                    );
                 }
             }
             let mut at = 0;
@@ -256,21 +269,46 @@ fn score<T: Real>(a: &[T], b: &[T], n_rows: usize, n_keys: usize, hd: usize, out
     matmul(MatMut::new(out, n_rows, n_keys), Store::Replace, a, b.t(), 1);
 }
 
-/// Row `i` of a block may read all but the last `n_rows − 1 − i` keys.
-#[inline(always)]
-fn n_visible(i: usize, n_rows: usize, n_keys: usize) -> usize {
-    n_keys - (n_rows - 1 - i)
+/// Which of the gathered keys a block of queries reads.
+struct KeyRange {
+    /// The first key that any of them reads.
+    first: usize,
+    /// Keys from there to the block's last token.
+    n_keys: usize,
+    /// The window's length; no less than all keys where there is none.
+    window: usize,
+}
+
+impl KeyRange {
+    /// Keys are numbered by depth, so the block's first query stands at key `depth` and its last one at the end.
+    fn new(segment: &Segment, block: &Range<usize>, window: Option<usize>) -> KeyRange {
+        let depth = segment.depth as usize + block.start - segment.start_idx as usize;
+        let end = depth + block.len();
+        let window = window.unwrap_or(end);
+        let first = (depth + 1).saturating_sub(window);
+        KeyRange { first, n_keys: end - first, window }
+    }
+
+    /// What row `i` of `n_rows` reads: all but the last `n_rows − 1 − i` keys, and of these the last of a window.
+    #[inline(always)]
+    fn visible(&self, i: usize, n_rows: usize) -> Range<usize> {
+        let end = self.n_keys - (n_rows - 1 - i);
+        end.saturating_sub(self.window)..end
+    }
 }
 
 #[inline(always)]
-fn softmax<T: Real>(scores: &mut [T], n_rows: usize, n_keys: usize, hd: usize, lse: &mut [T]) {
+fn softmax<T: Real>(scores: &mut [T], n_rows: usize, read: &KeyRange, hd: usize, lse: &mut [T]) {
     let scale = T::of(1.0 / (hd as f64).sqrt());
-    for (i, (row, lse)) in scores.chunks_exact_mut(n_keys).zip(lse).enumerate() {
-        let (seen, hidden) = row.split_at_mut(n_visible(i, n_rows, n_keys));
+    for (i, (row, lse)) in scores.chunks_exact_mut(read.n_keys).zip(lse).enumerate() {
+        let visible = read.visible(i, n_rows);
+        let (seen, hidden) = row.split_at_mut(visible.end);
+        let (outside, seen) = seen.split_at_mut(visible.start);
         let top = max(seen) * scale;
         let sum = exp_sum(seen, scale, top);
         let inverse = T::ONE / sum;
         seen.iter_mut().for_each(|p| *p = *p * inverse);
+        outside.fill(T::ZERO);
         hidden.fill(T::ZERO);
         *lse = top + sum.ln();
     }
@@ -300,20 +338,22 @@ fn softmax_backward<T: Real>(
     scores: &mut [T],
     dscores: &mut [T],
     n_rows: usize,
-    n_keys: usize,
+    read: &KeyRange,
     hd: usize,
     lse: &[T],
     delta: impl Fn(usize) -> T,
 ) {
     let scale = T::of(1.0 / (hd as f64).sqrt());
-    for (i, (p, ds)) in scores.chunks_exact_mut(n_keys).zip(dscores.chunks_exact_mut(n_keys)).enumerate() {
-        let (lse, delta, n_seen) = (lse[i], delta(i), n_visible(i, n_rows, n_keys));
-        for (p, ds) in p[..n_seen].iter_mut().zip(&mut ds[..n_seen]) {
+    for (i, (p, ds)) in scores.chunks_exact_mut(read.n_keys).zip(dscores.chunks_exact_mut(read.n_keys)).enumerate() {
+        let (lse, delta, Range { start, end }) = (lse[i], delta(i), read.visible(i, n_rows));
+        for (p, ds) in p[start..end].iter_mut().zip(&mut ds[start..end]) {
             *p = (*p * scale - lse).exp();
             *ds = *p * (*ds - delta) * scale;
         }
-        p[n_seen..].fill(T::ZERO);
-        ds[n_seen..].fill(T::ZERO);
+        for x in [p, ds] {
+            x[..start].fill(T::ZERO);
+            x[end..].fill(T::ZERO);
+        }
     }
 }
 
@@ -322,12 +362,16 @@ mod tests {
     use super::*;
     use crate::testing::{assert_gradient, random, tree_batch};
 
-    const SHAPE: AttentionShape = AttentionShape { n_q: 4, n_kv: 2, head_dim: 6 };
+    const SHAPE: AttentionShape = AttentionShape { n_q: 4, n_kv: 2, head_dim: 6, window: None };
 
-    fn forward(batch: &TreeBatch, heads: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    /// None, shorter than most segments, of one token, and longer than a block of queries.
+    const WINDOWS: [Option<usize>; 4] = [None, Some(4), Some(1), Some(66)];
+
+    fn forward(batch: &TreeBatch, window: Option<usize>, heads: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let n = batch.tokens.len();
         let (mut o, mut lse) = (vec![0.0; SHAPE.n_q * n * SHAPE.head_dim], vec![0.0; SHAPE.n_q * n]);
-        tree_attention(batch, &trees(batch), SHAPE, heads, &mut o, &mut lse);
+        let shape = AttentionShape { window, ..SHAPE };
+        tree_attention(batch, &trees(batch), shape, heads, &mut o, &mut lse);
         (o, lse)
     }
 
@@ -337,7 +381,6 @@ mod tests {
         let batch = tree_batch(&[5, 70, 3, 1, 130, 4, 2], 50);
         let (n, hd) = (batch.tokens.len(), SHAPE.head_dim);
         let heads = random(1, (SHAPE.n_q + 2 * SHAPE.n_kv) * n * hd);
-        let (o, _) = forward(&batch, &heads);
         let mut parent = vec![None; n];
         for s in &batch.segments {
             let start = s.start_idx as usize;
@@ -346,21 +389,25 @@ mod tests {
                 *p = Some(i - 1);
             }
         }
-        for head in 0..SHAPE.n_q {
-            let kv = SHAPE.n_q + head / 2;
-            let row = |head: usize, i: usize| &heads[(head * n + i) * hd..][..hd];
-            for i in 0..n {
-                let mut ancestors = vec![i];
-                while let Some(p) = parent[*ancestors.last().unwrap()] {
-                    ancestors.push(p);
-                }
-                let weights: Vec<f64> =
-                    ancestors.iter().map(|&j| (dot(row(head, i), row(kv, j)) / (hd as f64).sqrt()).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                for d in 0..hd {
-                    let exact: f64 =
-                        ancestors.iter().zip(&weights).map(|(&j, w)| w / total * row(kv + SHAPE.n_kv, j)[d]).sum();
-                    assert!((o[(head * n + i) * hd + d] - exact).abs() < 1e-12);
+        for window in WINDOWS {
+            let (o, _) = forward(&batch, window, &heads);
+            for head in 0..SHAPE.n_q {
+                let kv = SHAPE.n_q + head / 2;
+                let row = |head: usize, i: usize| &heads[(head * n + i) * hd..][..hd];
+                for i in 0..n {
+                    let mut ancestors = vec![i];
+                    while let Some(p) = parent[*ancestors.last().unwrap()] {
+                        ancestors.push(p);
+                    }
+                    ancestors.truncate(window.unwrap_or(n));
+                    let weights: Vec<f64> =
+                        ancestors.iter().map(|&j| (dot(row(head, i), row(kv, j)) / (hd as f64).sqrt()).exp()).collect();
+                    let total: f64 = weights.iter().sum();
+                    for d in 0..hd {
+                        let exact: f64 =
+                            ancestors.iter().zip(&weights).map(|(&j, w)| w / total * row(kv + SHAPE.n_kv, j)[d]).sum();
+                        assert!((o[(head * n + i) * hd + d] - exact).abs() < 1e-12, "window {window:?}");
+                    }
                 }
             }
         }
@@ -372,9 +419,12 @@ mod tests {
         let (n, hd) = (batch.tokens.len(), SHAPE.head_dim);
         let heads = random(1, (SHAPE.n_q + 2 * SHAPE.n_kv) * n * hd);
         let c = random(2, SHAPE.n_q * n * hd);
-        let (o, lse) = forward(&batch, &heads);
-        let mut dheads = vec![7.0; heads.len()];
-        tree_attention_backward(&batch, &trees(&batch), SHAPE, &heads, &o, &lse, &c, &mut dheads);
-        assert_gradient(&heads, &dheads, |heads| dot(&forward(&batch, heads).0, &c));
+        for window in [None, Some(5)] {
+            let (o, lse) = forward(&batch, window, &heads);
+            let mut dheads = vec![7.0; heads.len()];
+            let shape = AttentionShape { window, ..SHAPE };
+            tree_attention_backward(&batch, &trees(&batch), shape, &heads, &o, &lse, &c, &mut dheads);
+            assert_gradient(&heads, &dheads, |heads| dot(&forward(&batch, window, heads).0, &c));
+        }
     }
 }

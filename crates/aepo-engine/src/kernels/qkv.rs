@@ -1,51 +1,75 @@
 //! From a row of projections to heads: optional per-head RMSNorm (QK-norm), RoPE by depth, head-major layout.
 //!
 //! RoPE (arXiv 2104.09864) in the half-split form of the Hugging Face weights: for `i < hd/2`,
-//! `(a_i, a_{i+hd/2}) → (a_i·cos θ − a_{i+hd/2}·sin θ, a_{i+hd/2}·cos θ + a_i·sin θ)`, `θ = pos · base^(−2i/hd)`.
+//! `(a_i, a_{i+hd/2}) → (a_i·cos θ − a_{i+hd/2}·sin θ, a_{i+hd/2}·cos θ + a_i·sin θ)`, `θ = pos · f_i`, times an
+//! amplitude; [`crate::config::rope`] has the frequencies.
+
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 use super::norm::{norm_row, norm_row_backward, norm_row_weight_gradient};
 use super::{ROW_CHUNK, reduce_rows};
 use crate::config::ModelConfig;
+use crate::config::rope::{Frequencies, frequencies};
 use crate::real::{Real, vectorize};
 
-/// Cosines and sines of every position.
+/// Positions whose angles are computed at once.
+const CHUNK: usize = 256;
+
+/// `[CHUNK, half]` pairs of cosine and sine.
+type Chunk<T> = OnceLock<Box<[(T, T)]>>;
+
+/// Cosines and sines of every position, computed when a position is first met: a context of a million tokens costs
+/// nothing until it is used.
 pub struct RopeTable<T> {
     half: usize,
-    /// `[max_pos, half]` pairs.
-    cos_sin: Vec<(T, T)>,
+    frequencies: Frequencies,
+    /// In order of position.
+    chunks: Vec<Chunk<T>>,
 }
 
 impl<T: Real> RopeTable<T> {
     /// Angles in `f64`, rounded once.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
-        let half = config.head_dim / 2;
-        let mut cos_sin = Vec::with_capacity(config.max_position_embeddings * half);
-        for pos in 0..config.max_position_embeddings {
-            for i in 0..half {
-                let angle = pos as f64 * config.rope_theta.powf(-(i as f64) / half as f64);
-                cos_sin.push((T::of(angle.cos()), T::of(angle.sin())));
-            }
-        }
-        RopeTable { half, cos_sin }
+        let frequencies = frequencies(&config.rope_scaling, config.rope_theta, config.head_dim);
+        let n_chunks = config.max_position_embeddings.div_ceil(CHUNK);
+        RopeTable { half: config.head_dim / 2, frequencies, chunks: (0..n_chunks).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// `[half]` pairs of one position, the amplitude in them.
+    #[inline(always)]
+    fn row(&self, pos: usize) -> &[(T, T)] {
+        let chunk = self.chunks[pos / CHUNK].get_or_init(|| self.chunk(pos / CHUNK));
+        &chunk[pos % CHUNK * self.half..]
+    }
+
+    fn chunk(&self, index: usize) -> Box<[(T, T)]> {
+        let Frequencies { inv_freq, amplitude } = &self.frequencies;
+        let of = |pos: usize| {
+            inv_freq.iter().map(move |f| {
+                let angle = pos as f64 * f;
+                (T::of(angle.cos() * amplitude), T::of(angle.sin() * amplitude))
+            })
+        };
+        (index * CHUNK..(index + 1) * CHUNK).flat_map(of).collect()
     }
 
     /// Rotates one head's row to `pos`.
     #[inline(always)]
     pub fn rotate(&self, pos: usize, x: &mut [T]) {
         let (a, b) = x.split_at_mut(self.half);
-        for ((a, b), &(cos, sin)) in a.iter_mut().zip(b).zip(&self.cos_sin[pos * self.half..]) {
+        for ((a, b), &(cos, sin)) in a.iter_mut().zip(b).zip(self.row(pos)) {
             (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
         }
     }
 
-    /// The inverse rotation, which is also the backward pass.
+    /// The transposed map, which is the backward pass (and, without an amplitude, the inverse rotation).
     #[inline(always)]
     pub fn rotate_back(&self, pos: usize, x: &mut [T]) {
         let (a, b) = x.split_at_mut(self.half);
-        for ((a, b), &(cos, sin)) in a.iter_mut().zip(b).zip(&self.cos_sin[pos * self.half..]) {
+        for ((a, b), &(cos, sin)) in a.iter_mut().zip(b).zip(self.row(pos)) {
             (*a, *b) = (*a * cos + *b * sin, *b * cos - *a * sin);
         }
     }

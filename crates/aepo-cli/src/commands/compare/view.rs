@@ -45,12 +45,13 @@ impl View {
         );
         let already = if n_done > 0 { format!(", {n_done} of them done") } else { String::new() };
         teller.note(&format!(
-            "{}: {} in {} runs of {} steps{already}, {} threads each, into {}",
+            "{}: {} in {} runs of {} steps{already}, {} {} each, into {}",
             plan.recipe,
             names.join(", "),
             runs.len(),
             plan.steps,
             plan.threads,
+            if plan.threads == 1 { "thread" } else { "threads" },
             out.display(),
         ));
         plan.notes.iter().for_each(|note| teller.note(note));
