@@ -94,8 +94,8 @@ impl Engine {
         Engine::new(config, params, n_threads)
     }
 
-    /// Reads a model directory (`config.json` and `model.safetensors`, or shards and their index), or a file whose name
-    /// ends in `.gguf`. Of the latter [`gguf::load`] also gives the tokenizer.
+    /// Reads a model directory: `config.json` and `model.safetensors`, or shards and their index. A path that ends in
+    /// `.gguf` is read as such a file, of which [`gguf::load`] also gives the tokenizer.
     pub fn load(path: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
         if gguf::is_gguf(path) && !path.is_dir() {
             let model = gguf::load(path).map_err(checkpoint_error)?;

@@ -87,7 +87,7 @@ pub enum GgufError {
     },
     /// The numbers do not fit together; the message has the names of a `config.json`.
     #[error("the model's shape: {0}")]
-    Shape(String),
+    Shape(crate::config::ConfigError),
 }
 
 impl GgufError {

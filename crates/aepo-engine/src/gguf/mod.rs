@@ -8,6 +8,7 @@ pub mod error;
 pub mod names;
 pub mod quants;
 pub mod reader;
+pub mod rope;
 pub mod tokenizer;
 
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ pub use error::GgufError;
 use reader::GgufFile;
 pub use tokenizer::SpecialIds;
 
-use crate::config::ModelConfig;
+use crate::config::{MAX_HEAD_DIM, ModelConfig};
 use crate::error::EngineError;
 use crate::layout::Layout;
 
@@ -53,7 +54,8 @@ pub fn load(path: &Path) -> Result<GgufModel, EngineError> {
 /// Reads a file from an open source.
 pub fn read(source: impl Read + Seek) -> Result<GgufModel, GgufError> {
     let mut file = GgufFile::open(source)?;
-    let config = names::config(&file.keys, &file.tensors)?;
+    let factors = rope_factors(&mut file)?;
+    let config = names::config(&file.keys, &file.tensors, factors.as_deref())?;
     let layout = Layout::new(&config);
     check_tensors(&file, &config, &layout)?;
     let (tokenizer_json, special_ids) = tokenizer::tokenizer(&file.keys, config.vocab_size)?;
@@ -76,6 +78,19 @@ pub fn read(source: impl Read + Seek) -> Result<GgufModel, GgufError> {
     Ok(GgufModel { config, params, tokenizer_json, special_ids, chat_template })
 }
 
+/// Takes out the tensor that is no weight.
+fn rope_factors<R: Read + Seek>(file: &mut GgufFile<R>) -> Result<Option<Vec<f32>>, GgufError> {
+    let Some(info) = file.tensors.remove(rope::FACTORS) else { return Ok(None) };
+    match info.shape[..] {
+        [n] if n <= MAX_HEAD_DIM / 2 => {
+            let mut factors = vec![0.0; n];
+            file.read_tensor(&info, &mut factors)?;
+            Ok(Some(factors))
+        }
+        _ => Err(GgufError::tensor(rope::FACTORS, format!("has the shape {:?}: the file is damaged", info.shape))),
+    }
+}
+
 /// That the file has every tensor of the layout in its shape, and no other. After this the file's length bounds what
 /// the weights take.
 fn check_tensors<R>(file: &GgufFile<R>, config: &ModelConfig, layout: &Layout) -> Result<(), GgufError> {
@@ -90,9 +105,6 @@ fn check_tensors<R>(file: &GgufFile<R>, config: &ModelConfig, layout: &Layout) -
         known.insert(name);
     }
     match file.tensors.keys().find(|name| !known.contains(*name)) {
-        Some(name) if name == "rope_freqs.weight" => {
-            Err(GgufError::tensor(name, "scales RoPE's frequencies, which is not supported for GGUF files yet"))
-        }
         Some(name) => {
             let problem = format!("has no place in the architecture {:?} as it is built here", config.model_type);
             Err(GgufError::tensor(name, problem))

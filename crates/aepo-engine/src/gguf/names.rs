@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::error::GgufError;
 use super::reader::{TensorInfo, Value};
+use super::rope;
 use crate::config::rope::RopeScaling;
 use crate::config::{Family, ModelConfig, TokenIds};
 
@@ -39,12 +40,17 @@ const NEUTRAL: &[(&str, Value)] = &[
     ("expert_used_count", Value::Integer(0)),
     ("pooling_type", Value::Integer(0)),
     ("rope.scale_linear", Value::F32(1.0)),
-    ("rope.scaling.factor", Value::F32(1.0)),
     ("use_parallel_residual", Value::Bool(false)),
 ];
 
 /// Reads the model's shape; the embedding gives the vocabulary's size, which may be padded beyond the tokenizer's.
-pub fn config(keys: &Keys, tensors: &BTreeMap<String, TensorInfo>) -> Result<ModelConfig, GgufError> {
+///
+/// `factors` are the numbers of [`rope::FACTORS`], where the file has that tensor.
+pub fn config(
+    keys: &Keys,
+    tensors: &BTreeMap<String, TensorInfo>,
+    factors: Option<&[f32]>,
+) -> Result<ModelConfig, GgufError> {
     const ARCHITECTURE: &str = "general.architecture";
     let name = required(text(keys, ARCHITECTURE)?, ARCHITECTURE)?;
     let model_type = match name {
@@ -79,7 +85,8 @@ pub fn config(keys: &Keys, tensors: &BTreeMap<String, TensorInfo>) -> Result<Mod
         return Err(GgufError::key(&key("block_count"), problem));
     }
     let epsilon = key("attention.layer_norm_rms_epsilon");
-    let config = ModelConfig {
+    let rope_theta = number(keys, &key("rope.freq_base"))?.unwrap_or(10_000.0);
+    let mut config = ModelConfig {
         model_type,
         vocab_size,
         hidden_size,
@@ -89,26 +96,31 @@ pub fn config(keys: &Keys, tensors: &BTreeMap<String, TensorInfo>) -> Result<Mod
         num_key_value_heads: count("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
         rms_norm_eps: required(number(keys, &epsilon)?, &epsilon)?,
-        rope_theta: number(keys, &key("rope.freq_base"))?.unwrap_or(10_000.0),
+        rope_theta,
+        rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: needed("context_length")?,
         rope_scaling: RopeScaling::Unscaled,
         tie_word_embeddings: !tensors.contains_key("output.weight"),
         sliding_window: None,
-        token_ids: TokenIds {
-            bos: token_id(keys, "bos")?,
-            eos: token_id(keys, "eos")?.into_iter().collect(),
-            pad: token_id(keys, "padding")?,
-        },
+        token_ids: token_ids(keys)?,
     };
-    config.validate().map_err(|e| GgufError::Shape(e.to_string()))?;
+    // The frequencies are asked for only of a base and a width that make sense.
+    config.validate().map_err(GgufError::Shape)?;
+    config.rope_scaling = rope::scaling(keys, name, factors, rope_theta, head_dim)?;
+    config.validate().map_err(GgufError::Shape)?;
     Ok(config)
 }
 
-/// The id of a token with a meaning, where the file names it.
-fn token_id(keys: &Keys, meaning: &str) -> Result<Option<u32>, GgufError> {
-    let key = format!("tokenizer.ggml.{meaning}_token_id");
-    let id = integer(keys, &key)?;
-    id.map(|id| u32::try_from(id).map_err(|_| GgufError::key(&key, format!("is {id}, which is no token")))).transpose()
+/// What other programs look for in a `config.json`; `tokenizer` checks that the tokens are there.
+fn token_ids(keys: &Keys) -> Result<TokenIds, GgufError> {
+    let id = |name: &str| {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = integer(keys, &key)?.map(u32::try_from).transpose();
+        id.map_err(|_| GgufError::key(&key, "is too large for a token"))
+    };
+    let mut eos: Vec<u32> = [id("eos")?, id("eot")?].into_iter().flatten().collect();
+    eos.dedup();
+    Ok(TokenIds { bos: id("bos")?, eos, pad: id("padding")? })
 }
 
 fn refuse_unsupported(keys: &Keys, architecture: &str) -> Result<(), GgufError> {
@@ -120,10 +132,10 @@ fn refuse_unsupported(keys: &Keys, architecture: &str) -> Result<(), GgufError> 
     }
     for (key, value) in keys {
         let Some(suffix) = key.strip_prefix(architecture).and_then(|k| k.strip_prefix('.')) else { continue };
-        if READ.contains(&suffix) || NEUTRAL.iter().any(|(s, neutral)| *s == suffix && neutral == value) {
-            continue;
-        }
-        if suffix == "rope.scaling.type" && *value == Value::Text("none".into()) {
+        if READ.contains(&suffix)
+            || rope::READ.contains(&suffix)
+            || NEUTRAL.iter().any(|(s, neutral)| *s == suffix && neutral == value)
+        {
             continue;
         }
         return Err(unsupported(key, format!("{value}"), "models without it are"));
@@ -218,7 +230,7 @@ pub(super) fn boolean(keys: &Keys, key: &str) -> Result<Option<bool>, GgufError>
 
 /// A key that holds a number. A single is read as the shortest decimal that rounds to it, 1e-5 and not
 /// 9.999999747378752e-6, because the model's `config.json` said the decimal.
-fn number(keys: &Keys, key: &str) -> Result<Option<f64>, GgufError> {
+pub(super) fn number(keys: &Keys, key: &str) -> Result<Option<f64>, GgufError> {
     match keys.get(key) {
         None => Ok(None),
         Some(Value::F32(x)) => Ok(Some(x.to_string().parse().unwrap_or(f64::from(*x)))),
