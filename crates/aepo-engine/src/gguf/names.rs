@@ -99,7 +99,6 @@ pub fn config(
         rope_theta,
         rope_scaling: RopeScaling::Unscaled,
         max_position_embeddings: needed("context_length")?,
-        rope_scaling: RopeScaling::Unscaled,
         tie_word_embeddings: !tensors.contains_key("output.weight"),
         sliding_window: None,
         token_ids: token_ids(keys)?,
