@@ -20,7 +20,7 @@ use crate::checkpoint::{self, State, TOKENIZER};
 use crate::commands::train::{resume_command, resumed_config};
 use crate::error::{Interrupted, usage};
 use crate::interrupt;
-use crate::machine::{Clock, cpu_secs, peak_memory_mb};
+use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::run_dir::RunDir;
@@ -120,7 +120,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
             return Ok(());
         }
         state.elapsed_secs = earlier_secs + clock.secs();
-        state.cpu_secs = earlier_cpu_secs + cpu_secs();
+        state.cpu_secs = earlier_cpu_secs + clock.cpu_secs();
         state.peak_memory_mb = state.peak_memory_mb.max(peak_memory_mb());
         let path = checkpoint::write(&dir.root.join("checkpoints"), engine, &tokenizer, state)?;
         saved = Some(state.step);
@@ -174,7 +174,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         n_parameters,
         loss,
         seconds: earlier_secs + clock.secs(),
-        cpu_secs: earlier_cpu_secs + cpu_secs(),
+        cpu_secs: earlier_cpu_secs + clock.cpu_secs(),
         peak_memory_mb: state.peak_memory_mb.max(peak_memory_mb()),
         aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
     };

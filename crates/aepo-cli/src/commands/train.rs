@@ -19,7 +19,7 @@ use crate::checkpoint::{self, State};
 use crate::commands::eval::before_after;
 use crate::error::{Interrupted, usage};
 use crate::interrupt::{self, Interruptible};
-use crate::machine::{Clock, cpu_secs, peak_memory_mb};
+use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::row::{Row, stage_words, step_line};
@@ -245,7 +245,7 @@ impl Trainer {
             eval_before,
             eval_after,
             seconds: self.earlier_secs + self.clock.secs(),
-            cpu_secs: self.earlier_cpu_secs + cpu_secs(),
+            cpu_secs: self.earlier_cpu_secs + self.clock.cpu_secs(),
             peak_memory_mb: self.state.peak_memory_mb.max(peak_memory_mb()),
             aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -321,7 +321,7 @@ impl Trainer {
             return Ok(());
         }
         self.state.elapsed_secs = self.earlier_secs + self.clock.secs();
-        self.state.cpu_secs = self.earlier_cpu_secs + cpu_secs();
+        self.state.cpu_secs = self.earlier_cpu_secs + self.clock.cpu_secs();
         self.state.peak_memory_mb = self.state.peak_memory_mb.max(peak_memory_mb());
         let checkpoints = self.dir.root.join("checkpoints");
         let path = checkpoint::write(&checkpoints, &mut self.engine, &self.tokenizer, &self.state)?;
