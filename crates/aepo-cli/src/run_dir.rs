@@ -173,7 +173,8 @@ pub fn is_taken(root: &Path) -> bool {
     file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Takes a directory for this process, until what is returned is dropped. The system lets go of it when the process ends, however it ends.
+/// Takes a directory for this process, until what is returned is dropped. The system lets go of it when the process
+/// ends, however it ends.
 pub fn lock(root: &Path) -> anyhow::Result<File> {
     let path = root.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

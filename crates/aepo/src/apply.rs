@@ -112,11 +112,15 @@ const BUDGET_READS: &[&str] = &["rollout.pre_monitor", "rollout.beta", "rollout.
 const BRANCH_READS: &[&str] = &["rollout.alpha", "rollout.gamma", "rollout.tau", "rollout.penalty_slope"];
 const EXPAND_READS: &[&str] = &["rollout.expand_per_round", "rollout.expand_penalty"];
 
+/// Whether a key is among those that a computation reads: by name, or by its section.
+fn is_read(key: &str, reads: &[&str]) -> bool {
+    reads.iter().any(|r| key == *r || r.ends_with('.') && key.starts_with(r))
+}
+
 /// The settings of an algorithm under `sets`, of which every one must be read by the computation asked for.
 fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: &str) -> Result<Config, ApplyError> {
-    let is_read = |key: &str| reads.iter().any(|r| key == *r || r.ends_with('.') && key.starts_with(r));
     let is_known = |key: &str| KEYS.iter().any(|k| k.path() == key);
-    if let Some((key, _)) = sets.iter().find(|(key, _)| is_known(key) && !is_read(key)) {
+    if let Some((key, _)) = sets.iter().find(|(key, _)| is_known(key) && !is_read(key, reads)) {
         let why = format!("{by} does not read it");
         return Err(ConfigError::Ineffective { place: Source::Set, key: key.clone(), why }.into());
     }
@@ -141,8 +145,7 @@ fn resolve(algorithm: Algorithm, sets: &[(String, String)], reads: &[&str], by: 
 pub fn constants(algorithm: Algorithm) -> Result<Vec<Explained>, ApplyError> {
     let config = resolve(algorithm, &[], &[], "")?;
     let reads: Vec<&str> = [APPLY_READS, BUDGET_READS, BRANCH_READS, EXPAND_READS].concat();
-    let is_read = |key: &str| reads.iter().any(|r| key == *r || r.ends_with('.') && key.starts_with(r));
-    Ok(config.explain().into_iter().filter(|line| line.no_effect.is_none() && is_read(&line.key)).collect())
+    Ok(config.explain().into_iter().filter(|line| line.no_effect.is_none() && is_read(&line.key, &reads)).collect())
 }
 
 /// Divides a budget of `total` trajectories; entropies in nats per token.

@@ -112,8 +112,13 @@ impl EntropyStats {
     /// z_t = (H_t − mean H) / std H; 0 where the standard deviation is 0.
     #[must_use]
     pub fn z(&self, entropy: f64) -> f64 {
-        if self.std > 0.0 { (entropy - self.mean) / self.std } else { 0.0 }
+        standardised(entropy, self.mean, self.std)
     }
+}
+
+/// `(x − mean) / std`; 0 where the standard deviation is 0.
+fn standardised(x: f64, mean: f64, std: f64) -> f64 {
+    if std > 0.0 { (x - mean) / std } else { 0.0 }
 }
 
 /// The advantage of every sampled token, `[group][trajectory][n_sampled]`, and the entropy statistics of the batch.
@@ -220,8 +225,8 @@ pub fn batch_returns(kl_coef: f64, members: &[(f64, &[f64])]) -> Vec<Vec<f64>> {
         out
     };
     let mut all: Vec<Vec<f64>> = members.iter().map(returns).collect();
-    let stats = EntropyStats::over(all.iter().flatten().copied());
-    all.iter_mut().flatten().for_each(|g| *g = stats.z(*g));
+    let (mean, std) = mean_std(all.iter().flatten().copied());
+    all.iter_mut().flatten().for_each(|g| *g = standardised(*g, mean, std));
     all
 }
 
