@@ -452,6 +452,15 @@ pub struct Rules {
     pub overlong_share: f64,
 }
 
+impl Rules {
+    /// Whether a divergence from the reference policy is asked for, in the loss or in the reward. Without one no
+    /// reference model is loaded or evaluated.
+    #[must_use]
+    pub fn needs_reference(&self) -> bool {
+        self.loss.kl_coef != 0.0 || self.reward_kl != 0.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

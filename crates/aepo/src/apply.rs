@@ -193,7 +193,7 @@ pub fn apply(algorithm: Algorithm, sets: &[(String, String)], batch: &Batch) -> 
     let needs = input::Needs {
         anchors: bundle.baseline == BaselineName::Anchors,
         turns: loss.ratio == RatioScope::Turn || bundle.baseline == BaselineName::Turns,
-        ref_logp: loss.kl_coef != 0.0 || rules.reward_kl != 0.0,
+        ref_logp: rules.needs_reference(),
         rollout_logp: loss.is_cap.is_some(),
     };
     let mut members = Vec::new();

@@ -162,7 +162,7 @@ impl Trainer {
             Some(path) => world::load_checkpoint(path, n_threads)?,
             None => world::load(&init, n_threads)?,
         };
-        let reference = match config.loss.kl_coef != 0.0 {
+        let reference = match config.rules().needs_reference() {
             true => Some(world::load(&init, n_threads)?.engine),
             false => None,
         };

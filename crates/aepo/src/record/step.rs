@@ -235,7 +235,7 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, rules: &Rules) -
         grad_lost_high: report.sums.high.share_lost(),
         grad_lost_rest: report.sums.rest.share_lost(),
         is_frac_capped: rules.loss.is_cap.map(|_| report.sums.n_capped as f64 / n),
-        kl_k3: (rules.loss.kl_coef != 0.0 || rules.reward_kl != 0.0).then_some(report.sums.kl_ref / n),
+        kl_k3: rules.needs_reference().then_some(report.sums.kl_ref / n),
         old_kl_k3: report.sums.kl_old / n,
         logp_diff_mean: report.mismatch.sum_abs / n_compared,
         logp_diff_max: report.mismatch.max_abs,
