@@ -1,4 +1,5 @@
-//! Where do tasks come from?
+//! Where do tasks and conversations come from?
+pub mod chat;
 pub mod countries;
 pub mod demonstrator;
 pub mod demos;
@@ -6,6 +7,7 @@ mod dice;
 pub mod drills;
 mod findable;
 pub mod jsonl;
+pub mod message;
 pub mod names;
 pub mod questions;
 pub mod sampler;
