@@ -3,8 +3,10 @@
 pub mod demo;
 pub mod parse;
 pub mod render;
+pub mod template;
 pub mod tokenizer;
 
+pub use crate::data::message;
 use crate::tool::Tool;
 
 pub use render::Renderer;
