@@ -111,7 +111,7 @@ pub fn with_tokenizer(engine: Engine, label: &Path, tokenizer: Vec<u8>) -> anyho
             engine.vocab_size()
         );
     }
-    let renderer = Renderer::new(Arc::new(parsed)).with_context(|| path.display().to_string())?;
+    let renderer = Renderer::tags(Arc::new(parsed)).with_context(|| path.display().to_string())?;
     Ok(Model { engine, renderer, tokenizer })
 }
 
