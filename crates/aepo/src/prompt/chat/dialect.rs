@@ -47,7 +47,8 @@ impl Dialect {
     }
 
     /// What the template is given as `tools`; the tags of [`Dialect::Aepo`] need none.
-    pub(super) fn schemas(self) -> Vec<Value> {
+    #[must_use]
+    pub fn schemas(self) -> Vec<Value> {
         match self {
             Dialect::Aepo => Vec::new(),
             Dialect::Hermes | Dialect::Llama3 => Tool::ALL.map(schema).to_vec(),
