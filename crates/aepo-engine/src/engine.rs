@@ -36,6 +36,8 @@ pub struct Engine {
     next_path: u64,
     buffers: DecodeBuffers,
     threads: rayon::ThreadPool,
+    /// Ids that can be drawn are below this.
+    n_drawn: usize,
     /// The source's `generation_config.json`, handed on when the model is saved.
     generation_config: Option<String>,
 }
@@ -60,6 +62,7 @@ impl Engine {
             .thread_name(|i| format!("engine-{i}"))
             .build()
             .map_err(|e| PolicyError::Misuse(format!("cannot start {n_threads} threads: {e}")))?;
+        let n_drawn = config.vocab_size;
         Ok(Engine {
             pool: BlockPool::new(&config),
             grads: vec![0.0; params.len()],
@@ -71,6 +74,7 @@ impl Engine {
             next_path: 0,
             buffers: DecodeBuffers::default(),
             threads,
+            n_drawn,
             generation_config: None,
         })
     }
@@ -134,6 +138,13 @@ impl Engine {
                 None => Ok(()),
             })
             .map_err(checkpoint_error)
+    }
+
+    /// Leaves only the first `n` ids to be drawn: rows of the embedding behind a tokenizer's last id are padding.
+    /// Like the cuts of top-p and top-k this changes what is drawn and nothing else: log-probabilities and entropies
+    /// stay those of all rows, which is what training computes and what `transformers` gives.
+    pub fn limit_vocab(&mut self, n: usize) {
+        self.n_drawn = n.clamp(1, self.model.config.vocab_size);
     }
 
     /// The model's shape.
@@ -321,6 +332,10 @@ impl Policy for Engine {
         if request.max_tokens == 0 {
             return Err(PolicyError::Misuse("a request must ask for at least one token".into()));
         }
+        if request.n_turn > path.tokens.len() {
+            let message = format!("a turn of {} tokens on a path of {}", request.n_turn, path.tokens.len());
+            return Err(PolicyError::Misuse(message));
+        }
         if path.tokens.len() >= context_len {
             return Err(PolicyError::ContextOverflow { n_tokens: path.tokens.len() + 1, context_len });
         }
@@ -354,9 +369,10 @@ impl Policy for Engine {
                 Some((id, (request.params, request.seed.uniform(sampled.len() as u64))))
             })
             .collect();
+        let n_drawn = self.n_drawn;
         let drawn = self.compute(&plan, |id, logits| {
             let (params, u) = draws[&id];
-            sample(logits, params, u)
+            sample(logits, n_drawn, params, u)
         });
         let context_len = self.context_len();
         let mut completions = Vec::new();
@@ -369,7 +385,9 @@ impl Policy for Engine {
             path.tokens.push(token.token);
             sampled.push(token);
             let stop = match () {
-                () if request.stop.contains(&token.token) => Some(SampleStop::StopToken),
+                () if request.stop.ends(&path.tokens[path.tokens.len() - sampled.len() - request.n_turn..]) => {
+                    Some(SampleStop::StopToken)
+                }
                 () if path.tokens.len() >= context_len => Some(SampleStop::ContextFull),
                 () if sampled.len() >= request.max_tokens => Some(SampleStop::MaxTokens),
                 () => None,

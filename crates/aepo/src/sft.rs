@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::data::demonstrator::Carelessness;
 use crate::data::demos::{DemoSettings, Demonstrator};
 use crate::policy::{Policy, PolicyError, StepParams, TokenStats};
-use crate::prompt::Renderer;
 use crate::prompt::demo::encode_demo;
+use crate::prompt::{PromptError, Renderer};
 use crate::seed::Seed;
 use crate::train::batch::TreeBatch;
 use crate::train::schedule::learning_rate;
@@ -99,6 +99,9 @@ pub enum SftError {
     /// The policy failed.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A demonstration has no form in the model's protocol.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// There is nothing to learn.
     #[error("none of {n_tried} rows holds something to learn within {max_row_tokens} tokens")]
     NothingFits {
@@ -283,7 +286,7 @@ impl SftRun {
         let mut drawn = Drawn { rows: Vec::new(), n_left_out: 0, shares: None };
         let mut n_misses = 0;
         for i in 0.. {
-            let mut row = encode_demo(renderer, &demonstrator.demo(seed.child(i), settings));
+            let mut row = encode_demo(renderer, &demonstrator.demo(seed.child(i), settings))?;
             match fit(&mut row, limit, self.config.sft.long_rows) {
                 Fit::Whole | Fit::Cut => {
                     if enough(&drawn.rows, n_tokens(&row)) {
