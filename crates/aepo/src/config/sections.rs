@@ -4,11 +4,8 @@ use toml::Value;
 
 use super::value::Setting;
 use crate::algo::{Algorithm, ClipName};
-<<<<<<< HEAD
-use crate::sft::rows::LongRows;
-=======
 use crate::prompt::Protocol;
->>>>>>> main
+use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
