@@ -126,6 +126,9 @@ pub enum SftError {
         /// How many there are.
         n_steps: u64,
     },
+    /// Whoever asked for a measurement did not want to wait for it.
+    #[error("the measurement was stopped")]
+    Stopped,
     /// The policy answered for another number of tokens than it was asked about.
     #[error("the policy returned {n_got} log-probabilities for {n_targets} targets")]
     WrongLength {
@@ -215,11 +218,16 @@ impl SftRun {
     }
 
     /// The loss on rows that are held out; `None` where none are. Demonstrations are held out by drawing them from a
-    /// stream of their own, as at the end of the curriculum.
+    /// stream of their own, as at the end of the curriculum. Nothing is changed, so `go_on` may say between two batches
+    /// that it is enough.
     ///
     /// # Errors
-    /// When the policy fails or no demonstration fits its context.
-    pub fn measure(&self, policy: &mut dyn Policy) -> Result<Option<HoldoutReport>, SftError> {
+    /// When the policy fails, no demonstration fits its context, or `go_on` says no.
+    pub fn measure(
+        &self,
+        policy: &mut dyn Policy,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<HoldoutReport>, SftError> {
         let s = &self.config.sft;
         if s.holdout == 0 {
             return Ok(None);
@@ -239,6 +247,9 @@ impl SftRun {
         let n_trained: usize = batches.iter().map(|b| b.targets.len()).sum();
         let mut sum_logp = 0.0;
         for batch in &batches {
+            if !go_on() {
+                return Err(SftError::Stopped);
+            }
             let stats = forward(policy, batch, false)?;
             sum_logp += stats.logprobs.iter().map(|&l| f64::from(l)).sum::<f64>();
         }

@@ -153,6 +153,11 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             "above 0 where copy_share and lookup_share are 0".into(),
         ),
         (
+            s.source != "quickstart" && c.prompt.protocol == Protocol::Tags,
+            "prompt.protocol",
+            "\"aepo\", \"hermes\" or \"llama3\" where sft.source is a file: conversations need a chat template".into(),
+        ),
+        (
             bundle.branches() && !r.pre_monitor && r.initial_rollouts >= r.k,
             "rollout.initial_rollouts",
             format!("below rollout.k = {}, or no branch could ever start", r.k),

@@ -138,7 +138,7 @@ fn the_resolved_recipe_resolves_to_itself() {
     let file = [("tasks.source", "a.jsonl"), ("tasks.eval_file", "b.jsonl"), ("train.learning_rate", "1e-6")];
     let fixed = [("rollout.pre_monitor", "false"), ("loss.dual_clip", "3")];
     let once = [("train.minibatches", "1"), ("rollout.temperature", "0.7")];
-    let chat = [("sft.source", "c.jsonl"), ("sft.init", "m"), ("sft.holdout", "3"), ("sft.long_rows", "cut")];
+    let chat = [("sft.source", "c.jsonl"), ("sft.init", "m"), ("prompt.protocol", "aepo"), ("sft.holdout", "3")];
     for algorithm in Algorithm::ALL.map(|a| a.bundle().name) {
         for sets in [&[][..], &file, &fixed, &once, &chat] {
             let recipe = format!("[algorithm]\nname = '{algorithm}'");
@@ -222,6 +222,8 @@ fn impossible_values_are_refused() {
         assert!(message.ends_with(&format!("must be {wanted}")), "{message}");
         assert!(message.contains(key) || key == "tasks.n_train", "{message}");
     }
+    let no_template = refused("", &[("sft.source", "c.jsonl")]);
+    assert!(no_template.contains("`prompt.protocol`") && no_template.contains("chat template"), "{no_template}");
     let all_global = refused("", &[("rollout.pre_monitor", "false"), ("rollout.initial_rollouts", "16")]);
     assert!(all_global.contains("no branch could ever start"), "{all_global}");
 }

@@ -103,7 +103,7 @@ fn a_context_too_short_for_any_demonstration_is_an_error() {
     assert!(matches!(run.step(0, &mut policy), Err(SftError::NothingFits { max_row_tokens: 3, .. })));
 }
 
-const FILE: &str = "[sft]\nsource = 'c.jsonl'\nbatch_tokens = 40\nmax_batch_tokens = 25\nlearning_rate = 3.0
+const FILE: &str = "[prompt]\nprotocol = 'aepo'\n[sft]\ninit = 'm'\nsource = 'c.jsonl'\nbatch_tokens = 40\nmax_batch_tokens = 25\nlearning_rate = 3.0
 schedule = 'constant'\nwarmup_share = 0.0\nepochs = 2";
 
 /// Conversations of two turns: row `i` has 6 + i tokens, of which 3 + i are written.
@@ -208,12 +208,13 @@ fn what_is_held_out_is_measured_and_never_learned() {
         assert!(data.rows_of(step).iter().all(|row| !data.holdout.contains(row)));
     }
     let mut policy = model(&run);
-    let report = run.measure(&mut policy).unwrap().unwrap();
+    let report = run.measure(&mut policy, &|| true).unwrap().unwrap();
     assert!((report.loss - loss_of(&data.holdout, &policy)).abs() < 1e-6);
     assert_eq!(report.n_rows, 3);
     assert_eq!(report.n_trained, data.holdout.iter().map(n_trained).sum::<usize>());
     assert_eq!((policy.version, policy.n_steps), (0, 0));
-    assert!(file_run(conversations(12), &[]).unwrap().measure(&mut policy).unwrap().is_none());
+    assert!(file_run(conversations(12), &[]).unwrap().measure(&mut policy, &|| true).unwrap().is_none());
+    assert!(matches!(run.measure(&mut policy, &|| false), Err(SftError::Stopped)));
     assert!(matches!(
         file_run(conversations(3), &[("sft.holdout", "3")]),
         Err(SftError::HoldoutTooLarge { holdout: 3, n_rows: 3 })
@@ -221,8 +222,8 @@ fn what_is_held_out_is_measured_and_never_learned() {
     // Generated demonstrations are held out by a stream of their own.
     let run = self::run(&[("sft.holdout", "5")]);
     let mut policy = model(&run);
-    let report = run.measure(&mut policy).unwrap().unwrap();
-    assert_eq!(report, run.measure(&mut policy).unwrap().unwrap());
+    let report = run.measure(&mut policy, &|| true).unwrap().unwrap();
+    assert_eq!(report, run.measure(&mut policy, &|| true).unwrap().unwrap());
     assert!(report.n_rows == 5 && report.n_trained > 5 && report.loss > 1.0);
 }
 
