@@ -58,6 +58,15 @@ pub enum PromptError {
         /// The first byte without a token.
         byte: u8,
     },
+    /// The file asks for something that would change what a text or a token means here.
+    #[error("the tokenizer is not supported: it has {what}")]
+    Unsupported {
+        /// What it has.
+        what: String,
+    },
+    /// The texts hold every character that could mark a place in them.
+    #[error("the texts hold all noncharacters and characters for private use, so none is left to mark tokens with")]
+    NoGuard,
     /// Training a vocabulary failed.
     #[error("training a vocabulary of {vocab_size} failed: {cause}")]
     Training {
