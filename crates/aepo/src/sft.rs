@@ -5,6 +5,8 @@ pub mod dataset;
 pub mod rows;
 
 #[cfg(test)]
+mod masks;
+#[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};

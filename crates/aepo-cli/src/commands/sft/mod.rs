@@ -11,6 +11,7 @@ use aepo::sft::{HoldoutReport, SftError, SftRecord, SftRun};
 use aepo_engine::Engine;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::SftArgs;
 use crate::checkpoint::{self, State};
@@ -63,11 +64,11 @@ struct Measured {
 /// Sums over all steps, each epoch counted.
 #[derive(Debug, Default, Serialize)]
 struct Learned {
-    n_rows: usize,
+    n_rows: u64,
     /// Demonstrations that were written and left out.
-    n_left_out: usize,
-    n_tokens: usize,
-    n_trained: usize,
+    n_left_out: u64,
+    n_tokens: u64,
+    n_trained: u64,
 }
 
 /// A row of `metrics.jsonl`.
@@ -340,13 +341,15 @@ impl ColdStart {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let (mut learned, mut loss) = (Learned::default(), f64::NAN);
         for (i, line) in text.lines().enumerate() {
-            let row: SftRecord =
+            let row: Value =
                 serde_json::from_str(line).with_context(|| format!("{}, row {}", path.display(), i + 1))?;
-            learned.n_rows += row.n_rows;
-            learned.n_left_out += row.n_left_out;
-            learned.n_tokens += row.n_tokens;
-            learned.n_trained += row.n_trained;
-            loss = row.loss;
+            let count = |key: &str| row[key].as_u64().unwrap_or(0);
+            learned.n_rows += count("n_rows");
+            learned.n_left_out += count("n_left_out");
+            learned.n_tokens += count("n_tokens");
+            learned.n_trained += count("n_trained");
+            // JSON has no word for a loss that is not finite.
+            loss = row["loss"].as_f64().unwrap_or(f64::NAN);
         }
         Ok((learned, loss))
     }
