@@ -168,23 +168,18 @@ impl ColdStart {
             Some(path) => world::load_checkpoint(path, &config)?,
             None => start::model(&config)?,
         };
-        let (source, data) = rows::source(&config, &renderer, engine.context_len())?;
+        let began = dir.as_ref().map(FileFacts::of).transpose()?.flatten();
+        let (source, data) = rows::source(&config, &renderer, engine.context_len(), began.as_ref())?;
         let dir = match dir {
             Some(dir) => {
-                if let Some(data) = &data {
-                    data.keep(&dir)?;
-                }
                 dir.keep_rows(state.step)?;
                 dir
             }
-            None => {
-                let dir = RunDir::create(out, &config.to_toml())?;
-                if let Some(data) = &data {
-                    data.keep(&dir)?;
-                }
-                dir
-            }
+            None => RunDir::create(out, &config.to_toml())?,
         };
+        if let (None, Some(data)) = (&began, &data) {
+            data.keep(&dir)?;
+        }
         let run = SftRun { config, source };
         let config = &run.config;
         let n_parameters = engine.n_parameters();

@@ -38,11 +38,12 @@ pub struct FileFacts {
     pub rows: DatasetFacts,
 }
 
-/// What `sft.source` names, and, where it is a file, what is in it.
+/// What `sft.source` names, and, where it is a file, what is in it. A run that `began` with a file goes on with the same.
 pub fn source(
     config: &Config,
     renderer: &Renderer,
     context_len: usize,
+    began: Option<&FileFacts>,
 ) -> anyhow::Result<(RowSource, Option<FileFacts>)> {
     let s = &config.sft;
     if s.source == QUICKSTART {
@@ -58,6 +59,13 @@ pub fn source(
     let file = &s.source;
     let bytes = std::fs::read(file).with_context(|| format!("cannot read conversations {file}"))?;
     let (n_bytes, crc32) = (bytes.len() as u64, crc32fast::hash(&bytes));
+    if let Some(then) = began.filter(|then| (then.n_bytes, then.crc32) != (n_bytes, crc32)) {
+        let message = format!(
+            "{file} has changed since the run began: it had {} bytes (CRC-32 {:08x}), and has {n_bytes} ({crc32:08x})",
+            then.n_bytes, then.crc32
+        );
+        return Err(usage(message, "bring the file back, or start another run with another --out"));
+    }
     let text = String::from_utf8(bytes).with_context(|| file.clone())?;
     let Chats { layout, conversations, unread } = parse_chats(file, &text)?;
     // A large file is not held as text beside its ids.
@@ -72,19 +80,14 @@ pub fn source(
 }
 
 impl FileFacts {
-    /// Writes down what a new run learns from, or makes sure that a resumed one goes on with the same.
+    /// What a run that is resumed began with; `None` where it was stopped before that was written.
+    pub fn of(dir: &RunDir) -> anyhow::Result<Option<FileFacts>> {
+        dir.read_json(DATA)
+    }
+
+    /// Writes down what a run begins with.
     pub fn keep(&self, dir: &RunDir) -> anyhow::Result<()> {
-        match dir.read_json::<FileFacts>(DATA)? {
-            None => dir.write_json(DATA, self),
-            Some(then) if (then.n_bytes, then.crc32) == (self.n_bytes, self.crc32) => Ok(()),
-            Some(then) => {
-                let message = format!(
-                    "{} has changed since the run began: it had {} bytes (CRC-32 {:08x}), and has {} ({:08x})",
-                    self.file, then.n_bytes, then.crc32, self.n_bytes, self.crc32
-                );
-                Err(usage(message, "bring the file back, or start another run with another --out"))
-            }
-        }
+        dir.write_json(DATA, self)
     }
 
     /// One line for people, and one more where something is left out.
