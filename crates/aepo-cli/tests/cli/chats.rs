@@ -161,8 +161,8 @@ fn long_rows_are_cut_or_left_out_and_told() {
             .take(4)
             .fold(String::new(), |s, l| s + l + "\n")
     };
-    let mut text = run("left-out", &["--set", "sft.holdout=0"]);
-    text += &run("cut", &["--set", "sft.holdout=1", "--set", "sft.long_rows=cut"]);
+    let mut text = run("chat-left-out", &["--set", "sft.holdout=0"]);
+    text += &run("chat-cut", &["--set", "sft.holdout=1", "--set", "sft.long_rows=cut"]);
     expect![[r#"
         chat.toml, line 14: `sft.eval_every` is left out: sft.holdout is 0
         DIR/long.jsonl: 8 conversations, 1 learned and 0 held out, 14 tokens per epoch, 2 of them trained
@@ -303,9 +303,10 @@ fn a_resumed_cold_start_wants_the_file_that_it_began_with() {
     check(
         &[&resume],
         expect![[r#"
-        $ aepo sft chat.toml --set sft.source=changing.jsonl --out changed --quiet --resume
-        error: DIR/changing.jsonl: `sft.holdout` is 4, but only 1 rows can be learned, and one at least must be
-        [1]
-    "#]],
+            $ aepo sft chat.toml --set sft.source=changing.jsonl --out changed --quiet --resume
+            error: DIR/changing.jsonl has changed since the run began: it had 11320 bytes (CRC-32 cbb435ba), and has 271 (ca874e3a)
+            hint: bring the file back, or start another run with another --out
+            [2]
+        "#]],
     );
 }
