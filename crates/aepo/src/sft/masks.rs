@@ -91,7 +91,8 @@ fn calls_answers_and_ends_of_turns_are_trained_and_nothing_else() {
         <|assistant|>assistant
         [<|end|>]
         --
-    "#]].assert_eq(&shown(Dialect::Hermes));
+    "#]]
+    .assert_eq(&shown(Dialect::Hermes));
 }
 
 #[test]
@@ -116,7 +117,8 @@ fn in_the_tags_of_aepo_results_stand_between_what_is_trained() {
         <|assistant|>assistant
         [<|end|>]
         --
-    "#]].assert_eq(&shown(Dialect::Aepo));
+    "#]]
+    .assert_eq(&shown(Dialect::Aepo));
 }
 
 #[test]
