@@ -10,7 +10,8 @@ use aepo::data::questions::quickstart_tasks;
 use aepo::data::task::Task;
 use aepo::data::world::search_corpus;
 use aepo::policy::Policy as _;
-use aepo::prompt::{Renderer, Tokenizer};
+use aepo::prompt::template::{self, ChatTemplate};
+use aepo::prompt::{PromptError, Renderer, Tokenizer};
 use aepo::seed::Seed;
 use aepo_engine::Engine;
 use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
@@ -33,27 +34,27 @@ pub struct Model {
 }
 
 /// Loads a model to sample from or to train afresh.
-pub fn load(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
-    model(source::load(place, n_threads)?)
+pub fn load(place: &Place, config: &Config) -> anyhow::Result<Model> {
+    model(source::load(place, config.train.threads)?, config)
 }
 
 /// Loads a checkpoint to go on from exactly.
-pub fn load_checkpoint(dir: &Path, n_threads: usize) -> anyhow::Result<Model> {
-    model(source::load_checkpoint(dir, n_threads)?)
+pub fn load_checkpoint(dir: &Path, config: &Config) -> anyhow::Result<Model> {
+    model(source::load_checkpoint(dir, config.train.threads)?, config)
 }
 
 /// Loads a model to look at. A checkpoint says how many optimiser steps it has had; that is kept.
-pub fn load_to_measure(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
+pub fn load_to_measure(place: &Place, config: &Config) -> anyhow::Result<Model> {
     match place {
-        Place::Directory(dir) if checkpoint::is_one(dir) => load_checkpoint(dir, n_threads),
-        _ => load(place, n_threads),
+        Place::Directory(dir) if checkpoint::is_one(dir) => load_checkpoint(dir, config),
+        _ => load(place, config),
     }
 }
 
-/// Puts a model and what makes text of its ids together. Rows of the embedding that no token belongs to are never
-/// sampled.
-pub fn model(source: Source) -> anyhow::Result<Model> {
-    let Source { mut engine, label, files, chat: _ } = source;
+/// Puts a model and what makes text of its ids together, in the recipe's protocol. Rows of the embedding that no token
+/// belongs to are never sampled.
+pub fn model(source: Source, config: &Config) -> anyhow::Result<Model> {
+    let Source { mut engine, label, files, chat } = source;
     let path = label.join(checkpoint::TOKENIZER);
     let parsed = Tokenizer::from_bytes(&files.json).with_context(|| path.display().to_string())?;
     if parsed.vocab_size() > engine.vocab_size() {
@@ -65,7 +66,27 @@ pub fn model(source: Source) -> anyhow::Result<Model> {
         );
     }
     engine.limit_vocab(parsed.vocab_size());
-    let renderer = Renderer::new(Arc::new(parsed)).with_context(|| path.display().to_string())?;
+    let tokenizer = Arc::new(parsed);
+    let renderer = match config.chat_settings(chat.eos_ids) {
+        None => Renderer::tags(tokenizer).map_err(|e| match e {
+            PromptError::MissingSpecial { .. } => {
+                let hint = "a model with a chat template needs prompt.protocol = \"aepo\", \"hermes\" or \"llama3\"";
+                usage(format!("{}: {e}", path.display()), hint)
+            }
+            e => anyhow::Error::new(e).context(path.display().to_string()),
+        })?,
+        Some(settings) => {
+            let in_label = || format!("the chat template of {}", label.display());
+            if chat.templates.is_empty() {
+                let hint = "put a chat_template.jinja beside the weights, or choose prompt.protocol = \"tags\"";
+                return Err(usage(format!("{} holds no chat template", label.display()), hint));
+            }
+            let with_tools = !settings.dialect.schemas().is_empty();
+            let text = template::choose(&chat.templates, with_tools).with_context(in_label)?;
+            let template = ChatTemplate::parse(text, chat.specials).with_context(in_label)?;
+            Renderer::chat(tokenizer, template, settings).with_context(in_label)?
+        }
+    };
     Ok(Model { engine, renderer, tokenizer: files })
 }
 

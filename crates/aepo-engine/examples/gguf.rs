@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use aepo::policy::{Policy, SampleParams, SampleRequest};
 use aepo::seed::Seed;
+use aepo::stop::Stop;
 use aepo_engine::Engine;
 use aepo_engine::gguf::{self, reader::GgufFile};
 
@@ -41,7 +42,14 @@ fn speak(file: &Path, prompt: &str, n_tokens: usize) -> Fallible<()> {
     let path = engine.open(&tokens)?;
     let stop: Vec<u32> = model.special_ids.eos.into_iter().chain(model.special_ids.eot).collect();
     let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 1, top_entropy: false };
-    engine.submit(SampleRequest { path, max_tokens: n_tokens, stop: stop.into(), params, seed: Seed(0) })?;
+    engine.submit(SampleRequest {
+        path,
+        max_tokens: n_tokens,
+        stop: Stop::at(&stop),
+        n_turn: 0,
+        params,
+        seed: Seed(0),
+    })?;
     let start = Instant::now();
     let said = loop {
         if let Some(done) = engine.poll()?.pop() {

@@ -332,6 +332,10 @@ impl Policy for Engine {
         if request.max_tokens == 0 {
             return Err(PolicyError::Misuse("a request must ask for at least one token".into()));
         }
+        if request.n_turn > path.tokens.len() {
+            let message = format!("a turn of {} tokens on a path of {}", request.n_turn, path.tokens.len());
+            return Err(PolicyError::Misuse(message));
+        }
         if path.tokens.len() >= context_len {
             return Err(PolicyError::ContextOverflow { n_tokens: path.tokens.len() + 1, context_len });
         }
@@ -381,7 +385,9 @@ impl Policy for Engine {
             path.tokens.push(token.token);
             sampled.push(token);
             let stop = match () {
-                () if request.stop.contains(&token.token) => Some(SampleStop::StopToken),
+                () if request.stop.ends(&path.tokens[path.tokens.len() - sampled.len() - request.n_turn..]) => {
+                    Some(SampleStop::StopToken)
+                }
                 () if path.tokens.len() >= context_len => Some(SampleStop::ContextFull),
                 () if sampled.len() >= request.max_tokens => Some(SampleStop::MaxTokens),
                 () => None,

@@ -28,7 +28,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let tasks = world::tasks(&config, split(args.split))?;
     // Of the training questions as many are taken as of the others.
     let tasks = &tasks[..tasks.len().min(config.eval.n_tasks)];
-    let mut model = world::load_to_measure(&source::place(&args.model)?, config.train.threads)?;
+    let mut model = world::load_to_measure(&source::place(&args.model)?, &config)?;
     let mut tools = world::tools(&config)?;
     let plan = EvalPlan::of(&config);
     let mut teller = Teller::new(args.telling);

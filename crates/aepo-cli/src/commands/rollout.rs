@@ -52,7 +52,7 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
         }
     };
     let model = source::place(if is_run { &args.from } else { &config.model.init })?;
-    let mut model = world::load_to_measure(&model, config.train.threads)?;
+    let mut model = world::load_to_measure(&model, &config)?;
     let mut tools = Timed { inner: world::tools(&config)?, asked: HashMap::new(), secs: HashMap::new() };
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
     let run = Run { config, tasks: Vec::new(), renderer: model.renderer };

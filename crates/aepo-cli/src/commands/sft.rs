@@ -92,7 +92,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         dir = Some(opened);
     }
     let model = match &from {
-        Some(path) => world::load_checkpoint(path, config.train.threads)?,
+        Some(path) => world::load_checkpoint(path, &config)?,
         None => random_model(&config)?,
     };
     let dir = match dir {
@@ -212,7 +212,7 @@ fn random_model(config: &Config) -> anyhow::Result<Model> {
     shape.validate().map_err(|e| usage(format!("[model.shape]: {e}"), ""))?;
     let engine = Engine::random(shape, Seed(config.sft.seed).child(INIT), config.train.threads)?;
     let files = TokenizerFiles::alone(assets::TOKENIZER.to_vec());
-    world::model(Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() })
+    world::model(Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() }, config)
 }
 
 /// Writes `model/`: the weights in half their size, for shipping and for training to start from.

@@ -160,11 +160,11 @@ impl Trainer {
             }
         }
         let model = match &from {
-            Some(path) => world::load_checkpoint(path, n_threads)?,
-            None => world::load(&init, n_threads)?,
+            Some(path) => world::load_checkpoint(path, &config)?,
+            None => world::load(&init, &config)?,
         };
         let reference = match config.rules().needs_reference() {
-            true => Some(world::load(&init, n_threads)?.engine),
+            true => Some(world::load(&init, &config)?.engine),
             false => None,
         };
         let dir = match dir {

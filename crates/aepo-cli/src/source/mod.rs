@@ -37,7 +37,6 @@ pub struct Source {
     /// The files about text that lie beside weights, to be handed on with them.
     pub files: TokenizerFiles,
     /// How it wants conversations to be written.
-    #[cfg_attr(not(test), expect(dead_code, reason = "prompts are still written with tags alone"))]
     pub chat: Chat,
 }
 

@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 
 pub use sections::{
     AdvantageSettings, AlgorithmSettings, EvalSettings, GigpoSettings, KEYS, Key, LossSettings, ModelSettings,
-    PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape,
-    TaskSettings, ToolSettings, TrainSettings,
+    PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings,
+    Shape, TaskSettings, ToolSettings, TrainSettings,
 };
 pub use value::Setting;
 
