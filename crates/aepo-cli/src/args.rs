@@ -174,6 +174,14 @@ pub struct Sets {
     pub sets: Vec<String>,
 }
 
+/// Where models come from.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Net {
+    /// Use no network: a model of the hub must be in the cache (so does HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    pub offline: bool,
+}
+
 /// How to tell what happens.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Telling {
@@ -198,6 +206,8 @@ pub struct RunArgs {
     /// Go on with the run in its directory
     #[arg(long)]
     pub resume: bool,
+    #[command(flatten)]
+    pub net: Net,
     #[command(flatten)]
     pub telling: Telling,
 }
@@ -264,6 +274,8 @@ pub struct CompareArgs {
     #[arg(long)]
     pub report_only: bool,
     #[command(flatten)]
+    pub net: Net,
+    #[command(flatten)]
     pub telling: Telling,
 }
 
@@ -278,7 +290,8 @@ pub enum SplitArg {
 
 #[derive(Debug, clap::Args)]
 pub struct EvalArgs {
-    /// `quickstart` (the model inside the program), a model directory, a checkpoint or a run directory
+    /// `quickstart` (the model inside the program), a model directory, a .gguf file, a checkpoint, a run directory, or
+    /// org/name of the Hugging Face hub
     pub model: String,
     /// Settings to measure under [default: the run's own, else quickstart]
     #[arg(long, value_name = "RECIPE")]
@@ -288,6 +301,8 @@ pub struct EvalArgs {
     pub split: SplitArg,
     #[command(flatten)]
     pub sets: Sets,
+    #[command(flatten)]
+    pub net: Net,
     #[command(flatten)]
     pub telling: Telling,
 }
@@ -313,6 +328,8 @@ pub struct RolloutArgs {
     /// The tree as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub net: Net,
 }
 
 #[derive(Debug, clap::Args)]
@@ -330,4 +347,6 @@ pub struct CheckArgs {
     pub recipe: String,
     #[command(flatten)]
     pub sets: Sets,
+    #[command(flatten)]
+    pub net: Net,
 }
