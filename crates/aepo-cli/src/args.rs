@@ -39,13 +39,17 @@ Examples:
 Ctrl-C stops at a safe point, writes a checkpoint and says how to resume; the resumed run gives the numbers that an
 uninterrupted one would have given. A second Ctrl-C stops at once and loses only the steps since the last checkpoint.")]
     Train(TrainArgs),
-    /// Make a first model from random weights on generated demonstrations (the cold start)
+    /// Teach a model by example: generated demonstrations or a file of conversations (the cold start)
     #[command(after_help = "\
 Examples:
   aepo sft quickstart --out runs/cold
   aepo train quickstart --set model.init=runs/cold/model
 
-The shape of the model stands in [model.shape] of the recipe, the demonstrations in [sft].")]
+  aepo sft my-recipe.toml --set sft.init=my-model --set sft.source=chats.jsonl --set prompt.protocol=hermes
+
+A model begins with random weights in the shape of [model.shape], or where sft.init says. A file of conversations is JSON
+lines or one JSON list, in the ShareGPT layout ({\"conversations\": [{\"from\", \"value\"}]}) or in OpenAI's
+({\"messages\": [{\"role\", \"content\", \"tool_calls\"}]}); what the assistant writes is learned, everything else is read.")]
     Sft(SftArgs),
     /// Train several algorithms on the same tasks, budget and seeds, and report how they differ
     #[command(after_help = "\
@@ -232,7 +236,7 @@ pub struct TrainArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct SftArgs {
-    /// Seed of weights and demonstrations; stands for sft.seed
+    /// Seed of weights, demonstrations and the order of a file; stands for sft.seed
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Run directory [default: runs/RECIPE-sft-seedN]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aepo::config::{Config, Source};
 
 use crate::args::Sets;
-use crate::assets::{QUICKSTART, RECIPES};
+use crate::assets::{QUICKSTART, RANDOM, RECIPES};
 use crate::error::usage;
 use crate::machine::n_cores;
 use crate::source::hub_name;
@@ -80,6 +80,12 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
     }
     if let Some(file) = &config.tasks.eval_file {
         config.settings.tasks.eval_file = Some(absolute(&config, "tasks.eval_file", file)?);
+    }
+    if config.sft.source != QUICKSTART {
+        config.settings.sft.source = absolute(&config, "sft.source", &config.sft.source)?;
+    }
+    if ![QUICKSTART, RANDOM].contains(&config.sft.init.as_str()) {
+        config.settings.sft.init = absolute(&config, "sft.init", &config.sft.init)?;
     }
     // A bare name is looked up on the search path, not in a folder.
     if let Some(program) = config.python.interpreter.clone().filter(|p| p.contains('/')) {

@@ -15,7 +15,7 @@ fn help_teaches() {
 
         Commands:
           train    Train an agent by reinforcement learning and measure it before and after
-          sft      Make a first model from random weights on generated demonstrations (the cold start)
+          sft      Teach a model by example: generated demonstrations or a file of conversations (the cold start)
           compare  Train several algorithms on the same tasks, budget and seeds, and report how they differ
           eval     Measure a model on questions
           rollout  Sample one tree of trajectories and print it
