@@ -22,7 +22,7 @@ use crate::model::{Model, Workspace};
 use crate::sampler::sample;
 
 /// Rows computed in one go while prompts and tool results are read; bounds the buffers.
-const MAX_ROWS: usize = 1024;
+pub(crate) const MAX_ROWS: usize = 1024;
 
 /// The embedded CPU engine.
 pub struct Engine {

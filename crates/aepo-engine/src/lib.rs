@@ -14,10 +14,13 @@ pub mod error;
 pub mod gguf;
 pub mod kernels;
 pub mod layout;
+pub mod lora;
 pub mod matmul;
+pub mod memory;
 pub mod model;
 pub mod real;
 pub mod sampler;
+pub mod setup;
 #[cfg(test)]
 mod testing;
 

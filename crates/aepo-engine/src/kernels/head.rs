@@ -9,7 +9,7 @@ use crate::matmul::{Mat, MatMut, Store, matmul};
 use crate::real::{Real, max, sum_lanes, vectorize};
 
 /// Rows of logits held at once.
-const CHUNK: usize = 128;
+pub(crate) const CHUNK: usize = 128;
 
 /// The output projection and how it is read.
 #[derive(Clone, Copy)]
