@@ -10,6 +10,7 @@ use aepo::seed::Seed;
 
 use crate::config::ModelConfig;
 use crate::layout::Tensor;
+use crate::matmul::{Mat, MatMut, Store, matmul};
 use crate::real::Real;
 use crate::setup::LoraSpec;
 
@@ -146,5 +147,21 @@ impl<T: Real> Lora<T> {
             }
         }
         Lora { spec, layout, params }
+    }
+
+    /// `(α/r)·B·A` of the weights with a name, `[out, in]`; `None` where nothing is added to them.
+    #[must_use]
+    pub fn product(&self, weight: &str) -> Option<Vec<T>> {
+        let name = format!("base_model.model.{}.lora_A.weight", weight.strip_suffix(".weight")?);
+        let a = self.layout.tensors.iter().position(|t| t.name == name)?;
+        let (a, b) = (&self.layout.tensors[a], &self.layout.tensors[a + 1]);
+        let (rows, rank, columns) = (b.shape[0], a.shape[0], a.shape[1]);
+        let mut product = vec![T::ZERO; rows * columns];
+        let down = Mat::new(&self.params[a.range.clone()], rank, columns);
+        let up = Mat::new(&self.params[b.range.clone()], rows, rank);
+        matmul(MatMut::new(&mut product, rows, columns), Store::Replace, up, down, 1);
+        let scale = T::of(self.spec.scale());
+        product.iter_mut().for_each(|x| *x = *x * scale);
+        Some(product)
     }
 }

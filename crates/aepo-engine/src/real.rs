@@ -1,5 +1,6 @@
 //! On which numbers do the kernels run? On `f32` in use, on `f64` in the finite-difference tests: the same code.
 
+use half::bf16;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 /// A floating-point number the kernels are written over.
@@ -28,6 +29,8 @@ pub trait Real:
     fn of(x: f64) -> Self;
     /// Widens.
     fn to_f64(self) -> f64;
+    /// Widens a stored number, exactly.
+    fn from_bf16(x: bf16) -> Self;
     /// `self · a + b`, fused.
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// `e^self`; for `f32` a branch-free polynomial that vectorises, relative error below 3e-7.
@@ -47,6 +50,10 @@ impl Real for f32 {
     #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
+    }
+    #[inline(always)]
+    fn from_bf16(x: bf16) -> f32 {
+        f32::from_bits(u32::from(x.to_bits()) << 16)
     }
     #[inline(always)]
     fn to_f64(self) -> f64 {
@@ -97,6 +104,10 @@ impl Real for f64 {
     #[inline(always)]
     fn of(x: f64) -> f64 {
         x
+    }
+    #[inline(always)]
+    fn from_bf16(x: bf16) -> f64 {
+        f64::from(f32::from_bits(u32::from(x.to_bits()) << 16))
     }
     #[inline(always)]
     fn to_f64(self) -> f64 {

@@ -3,6 +3,7 @@
 use aepo::config::Settings;
 use aepo::config::Stored;
 use aepo::config::lora::LoraTargets;
+use aepo::seed::Seed;
 
 /// Everything that decides on an engine besides its weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,8 @@ pub struct Setup {
     pub frozen: Stored,
     /// Whether a pass keeps the input of each block only, and the backward pass computes the block again.
     pub recompute: bool,
+    /// Draws LoRA's first matrices.
+    pub seed: Seed,
 }
 
 /// What an optimiser step may change.
@@ -39,6 +42,9 @@ pub struct LoraSpec {
     pub targets: LoraTargets,
 }
 
+/// The run's seed has the numbers of its steps as other children; no run has as many steps.
+const LORA: u64 = u64::MAX;
+
 impl LoraSpec {
     /// α/r.
     #[must_use]
@@ -51,7 +57,7 @@ impl Setup {
     /// All weights may change.
     #[must_use]
     pub fn full(n_threads: usize) -> Setup {
-        Setup { n_threads, train: Train::All, frozen: Stored::F32, recompute: false }
+        Setup { n_threads, train: Train::All, frozen: Stored::F32, recompute: false, seed: Seed(0) }
     }
 
     /// What a recipe says about training.
@@ -60,7 +66,8 @@ impl Setup {
         let l = &settings.lora;
         let spec = LoraSpec { rank: l.rank, alpha: l.alpha, targets: l.targets.clone() };
         let train = if l.rank == 0 { Train::All } else { Train::Lora(spec) };
-        Setup { n_threads, train, frozen: settings.model.frozen, recompute: settings.train.recompute }
+        let seed = Seed(settings.train.seed).child(LORA);
+        Setup { n_threads, train, frozen: settings.model.frozen, recompute: settings.train.recompute, seed }
     }
 
     /// Numbers that the model's own weights are kept in: those that may change are never rounded.
