@@ -15,13 +15,12 @@ use crate::checkpoint::{self, MAX_SHARD_BYTES, Precision};
 use crate::config::ModelConfig;
 use crate::decode::DecodeBuffers;
 use crate::engine::{Engine, checkpoint_error};
-use crate::error::EngineError;
-use crate::gguf;
+use crate::gguf::{self, GgufText};
 use crate::layout::{Layout, Tensor};
 use crate::lora::Lora;
 use crate::model::{Keep, Model, Workspace};
 use crate::setup::{Setup, Train};
-use crate::weights::{Kept, Weights};
+use crate::weights::Weights;
 
 impl Engine {
     /// An engine over given weights (layout order) that trains all of them on `n_threads` threads.
@@ -56,6 +55,7 @@ impl Engine {
             }
         };
         Ok(Engine {
+            n_drawn: config.vocab_size,
             pool: BlockPool::new(&config),
             grads: Vec::new(),
             model: Model::with(config, weights, lora, n_threads),
@@ -105,29 +105,39 @@ impl Engine {
     /// [`Engine::load`] made for something else than training all weights. What is kept in bf16 is rounded tensor by
     /// tensor while it is read, so that the whole model is never in memory in full.
     pub fn load_as(path: &Path, setup: &Setup) -> Result<Engine, PolicyError> {
-        let generation_config = |dir: &Path| match gguf::is_gguf(dir) && !dir.is_dir() {
-            true => Ok(None),
-            false => checkpoint::load_generation_config(dir),
-        };
-        let read = || {
-            let (config, weights) = match setup.stored() {
-                Stored::F32 => {
-                    let (config, numbers) = read_any::<f32>(path)?;
-                    (config, Weights::full(numbers))
-                }
-                Stored::Bf16 => {
-                    let (config, numbers) = read_any::<bf16>(path)?;
-                    let layout = Layout::new(&config);
-                    (config, Weights::narrow(&layout, numbers))
-                }
-            };
-            Ok((config, weights, generation_config(path)?))
-        };
-        let (config, weights, generation_config) = read().map_err(checkpoint_error)?;
+        if gguf::is_gguf(path) && !path.is_dir() {
+            return Ok(Engine::load_gguf(path, setup)?.0);
+        }
+        let (config, weights) = match setup.stored() {
+            Stored::F32 => checkpoint::load_model(path).map(|(config, numbers)| (config, Weights::full(numbers))),
+            Stored::Bf16 => checkpoint::load_model_as(path).map(|(config, numbers)| {
+                let layout = Layout::new(&config);
+                (config, Weights::narrow(&layout, numbers))
+            }),
+        }
+        .map_err(checkpoint_error)?;
         let mut engine = Engine::with(config, weights, setup)?;
-        engine.generation_config = generation_config;
+        engine.generation_config = checkpoint::load_generation_config(path).map_err(checkpoint_error)?;
         engine.base_name = path.display().to_string();
         Ok(engine)
+    }
+
+    /// Reads a GGUF file, with what it says about text.
+    pub fn load_gguf(path: &Path, setup: &Setup) -> Result<(Engine, GgufText), PolicyError> {
+        let (config, weights, text) = match setup.stored() {
+            Stored::F32 => {
+                let model = gguf::load(path).map_err(checkpoint_error)?;
+                (model.config, Weights::full(model.params), model.text)
+            }
+            Stored::Bf16 => {
+                let model = gguf::load_as(path).map_err(checkpoint_error)?;
+                let weights = Weights::narrow(&Layout::new(&model.config), model.params);
+                (model.config, weights, model.text)
+            }
+        };
+        let mut engine = Engine::with(config, weights, setup)?;
+        engine.base_name = path.display().to_string();
+        Ok((engine, text))
     }
 
     /// Reads a model from the bytes of its two files; `label` names them in errors.
@@ -162,12 +172,17 @@ impl Engine {
         Ok(())
     }
 
-    /// The model without LoRA, to compare with: it shares the frozen weights and so takes no memory for them. `None`
-    /// where all weights are trained.
-    pub fn reference(&self) -> Option<Result<Engine, PolicyError>> {
-        self.model.lora.as_ref()?;
-        let setup = Setup { train: Train::Nothing, ..Setup::full(self.model.threads) };
-        Some(Engine::with(self.model.config.clone(), self.model.params.clone(), &setup))
+    /// The policy before training, to compare with: it shares the frozen weights and so takes no memory for them. It is
+    /// the model without LoRA, or with the matrices of the directory that training began from. `None` where all weights
+    /// are trained.
+    pub fn reference(&self, adapter: Option<&Path>) -> Result<Option<Engine>, PolicyError> {
+        let Some(lora) = &self.model.lora else { return Ok(None) };
+        let train = adapter.map_or(Train::Nothing, |_| Train::Lora(lora.spec.clone()));
+        let setup = Setup { train, ..Setup::full(self.model.threads) };
+        let mut engine = Engine::with(self.model.config.clone(), self.model.params.clone(), &setup)?;
+        engine.keep = Keep::Nothing;
+        adapter.map(|dir| engine.load_adapter(dir)).transpose()?;
+        Ok(Some(engine))
     }
 
     /// Writes the model directory in a chosen precision, LoRA's matrices merged, without optimiser state.
@@ -203,14 +218,6 @@ impl Model<f32> {
             Some(added) => own.iter().zip(added).map(|(w, b_a)| w + b_a).collect(),
             None => own,
         }
-    }
-}
-
-/// A directory or a GGUF file, its numbers read into what they are kept in.
-fn read_any<N: Kept>(path: &Path) -> Result<(ModelConfig, Vec<N>), EngineError> {
-    match gguf::is_gguf(path) && !path.is_dir() {
-        true => gguf::load_as(path).map(|model| (model.config, model.params)),
-        false => checkpoint::load_model_as(path),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Engine {
     pub(crate) next_path: u64,
     pub(crate) buffers: DecodeBuffers,
     pub(crate) threads: rayon::ThreadPool,
+    /// Ids that can be drawn are below this.
+    pub(crate) n_drawn: usize,
     /// The source's `generation_config.json`, handed on when the model is saved.
     pub(crate) generation_config: Option<String>,
     /// What the files of LoRA's matrices say that they belong to: where the model was read from, unless it is renamed.
@@ -55,6 +57,13 @@ impl LivePath {
 }
 
 impl Engine {
+    /// Leaves only the first `n` ids to be drawn: rows of the embedding behind a tokenizer's last id are padding.
+    /// Like the cuts of top-p and top-k this changes what is drawn and nothing else: log-probabilities and entropies
+    /// stay those of all rows, which is what training computes and what `transformers` gives.
+    pub fn limit_vocab(&mut self, n: usize) {
+        self.n_drawn = n.clamp(1, self.model.config.vocab_size);
+    }
+
     /// The model's shape.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
@@ -246,6 +255,10 @@ impl Policy for Engine {
         if request.max_tokens == 0 {
             return Err(PolicyError::Misuse("a request must ask for at least one token".into()));
         }
+        if request.n_turn > path.tokens.len() {
+            let message = format!("a turn of {} tokens on a path of {}", request.n_turn, path.tokens.len());
+            return Err(PolicyError::Misuse(message));
+        }
         if path.tokens.len() >= context_len {
             return Err(PolicyError::ContextOverflow { n_tokens: path.tokens.len() + 1, context_len });
         }
@@ -279,9 +292,10 @@ impl Policy for Engine {
                 Some((id, (request.params, request.seed.uniform(sampled.len() as u64))))
             })
             .collect();
+        let n_drawn = self.n_drawn;
         let drawn = self.compute(&plan, |id, logits| {
             let (params, u) = draws[&id];
-            sample(logits, params, u)
+            sample(logits, n_drawn, params, u)
         });
         let context_len = self.context_len();
         let mut completions = Vec::new();
@@ -294,7 +308,9 @@ impl Policy for Engine {
             path.tokens.push(token.token);
             sampled.push(token);
             let stop = match () {
-                () if request.stop.contains(&token.token) => Some(SampleStop::StopToken),
+                () if request.stop.ends(&path.tokens[path.tokens.len() - sampled.len() - request.n_turn..]) => {
+                    Some(SampleStop::StopToken)
+                }
                 () if path.tokens.len() >= context_len => Some(SampleStop::ContextFull),
                 () if sampled.len() >= request.max_tokens => Some(SampleStop::MaxTokens),
                 () => None,

@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::data::demonstrator::Carelessness;
 use crate::data::demos::{DemoSettings, Demonstrator, Role};
 use crate::policy::{Policy, PolicyError, StepParams};
-use crate::prompt::Renderer;
 use crate::prompt::demo::encode_demo;
+use crate::prompt::{PromptError, Renderer};
 use crate::seed::Seed;
 use crate::train::batch::{Target, TreeBatch};
 use crate::train::schedule::learning_rate;
@@ -54,6 +54,9 @@ pub enum SftError {
     /// The policy failed.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A demonstration has no form in the model's protocol.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// Not one of many demonstrations fits.
     #[error("none of {n_tried} demonstrations fits the model's context of {context_len} tokens")]
     NothingFits {
@@ -156,7 +159,7 @@ impl SftRun {
         let mut drawn = Drawn { rows: Vec::new(), n_left_out: 0 };
         let (mut n_tokens, mut n_misses) = (0, 0);
         for i in 0.. {
-            let row = encode_demo(&self.renderer, &self.demonstrator.demo(seed.child(i), settings));
+            let row = encode_demo(&self.renderer, &self.demonstrator.demo(seed.child(i), settings))?;
             let n = row.iter().map(|(_, ids)| ids.len()).sum::<usize>();
             // A row without anything to train would only take up room.
             let trained = row.iter().any(|(role, _)| *role == Role::Written);

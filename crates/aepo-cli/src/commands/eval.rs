@@ -13,6 +13,7 @@ use crate::interrupt::{self, Interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
+use crate::source;
 use crate::table::{percent, table};
 use crate::world;
 
@@ -27,7 +28,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let tasks = world::tasks(&config, split(args.split))?;
     // Of the training questions as many are taken as of the others.
     let tasks = &tasks[..tasks.len().min(config.eval.n_tasks)];
-    let mut model = world::load_to_measure(&world::place(&args.model)?, config.train.threads)?;
+    let mut model = world::load_to_measure(&source::place(&args.model)?, &config)?;
     let mut tools = world::tools(&config)?;
     let plan = EvalPlan::of(&config);
     let mut teller = Teller::new(args.telling);

@@ -20,6 +20,7 @@ use crate::error::{Interrupted, usage};
 use crate::interrupt::{self, Interruptible};
 use crate::progress::print;
 use crate::recipe;
+use crate::source;
 use crate::world;
 
 /// Label of the run seed's stream that this command draws from.
@@ -50,8 +51,8 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
             task.ok_or_else(|| usage(format!("--task {}: there are {n} questions, 0 to {}", args.task, n - 1), ""))?
         }
     };
-    let model = world::place(if is_run { &args.from } else { &config.model.init })?;
-    let mut model = world::load_to_measure(&model, config.train.threads)?;
+    let model = source::place(if is_run { &args.from } else { &config.model.init })?;
+    let mut model = world::load_to_measure(&model, &config)?;
     let mut tools = Timed { inner: world::tools(&config)?, asked: HashMap::new(), secs: HashMap::new() };
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
     let run = Run { config, tasks: Vec::new(), renderer: model.renderer };

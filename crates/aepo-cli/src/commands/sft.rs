@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::args::SftArgs;
 use crate::assets;
-use crate::checkpoint::{self, State, TOKENIZER};
+use crate::checkpoint::{self, State};
 use crate::commands::train::{resume_command, resumed_config};
 use crate::error::{Interrupted, usage};
 use crate::interrupt;
@@ -24,6 +24,7 @@ use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::run_dir::RunDir;
+use crate::source::{Chat, Source, TokenizerFiles};
 use crate::table::minutes;
 use crate::world::{self, Model};
 
@@ -91,7 +92,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         dir = Some(opened);
     }
     let model = match &from {
-        Some(path) => world::load_checkpoint(path, config.train.threads)?,
+        Some(path) => world::load_checkpoint(path, &config)?,
         None => random_model(&config)?,
     };
     let dir = match dir {
@@ -189,7 +190,6 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
 
 /// A Qwen3-style decoder of the recipe's shape with random weights and the vocabulary inside the program.
 fn random_model(config: &Config) -> anyhow::Result<Model> {
-    let label = Path::new("the program");
     let tokenizer = Tokenizer::from_bytes(assets::TOKENIZER)?;
     let s = &config.shape;
     let shape = ModelConfig {
@@ -211,16 +211,17 @@ fn random_model(config: &Config) -> anyhow::Result<Model> {
     };
     shape.validate().map_err(|e| usage(format!("[model.shape]: {e}"), ""))?;
     let engine = Engine::random(shape, Seed(config.sft.seed).child(INIT), config.train.threads)?;
-    world::with_tokenizer(engine, label, assets::TOKENIZER.to_vec())
+    let files = TokenizerFiles::alone(assets::TOKENIZER.to_vec());
+    world::model(Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() }, config)
 }
 
 /// Writes `model/`: the weights in half their size, for shipping and for training to start from.
-fn export(root: &Path, engine: &Engine, tokenizer: &[u8]) -> anyhow::Result<()> {
+fn export(root: &Path, engine: &Engine, tokenizer: &TokenizerFiles) -> anyhow::Result<()> {
     let (path, temporary) = (root.join("model"), root.join(".model.tmp"));
     let write = || -> anyhow::Result<()> {
         std::fs::create_dir_all(&temporary)?;
         engine.export(&temporary, Precision::Bf16)?;
-        std::fs::write(temporary.join(TOKENIZER), tokenizer)?;
+        tokenizer.write(&temporary)?;
         if path.exists() {
             std::fs::remove_dir_all(&path)?;
         }

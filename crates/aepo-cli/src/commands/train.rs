@@ -24,6 +24,7 @@ use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::row::{Row, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
+use crate::source::{self, TokenizerFiles};
 use crate::table::{minutes, percent};
 use crate::world;
 
@@ -111,7 +112,7 @@ struct Trainer {
     run: Run,
     eval_tasks: Vec<Task>,
     engine: Engine,
-    tokenizer: Vec<u8>,
+    tokenizer: TokenizerFiles,
     /// The initial weights, where the loss asks for the divergence from them.
     reference: Option<Engine>,
     tools: Tools,
@@ -143,7 +144,7 @@ impl Trainer {
         };
         let tasks = world::tasks(&config, Split::Train)?;
         let eval_tasks = world::tasks(&config, Split::HeldOut)?;
-        let init = world::place(&config.model.init)?;
+        let init = source::place(&config.model.init)?;
         let n_threads = config.train.threads;
         let tools = world::tools(&config)?;
         let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
@@ -159,11 +160,11 @@ impl Trainer {
             }
         }
         let model = match &from {
-            Some(path) => world::load_checkpoint(path, n_threads)?,
-            None => world::load(&init, n_threads)?,
+            Some(path) => world::load_checkpoint(path, &config)?,
+            None => world::load(&init, &config)?,
         };
         let reference = match config.rules().needs_reference() {
-            true => Some(world::load(&init, n_threads)?.engine),
+            true => Some(world::reference(&init, &model.engine, &config)?),
             false => None,
         };
         let dir = match dir {

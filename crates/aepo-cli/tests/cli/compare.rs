@@ -190,7 +190,7 @@ fn what_cannot_be_compared_is_said_before_anything_is_written() {
         [2]
         $ … --algos grpo --set model.init=nowhere
         error: there is no model in DIR/nowhere: no such directory
-        hint: name `quickstart`, a run directory, or a directory of config.json, model.safetensors and tokenizer.json
+        hint: name `quickstart`, a run directory, a .gguf file, or a directory of config.json, model.safetensors and tokenizer.json
         [2]
         $ … --algos grpo --report-only
         error: there is no comparison in unborn

@@ -12,11 +12,12 @@ pub const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("seed", &[]),
     ("tool", &["seed"]),
     ("batch", &[]),
-    ("policy", &["seed", "batch"]),
+    ("stop", &[]),
+    ("policy", &["seed", "stop", "batch"]),
     ("data", &["seed"]),
-    ("prompt", &["data", "tool", "seed"]),
+    ("prompt", &["data", "tool", "seed", "stop"]),
     ("score", &["data", "prompt", "tool"]),
-    ("rollout", &["data", "prompt", "score", "policy", "batch", "tool", "seed"]),
+    ("rollout", &["data", "prompt", "score", "policy", "batch", "stop", "tool", "seed"]),
     ("train", &["rollout", "score", "policy", "seed", "batch"]),
 ];
 

@@ -32,7 +32,14 @@ pub struct GgufModel<N = f32> {
     pub config: ModelConfig,
     /// Its weights in the order of [`Layout`], dequantised.
     pub params: Vec<N>,
-    /// Its tokenizer as the text of a `tokenizer.json`.
+    /// What it says about text.
+    pub text: GgufText,
+}
+
+/// What makes text of a model's ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufText {
+    /// The tokenizer as the text of a `tokenizer.json`.
     pub tokenizer_json: String,
     /// Ids with a meaning.
     pub special_ids: SpecialIds,
@@ -88,7 +95,7 @@ pub fn read_as<N: Kept>(source: impl Read + Seek) -> Result<GgufModel<N>, GgufEr
             return Err(GgufError::tensor(&name, format!("holds a number that is not finite, at {at}")));
         }
     }
-    Ok(GgufModel { config, params, tokenizer_json, special_ids, chat_template })
+    Ok(GgufModel { config, params, text: GgufText { tokenizer_json, special_ids, chat_template } })
 }
 
 /// Takes out the tensor that is no weight.

@@ -63,7 +63,7 @@ pub fn forward<T: Real>(
         for start in (0..n).step_by(FEW_ROWS) {
             let n = FEW_ROWS.min(n - start);
             let rows = &mut y.data[start * y.width..][..(n - 1) * y.width + y.range.end];
-            few_rows(rows, y.width, &y.range, store, &x[start * d_in..][..n * d_in], w, scratch);
+            few_rows(rows, y.width, &y.range, store, &x[start * d_in..][..n * d_in], n, w, scratch);
         }
         return;
     }
@@ -110,17 +110,18 @@ fn tiles<T: Real>(d_out: usize, d_in: usize, w: Matrix<'_, T>) -> impl Iterator<
 }
 
 /// At most [`FEW_ROWS`] rows, sixteen to a vector.
+#[allow(clippy::too_many_arguments)]
 fn few_rows<T: Real>(
     y: &mut [T],
     width: usize,
     columns: &Range<usize>,
     store: Store,
     x: &[T],
+    n: usize,
     w: Matrix<'_, T>,
     scratch: &mut Scratch<T>,
 ) {
     let d_in = w.len() / columns.len();
-    let n = if d_in == 0 { y.len().div_ceil(width) } else { x.len() / d_in };
     let n_blocks = n.div_ceil(LANES);
     let (x_t, y_t) = (&mut scratch.x_t, &mut scratch.y_t);
     x_t.clear();

@@ -1,6 +1,7 @@
 //! Can this run as it says? Impossible values, contradictions, and settings that nothing would read.
 
 use crate::algo::{BaselineName, ClipName, Forks};
+use crate::prompt::Protocol;
 use crate::train::loss::RatioScope;
 
 use super::{Config, ConfigError, KEYS, Key, Source};
@@ -277,6 +278,10 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
         "model.frozen" => (
             c.lora.rank == 0 && !c.rules().needs_reference(),
             "lora.rank is 0 and there is no reference policy: no weights are frozen".to_owned(),
+        ),
+        "prompt.system" | "prompt.code_fences" | "prompt.thinking" | "prompt.date" => (
+            c.prompt.protocol == Protocol::Tags,
+            "the quickstart's own tags (prompt.protocol) follow no chat template".to_owned(),
         ),
         "tasks.eval_file" => {
             (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())

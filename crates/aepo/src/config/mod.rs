@@ -15,8 +15,8 @@ use std::fmt::Write as _;
 
 pub use sections::{
     AdvantageSettings, AlgorithmSettings, EvalSettings, GigpoSettings, KEYS, Key, LoraSettings, LossSettings,
-    ModelSettings, PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings,
-    Shape, TaskSettings, ToolSettings, TrainSettings,
+    ModelSettings, PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings,
+    SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
 };
 pub use value::{Setting, Stored};
 

@@ -5,6 +5,7 @@ use toml::Value;
 use super::lora::LoraTargets;
 use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
+use crate::prompt::Protocol;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
@@ -130,6 +131,21 @@ sections! {
         rope_theta: f64 = 10000.0;
         /// Longest sequence, tokens.
         context_len: usize = 1024;
+    }
+
+    /// How the model is asked, and how it calls and answers.
+    prompt: PromptSettings = "prompt" {
+        /// "tags": the quickstart's own special tokens; else the model's chat template, with calls as AEPO's tags ("aepo"),
+        /// as JSON in <tool_call> ("hermes"), or as bare JSON ("llama3").
+        protocol: Protocol = Protocol::Tags;
+        /// System message of a chat template, "" for none; the protocol's own unless set.
+        system: Option<String> = None;
+        /// Take the Markdown fence off a program that stands in one.
+        code_fences: bool = false;
+        /// What a chat template finds under `enable_thinking`; undefined there unless set.
+        thinking: Option<bool> = None;
+        /// What a chat template finds under `date_string`, for those that write a date; undefined there unless set.
+        date: Option<String> = None;
     }
 
     /// The questions.

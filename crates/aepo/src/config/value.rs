@@ -3,6 +3,7 @@
 use toml::Value;
 
 use crate::algo::{Algorithm, ClipName};
+use crate::prompt::Protocol;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
@@ -136,6 +137,8 @@ impl Setting for Algorithm {
     }
 }
 
+choices!(Protocol, "\"tags\", \"aepo\", \"hermes\" or \"llama3\"",
+    "tags" => Protocol::Tags, "aepo" => Protocol::Aepo, "hermes" => Protocol::Hermes, "llama3" => Protocol::Llama3);
 choices!(ClipName, "\"ppo\", \"balanced\", \"cispo\" or \"gppo\"",
     "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced, "cispo" => ClipName::Cispo, "gppo" => ClipName::Gppo);
 choices!(Stored, "\"f32\" or \"bf16\"", "f32" => Stored::F32, "bf16" => Stored::Bf16);

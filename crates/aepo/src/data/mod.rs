@@ -6,6 +6,7 @@ mod dice;
 pub mod drills;
 mod findable;
 pub mod jsonl;
+pub mod message;
 pub mod names;
 pub mod questions;
 pub mod sampler;

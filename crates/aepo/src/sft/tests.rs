@@ -15,7 +15,7 @@ fn run(sets: &[(&str, &str)]) -> SftRun {
     let recipe = "[sft]\ntokens = 40000\nbatch_tokens = 2000\nmax_batch_tokens = 2000\nlearning_rate = 3.0
 schedule = 'constant'\nwarmup_share = 0.0";
     let sets: Vec<_> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let renderer = Renderer::new(Arc::new(Tokenizer::from_bytes(VOCABULARY).unwrap())).unwrap();
+    let renderer = Renderer::tags(Arc::new(Tokenizer::from_bytes(VOCABULARY).unwrap())).unwrap();
     let countries = parse_countries("countries.csv", FACTS).unwrap();
     let demonstrator = demonstrator(renderer.tokenizer(), &countries);
     SftRun { config: Config::resolve(recipe, "test", &sets).unwrap(), demonstrator, renderer }

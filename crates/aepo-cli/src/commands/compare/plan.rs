@@ -15,6 +15,7 @@ use crate::error::usage;
 use crate::machine::n_cores;
 use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
+use crate::source;
 use crate::world;
 
 /// Answers per question that Pass@5 needs.
@@ -107,7 +108,7 @@ impl Plan {
         let config = &algorithms[0].config;
         world::tasks(config, Split::Train)?;
         world::tasks(config, Split::HeldOut)?;
-        world::place(&config.model.init)?;
+        source::place(&config.model.init)?;
         let steps = config.train.steps;
         sets.retain(|(key, _)| key != "train.threads");
         Ok(Plan { recipe: recipe.name.clone(), algorithms, steps, threads, sets, notes })

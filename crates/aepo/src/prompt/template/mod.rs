@@ -1,0 +1,261 @@
+//! How does a conversation become text? By the model's own chat template, rendered as `transformers` renders it.
+
+mod json;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind};
+use serde_json::{Map, Value};
+
+use super::message::{FunctionCall, Message};
+
+/// Longest source that is compiled, in bytes; the largest published templates have about 30,000.
+pub const MAX_SOURCE: usize = 256 * 1024;
+/// Most work that one rendering may do, in `minijinja`'s units: an instruction is one, and so are 64 bytes.
+pub const MAX_FUEL: u64 = 4_000_000;
+/// Longest text that one rendering may produce, in bytes.
+pub const MAX_OUTPUT: usize = 32 * 1024 * 1024;
+
+/// Why a template cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The source is longer than [`MAX_SOURCE`].
+    #[error("the chat template has {n_bytes} bytes, more than {MAX_SOURCE}")]
+    SourceTooLong {
+        /// Its length.
+        n_bytes: usize,
+    },
+    /// The source is no template.
+    #[error("chat template, line {line}: {message}")]
+    Syntax {
+        /// Line, from 1; 0 where it is not known.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The template called `raise_exception`: it does not take such a conversation.
+    #[error("the chat template refuses the conversation: {message}")]
+    Refused {
+        /// Its own words.
+        message: String,
+    },
+    /// Rendering failed.
+    #[error("chat template, line {line}: {message}")]
+    Render {
+        /// Line, from 1; 0 where it is not known.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Rendering took more than [`MAX_FUEL`].
+    #[error("the chat template does not end within {MAX_FUEL} units of work")]
+    TooMuchWork,
+    /// The text is longer than [`MAX_OUTPUT`].
+    #[error("the chat template writes more than {MAX_OUTPUT} bytes")]
+    OutputTooLong,
+    /// There are several templates and none is for this use.
+    #[error("the chat templates {names:?} hold no `default`")]
+    NoDefault {
+        /// Their names.
+        names: Vec<String>,
+    },
+}
+
+/// A compiled chat template with the special tokens' texts that it may name. Cheap to clone.
+#[derive(Clone)]
+pub struct ChatTemplate {
+    env: Arc<Environment<'static>>,
+    specials: Arc<BTreeMap<String, String>>,
+    source: Arc<str>,
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate").field("source", &self.source).field("specials", &self.specials).finish()
+    }
+}
+
+/// What a rendering is given beside the messages.
+#[derive(Clone, Copy, Debug)]
+pub struct RenderOptions<'a> {
+    /// Schemas of the functions that may be called, in OpenAI's form; none is told from an empty list by no template.
+    pub tools: &'a [Value],
+    /// Whether the text ends with the beginning of the assistant's next message.
+    pub add_generation_prompt: bool,
+    /// Further variables, as `enable_thinking` or `date_string`; they go before special tokens of the same name.
+    pub variables: &'a BTreeMap<String, Value>,
+}
+
+/// The template for conversations with or without tools, of the named ones that a `tokenizer_config.json` may hold:
+/// `tool_use` where there are tools and it exists, else `default`.
+pub fn choose(templates: &BTreeMap<String, String>, with_tools: bool) -> Result<&str, TemplateError> {
+    let for_tools = templates.get("tool_use").filter(|_| with_tools);
+    match for_tools.or_else(|| templates.get("default")) {
+        Some(source) => Ok(source),
+        None => Err(TemplateError::NoDefault { names: templates.keys().cloned().collect() }),
+    }
+}
+
+const NAME: &str = "chat";
+
+impl ChatTemplate {
+    /// Compiles `source`; `specials` are the names and texts of special tokens as in `tokenizer_config.json`
+    /// (`bos_token`, `eos_token`, …).
+    pub fn parse(source: &str, specials: BTreeMap<String, String>) -> Result<ChatTemplate, TemplateError> {
+        if source.len() > MAX_SOURCE {
+            return Err(TemplateError::SourceTooLong { n_bytes: source.len() });
+        }
+        let mut env = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(syntax_error)?;
+        env.set_syntax(syntax);
+        env.set_fuel(Some(MAX_FUEL));
+        env.add_filter("tojson", json::tojson);
+        env.add_function("raise_exception", |message: String| -> Result<minijinja::Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
+        });
+        env.add_template_owned(NAME, source.to_owned()).map_err(syntax_error)?;
+        Ok(ChatTemplate { env: Arc::new(env), specials: Arc::new(specials), source: source.into() })
+    }
+
+    /// The source it was compiled from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The conversation as text.
+    pub fn render(&self, messages: &[Message], options: &RenderOptions<'_>) -> Result<String, TemplateError> {
+        let mut context: BTreeMap<&str, minijinja::Value> = BTreeMap::new();
+        context.extend(self.specials.iter().map(|(name, text)| (name.as_str(), text.as_str().into())));
+        context.extend(options.variables.iter().map(|(name, value)| (name.as_str(), template_value(value))));
+        let tools = match options.tools {
+            [] => ().into(),
+            tools => tools.iter().map(template_value).collect(),
+        };
+        context.insert("messages", messages.iter().map(|m| template_value(&message_json(m))).collect());
+        context.insert("tools", tools);
+        context.insert("documents", ().into());
+        context.insert("add_generation_prompt", options.add_generation_prompt.into());
+        let template = self.env.get_template(NAME).map_err(render_error)?;
+        let mut out = Bounded { bytes: Vec::new(), full: false };
+        let rendered = template.render_captured_to(minijinja::Value::from(context), &mut out).map(|_| ());
+        if out.full {
+            return Err(TemplateError::OutputTooLong);
+        }
+        rendered.map_err(render_error)?;
+        String::from_utf8(out.bytes).map_err(|e| TemplateError::Render { line: 0, message: e.to_string() })
+    }
+}
+
+/// The text of `raise_exception` on its way out of the engine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+/// A writer that stops at [`MAX_OUTPUT`].
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + part.len() > MAX_OUTPUT {
+            self.full = true;
+            return Err(std::io::Error::other("output too long"));
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn syntax_error(error: Error) -> TemplateError {
+    TemplateError::Syntax { line: error.line().unwrap_or(0), message: said(&error) }
+}
+
+fn render_error(error: Error) -> TemplateError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(at) = cause {
+        if let Some(Raised(message)) = at.downcast_ref::<Raised>() {
+            return TemplateError::Refused { message: message.clone() };
+        }
+        if at.downcast_ref::<Error>().is_some_and(|e| e.kind() == ErrorKind::OutOfFuel) {
+            return TemplateError::TooMuchWork;
+        }
+        cause = at.source();
+    }
+    TemplateError::Render { line: error.line().unwrap_or(0), message: said(&error) }
+}
+
+/// The engine's words without the place, which the error has in fields of its own.
+fn said(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+/// A message in the shape that chat templates read. An assistant's message that only makes calls has the content
+/// `none`, as in OpenAI's format: a template that knows no calls then fails, where an empty text would lose them
+/// without a word.
+fn message_json(message: &Message) -> Value {
+    let mut map = Map::new();
+    map.insert("role".to_owned(), message.role.name().into());
+    let only_calls = message.content.is_empty() && !message.calls.is_empty();
+    map.insert("content".to_owned(), if only_calls { Value::Null } else { message.content.as_str().into() });
+    if let Some(name) = &message.name {
+        map.insert("name".to_owned(), name.as_str().into());
+    }
+    if let Some(reasoning) = &message.reasoning {
+        // The two names under which published templates look for it.
+        map.insert("reasoning_content".to_owned(), reasoning.as_str().into());
+        map.insert("thinking".to_owned(), reasoning.as_str().into());
+    }
+    if !message.calls.is_empty() {
+        map.insert("tool_calls".to_owned(), message.calls.iter().map(call_json).collect());
+    }
+    Value::Object(map)
+}
+
+/// A call in OpenAI's shape.
+fn call_json(call: &FunctionCall) -> Value {
+    serde_json::json!({"type": "function", "function": {"name": call.name, "arguments": call.arguments}})
+}
+
+fn template_value(value: &Value) -> minijinja::Value {
+    match value {
+        Value::Null => ().into(),
+        Value::Bool(b) => (*b).into(),
+        Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(i), _) => i.into(),
+            (None, Some(u)) => u.into(),
+            (None, None) => n.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(items) => items.iter().map(template_value).collect::<Vec<_>>().into(),
+        Value::Object(map) => {
+            minijinja::Value::from_pairs(map.iter().map(|(key, value)| (key.as_str(), template_value(value))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Speaker;
+    use super::*;
+
+    #[test]
+    fn chatml() {
+        let source = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+        let template = ChatTemplate::parse(source, BTreeMap::new()).unwrap();
+        let options = RenderOptions { tools: &[], add_generation_prompt: true, variables: &BTreeMap::new() };
+        let text = template.render(&[Message::text(Speaker::User, " hi")], &options).unwrap();
+        assert_eq!(text, "<|im_start|>user\n hi<|im_end|>\n<|im_start|>assistant\n");
+    }
+}
