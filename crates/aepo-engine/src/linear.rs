@@ -162,3 +162,6 @@ impl<T: Real> Model<T> {
 fn scale_by<T: Real>(x: &mut [T], factor: T) {
     x.par_chunks_mut(1 << 14).for_each(|x| x.iter_mut().for_each(|x| *x = *x * factor));
 }
+
+#[cfg(test)]
+mod tests;
