@@ -18,7 +18,7 @@ use crate::kernels::{add_bias, gather_rows};
 use crate::linear::{Buffers, Site};
 use crate::matmul::Store;
 use crate::model::Model;
-use crate::real::{Real, max, sum, vectorize};
+use crate::real::{Real, fit, max, sum, vectorize};
 
 /// One token to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,14 @@ pub struct DecodeBuffers {
     products: Scratch<f32>,
 }
 
+impl DecodeBuffers {
+    /// Bytes of it.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let numbers = [&self.x, &self.normed, &self.qkv, &self.wide, &self.gate_up, &self.hidden, &self.logits];
+        4 * numbers.map(Vec::capacity).iter().sum::<usize>() + self.linear.n_bytes() + self.products.n_bytes()
+    }
+}
+
 impl Model<f32> {
     /// Computes `rows` (a path's rows in order of position, directly behind its cached tokens) and caches their keys
     /// and values. Then calls `read` with the logits (`[vocab]`) of each row index in `wanted`, in parallel.
@@ -71,10 +79,9 @@ impl Model<f32> {
             b.slots.extend(cache.tail());
         }
         for (buffer, width) in [(&mut b.x, d), (&mut b.normed, d), (&mut b.qkv, c.qkv_dim()), (&mut b.gate_up, 2 * f)] {
-            buffer.resize(n * width, 0.0);
+            fit(buffer, n * width);
         }
-        b.wide.clear();
-        b.wide.resize(n * c.q_dim().max(f), 0.0);
+        fit(&mut b.wide, n * c.q_dim().max(f));
         gather_rows(self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
         for (layer, w) in self.layout.layers.iter().enumerate() {
             rms_norm(&b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
@@ -163,14 +170,14 @@ impl Model<f32> {
         let mut results = Vec::with_capacity(wanted.len());
         for (start, chunk) in (0..).step_by(CHUNK).zip(wanted.chunks(CHUNK)) {
             let n = chunk.len();
-            b.normed.resize(n * d, 0.0);
+            fit(&mut b.normed, n * d);
             b.hidden.clear();
             for &i in chunk {
                 b.hidden.extend_from_slice(&b.x[i * d..][..d]);
             }
             let norm = self.weight(&self.layout.final_norm);
             rms_norm(&b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
-            b.logits.resize(n * vocab, 0.0);
+            fit(&mut b.logits, n * vocab);
             let weight = self.params.matrix(self.layout.head.clone());
             let out = Columns { data: &mut b.logits, width: vocab, range: 0..vocab };
             product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.threads, &mut b.products);

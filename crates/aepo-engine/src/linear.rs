@@ -11,7 +11,7 @@ use crate::kernels::product::{self, Columns, Scratch};
 use crate::lora::Pair;
 use crate::matmul::{Mat, MatMut, Store, matmul};
 use crate::model::Model;
-use crate::real::Real;
+use crate::real::{Real, fit};
 use crate::weights::Matrix;
 
 /// A product of a block.
@@ -35,6 +35,13 @@ pub(crate) struct Buffers<T> {
     u: Vec<T>,
     /// `[n, r]`
     v: Vec<T>,
+}
+
+impl<T> Buffers<T> {
+    /// Bytes of it.
+    pub(crate) fn n_bytes(&self) -> usize {
+        size_of::<T>() * (self.u.capacity() + self.v.capacity()) + self.products.n_bytes()
+    }
 }
 
 /// Where gradients go.
@@ -128,7 +135,7 @@ impl<T: Real> Model<T> {
                     scale_by(&mut b.u, scale);
                     let db = MatMut::new(&mut grads[pair.b.clone()], columns, rank);
                     matmul(db, Store::Add, dy.t(), Mat::new(&b.u, n, rank), self.threads);
-                    b.v.resize(n * rank, T::ZERO);
+                    fit(&mut b.v, n * rank);
                     let up = Mat::new(&params[pair.b.clone()], columns, rank);
                     matmul(MatMut::new(&mut b.v, n, rank), Store::Replace, dy, up, self.threads);
                     scale_by(&mut b.v, scale);
@@ -144,7 +151,7 @@ impl<T: Real> Model<T> {
 
     /// `u = x·Aᵀ`
     fn lora_down(&self, params: &[T], pair: &Pair, x: &[T], n: usize, rank: usize, b: &mut Buffers<T>) {
-        b.u.resize(n * rank, T::ZERO);
+        fit(&mut b.u, n * rank);
         let columns = Columns { data: &mut b.u, width: rank, range: 0..rank };
         let down = Matrix::Full(&params[pair.a.clone()]);
         product::forward(columns, Store::Replace, x, n, down, self.threads, &mut b.products);

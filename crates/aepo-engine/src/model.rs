@@ -21,7 +21,7 @@ use crate::layout::{LayerRanges, Layout, Tensor};
 use crate::linear::{Buffers, Grads, Site};
 use crate::lora::Lora;
 use crate::matmul::Store;
-use crate::real::Real;
+use crate::real::{Real, fit};
 use crate::weights::{Matrix, Weights};
 
 /// A transformer's weights and constants.
@@ -74,7 +74,7 @@ struct LayerActivations<T> {
 /// Buffers of a pass over a batch; reused from batch to batch.
 #[derive(Default)]
 pub struct Workspace<T> {
-    /// One of each block, or, where only inputs are kept, one more that all blocks share.
+    /// One of each block, or, where only inputs are kept, one that all blocks share and the inputs of each behind it.
     layers: Vec<LayerActivations<T>>,
     kept: Keep,
     linear: Buffers<T>,
@@ -138,20 +138,21 @@ impl<T: Real> Model<T> {
         for s in &batch.segments {
             work.positions.extend(s.depth..s.depth + s.n_tokens);
         }
-        work.x.resize(n * d, T::ZERO);
-        work.normed.resize(n * d, T::ZERO);
+        fit(&mut work.x, n * d);
+        fit(&mut work.normed, n * d);
+        fit(&mut work.wide, n * self.config.q_dim().max(self.config.intermediate_size));
         gather_rows(self.params.matrix(self.layout.embed.clone()), d, &batch.tokens, &mut work.x);
         let n_layers = self.layout.layers.len();
         let wanted = [1, n_layers + 1, n_layers][keep as usize].max(work.layers.len());
         work.layers.resize_with(wanted, LayerActivations::default);
         work.kept = keep;
         for i in 0..n_layers {
-            let slot = if keep == Keep::All { i } else { work.layers.len() - 1 };
+            let slot = if keep == Keep::All { i } else { 0 };
             let mut layer = std::mem::take(&mut work.layers[slot]);
             self.block_inside(batch, i, &mut layer, work);
             self.block_output(batch.tokens.len(), i, &layer, work);
             if keep == Keep::Inputs {
-                std::mem::swap(&mut layer.x, &mut work.layers[i].x);
+                std::mem::swap(&mut layer.x, &mut work.layers[i + 1].x);
             }
             work.layers[slot] = layer;
         }
@@ -181,12 +182,12 @@ impl<T: Real> Model<T> {
         let mut dx = vec![T::ZERO; n * dim];
         self.head_backward(c, d, work, &mut dx, &mut grads);
         let mut buffers = BackwardBuffers::default();
-        let shared = work.layers.len() - 1;
+        fit(&mut buffers.wide, n * self.config.q_dim().max(self.config.intermediate_size));
         for i in (0..self.layout.layers.len()).rev() {
-            let slot = if work.kept == Keep::All { i } else { shared };
+            let slot = if work.kept == Keep::All { i } else { 0 };
             let mut layer = std::mem::take(&mut work.layers[slot]);
             if work.kept == Keep::Inputs {
-                work.x.clone_from(&work.layers[i].x);
+                work.x.copy_from_slice(&work.layers[i + 1].x);
                 self.block_inside(batch, i, &mut layer, work);
             }
             self.layer_backward(batch, i, &mut layer, work, &mut dx, &mut buffers, &mut grads);
@@ -201,31 +202,33 @@ impl<T: Real> Model<T> {
     fn block_inside(&self, batch: &TreeBatch, index: usize, a: &mut LayerActivations<T>, work: &mut Workspace<T>) {
         let (w, c) = (&self.layout.layers[index], &self.config);
         let (n, f, eps) = (batch.tokens.len(), c.intermediate_size, c.rms_norm_eps);
-        a.x.clone_from(&work.x);
+        fit(&mut a.x, work.x.len());
+        a.x.copy_from_slice(&work.x);
         rms_norm(&a.x, self.weight(&w.input_norm), eps, &mut work.normed);
-        a.qkv.resize(n * c.qkv_dim(), T::ZERO);
+        fit(&mut a.qkv, n * c.qkv_dim());
         self.project(index, Site::Qkv, &work.normed, n, Store::Replace, &mut a.qkv, &mut work.linear);
         if let Some(bias) = &w.qkv_bias {
             add_bias(&mut a.qkv, self.weight(bias));
         }
-        a.heads.resize(n * c.qkv_dim(), T::ZERO);
+        fit(&mut a.heads, n * c.qkv_dim());
         split_heads(&self.heads(w), &a.qkv, &work.positions, &mut a.heads);
-        a.o.resize(n * c.q_dim(), T::ZERO);
-        a.lse.resize(n * c.num_attention_heads, T::ZERO);
+        fit(&mut a.o, n * c.q_dim());
+        fit(&mut a.lse, n * c.num_attention_heads);
         tree_attention(batch, &work.trees, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
-        work.wide.resize(n * c.q_dim(), T::ZERO);
+        fit(&mut work.wide, n * c.q_dim());
         merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
         self.project(index, Site::Output, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
-        a.x_mid.clone_from(&work.x);
+        fit(&mut a.x_mid, work.x.len());
+        a.x_mid.copy_from_slice(&work.x);
         rms_norm(&a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
-        a.gate_up.resize(n * 2 * f, T::ZERO);
+        fit(&mut a.gate_up, n * 2 * f);
         self.project(index, Site::GateUp, &work.normed, n, Store::Replace, &mut a.gate_up, &mut work.linear);
     }
 
     /// The last product of a block.
     fn block_output(&self, n: usize, index: usize, a: &LayerActivations<T>, work: &mut Workspace<T>) {
         let f = self.config.intermediate_size;
-        work.wide.resize(n * f, T::ZERO);
+        fit(&mut work.wide, n * f);
         swiglu(&a.gate_up, f, &mut work.wide);
         self.project(index, Site::Down, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
     }
@@ -268,27 +271,27 @@ impl<T: Real> Model<T> {
         let (w, c) = (&self.layout.layers[index], &self.config);
         let (n, d, f, eps) = (batch.tokens.len(), c.hidden_size, c.intermediate_size, c.rms_norm_eps);
         // MLP.
-        work.wide.resize(n * f, T::ZERO);
+        fit(&mut work.wide, n * f);
         swiglu(&a.gate_up, f, &mut work.wide);
-        b.wide.resize(n * f, T::ZERO);
+        fit(&mut b.wide, n * f);
         self.project_backward(index, Site::Down, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
         swiglu_backward_in_place(&mut a.gate_up, f, &b.wide);
         rms_norm(&a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
-        b.normed.resize(n * d, T::ZERO);
+        fit(&mut b.normed, n * d);
         let linear = &mut work.linear;
         self.project_backward(index, Site::GateUp, &work.normed, n, &a.gate_up, &mut b.normed, grads, linear);
         let post_norm = self.weight(&w.post_norm);
         rms_norm_backward(&a.x_mid, post_norm, eps, &b.normed, dx, grads.of(&w.post_norm));
         // Attention.
-        work.wide.resize(n * c.q_dim(), T::ZERO);
+        fit(&mut work.wide, n * c.q_dim());
         merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
-        b.wide.resize(n * c.q_dim(), T::ZERO);
+        fit(&mut b.wide, n * c.q_dim());
         self.project_backward(index, Site::Output, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
         unmerge_heads(&b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
-        b.heads.resize(n * c.qkv_dim(), T::ZERO);
+        fit(&mut b.heads, n * c.qkv_dim());
         let shape = self.attention_shape(index);
         tree_attention_backward(batch, &work.trees, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
-        b.qkv.resize(n * c.qkv_dim(), T::ZERO);
+        fit(&mut b.qkv, n * c.qkv_dim());
         // The two norms lie behind each other.
         let dnorm = w.qk_norm.as_ref().and_then(|(q, k)| Some(grads.of(&(q.start..k.end))?.split_at_mut(q.len())));
         split_heads_backward(&self.heads(w), &a.qkv, &work.positions, &mut b.heads, &mut b.qkv, dnorm);
@@ -330,6 +333,17 @@ impl<T: Real> Model<T> {
             head_dim: self.config.head_dim,
             window: self.config.window(layer),
         }
+    }
+}
+
+impl<T> Workspace<T> {
+    /// Bytes of what a pass leaves.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let of_layer = |a: &LayerActivations<T>| {
+            [&a.x, &a.qkv, &a.heads, &a.o, &a.lse, &a.x_mid, &a.gate_up].map(Vec::capacity).iter().sum::<usize>()
+        };
+        let of_pass = [&self.x, &self.normed, &self.wide].map(Vec::capacity).iter().sum::<usize>();
+        size_of::<T>() * (self.layers.iter().map(of_layer).sum::<usize>() + of_pass)
     }
 }
 

@@ -142,6 +142,16 @@ pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// Gives a reused buffer a length, and no more memory than the longest it has had: doubling, as vectors grow, would
+/// hold twice what a batch a little larger than the last one needs. What it holds is not defined.
+pub(crate) fn fit<T: Real>(buffer: &mut Vec<T>, n: usize) {
+    if buffer.capacity() < n {
+        *buffer = Vec::new();
+        buffer.reserve_exact(n);
+    }
+    buffer.resize(n, T::ZERO);
+}
+
 /// Σ a·b, in sixteen fixed lanes: the order of summation depends on the length alone.
 #[inline(always)]
 pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {

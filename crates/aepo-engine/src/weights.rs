@@ -10,7 +10,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::layout::Layout;
-use crate::real::{Real, vectorize};
+use crate::real::{Real, fit, vectorize};
 
 /// All weights of a model, in the order of its layout. A clone shares them.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ impl<'a, T: Real> Matrix<'a, T> {
         match self {
             Matrix::Full(numbers) => numbers,
             Matrix::Bf16(numbers) => {
-                scratch.resize(numbers.len(), T::ZERO);
+                fit(scratch, numbers.len());
                 scratch.par_chunks_mut(CHUNK).zip(numbers.par_chunks(CHUNK)).for_each(|(to, from)| widen(from, to));
                 scratch
             }

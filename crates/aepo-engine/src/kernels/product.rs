@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::matmul::{K_BLOCK, Mat, MatMut, Store, matmul};
-use crate::real::{Real, vectorize};
+use crate::real::{Real, fit, vectorize};
 use crate::weights::Matrix;
 
 /// Rows that are one vector of the processor.
@@ -21,7 +21,7 @@ pub const FEW_ROWS: usize = 32;
 /// Columns below which the library of matrix products sums in another order.
 const MIN_COLUMNS: usize = 17;
 /// Weights that are widened at once, where [`K_BLOCK`] rows of them are not more already.
-const WIDE: usize = 1 << 21;
+pub(crate) const WIDE: usize = 1 << 21;
 
 /// Buffers, reused from product to product.
 #[derive(Debug, Default)]
@@ -32,6 +32,13 @@ pub struct Scratch<T> {
     x_t: Vec<T>,
     /// `[d_out][n]`
     y_t: Vec<T>,
+}
+
+impl<T> Scratch<T> {
+    /// Bytes of it.
+    pub(crate) fn n_bytes(&self) -> usize {
+        size_of::<T>() * (self.wide.capacity() + self.x_t.capacity() + self.y_t.capacity())
+    }
 }
 
 /// Columns of a row-major matrix.
@@ -124,8 +131,8 @@ fn few_rows<T: Real>(
     let d_in = w.len() / columns.len();
     let n_blocks = n.div_ceil(LANES);
     let (x_t, y_t) = (&mut scratch.x_t, &mut scratch.y_t);
-    x_t.clear();
-    x_t.resize(n_blocks * d_in * LANES, T::ZERO);
+    fit(x_t, n_blocks * d_in * LANES);
+    x_t.fill(T::ZERO);
     for (i, row) in x.chunks_exact(d_in.max(1)).enumerate() {
         let block = &mut x_t[i / LANES * d_in * LANES..][..d_in * LANES];
         for (to, &x) in block[i % LANES..].iter_mut().step_by(LANES).zip(row) {
@@ -133,8 +140,8 @@ fn few_rows<T: Real>(
         }
     }
     let y_width = n_blocks * LANES;
-    y_t.clear();
-    y_t.resize(columns.len() * y_width, T::ZERO);
+    fit(y_t, columns.len() * y_width);
+    y_t.fill(T::ZERO);
     if store == Store::Add {
         for (part, y_t) in blocks(columns).zip(y_t.chunks_mut(BLOCK * y_width)) {
             for (i, row) in y.chunks(width).enumerate() {
