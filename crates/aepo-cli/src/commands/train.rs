@@ -177,7 +177,7 @@ impl Trainer {
             (None, None) => anyhow::bail!("neither a checkpoint nor a model to begin with"),
         };
         let reference = match init.filter(|_| needs_reference) {
-            Some(init) => Some(world::load(&init, &config)?.engine),
+            Some(init) => Some(world::reference(&init, &model.engine, &config)?),
             None => None,
         };
         let dir = match dir {

@@ -27,6 +27,7 @@ const RANGES: &[(&str, Range)] = &[
     ("model.shape.head_dim", Range::AtLeast(2.0)),
     ("model.shape.rope_theta", Range::Above(1.0)),
     ("model.shape.context_len", Range::AtLeast(2.0)),
+    ("lora.alpha", Range::Above(0.0)),
     ("tasks.n_train", Range::AtLeast(1.0)),
     ("rollout.k", Range::AtLeast(2.0)),
     ("rollout.beta", Range::AtLeast(0.0)),
@@ -279,6 +280,11 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
         "loss.clip" | "loss.dual_clip" => (
             one_update,
             "with train.minibatches = 1 and train.epochs = 1 every ratio is 1 and nothing is ever clipped".to_owned(),
+        ),
+        "lora.alpha" | "lora.targets" => (c.lora.rank == 0, "lora.rank is 0: all weights are trained".to_owned()),
+        "model.frozen" => (
+            c.lora.rank == 0 && !c.rules().needs_reference(),
+            "lora.rank is 0 and there is no reference policy: no weights are frozen".to_owned(),
         ),
         "prompt.system" | "prompt.code_fences" | "prompt.thinking" | "prompt.date" => (
             c.prompt.protocol == Protocol::Tags,
