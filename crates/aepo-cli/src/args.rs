@@ -178,6 +178,14 @@ pub struct Sets {
     pub sets: Vec<String>,
 }
 
+/// Where models come from.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Net {
+    /// Use no network: a model of the hub must be in the cache (so does HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    pub offline: bool,
+}
+
 /// How to tell what happens.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Telling {
@@ -202,6 +210,8 @@ pub struct RunArgs {
     /// Go on with the run in its directory
     #[arg(long)]
     pub resume: bool,
+    #[command(flatten)]
+    pub net: Net,
     #[command(flatten)]
     pub telling: Telling,
 }
@@ -268,6 +278,8 @@ pub struct CompareArgs {
     #[arg(long)]
     pub report_only: bool,
     #[command(flatten)]
+    pub net: Net,
+    #[command(flatten)]
     pub telling: Telling,
 }
 
@@ -282,7 +294,8 @@ pub enum SplitArg {
 
 #[derive(Debug, clap::Args)]
 pub struct EvalArgs {
-    /// `quickstart` (the model inside the program), a model directory, a checkpoint or a run directory
+    /// `quickstart` (the model inside the program), a model directory, a .gguf file, a checkpoint, a run directory, or
+    /// org/name of the Hugging Face hub
     pub model: String,
     /// Settings to measure under [default: the run's own, else quickstart]
     #[arg(long, value_name = "RECIPE")]
@@ -292,6 +305,8 @@ pub struct EvalArgs {
     pub split: SplitArg,
     #[command(flatten)]
     pub sets: Sets,
+    #[command(flatten)]
+    pub net: Net,
     #[command(flatten)]
     pub telling: Telling,
 }
@@ -317,6 +332,8 @@ pub struct RolloutArgs {
     /// The tree as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub net: Net,
 }
 
 #[derive(Debug, clap::Args)]
@@ -334,4 +351,6 @@ pub struct CheckArgs {
     pub recipe: String,
     #[command(flatten)]
     pub sets: Sets,
+    #[command(flatten)]
+    pub net: Net,
 }

@@ -8,6 +8,7 @@ use crate::args::Sets;
 use crate::assets::{QUICKSTART, RANDOM, RECIPES};
 use crate::error::usage;
 use crate::machine::n_cores;
+use crate::source::hub_name;
 
 /// A recipe before it is read.
 pub struct Recipe {
@@ -66,7 +67,12 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
         let text = path.to_str().ok_or_else(|| usage(format!("`{key}`: {} is not UTF-8", path.display()), ""))?;
         Ok(text.to_owned())
     };
-    if config.model.init != QUICKSTART {
+    // A model of the hub has the same name everywhere.
+    let is_hub = |key: &str, value: &str| {
+        let from_file = matches!(config.source(key), Source::Recipe { .. });
+        hub_name(value, if from_file { &recipe.dir } else { Path::new("") }).is_some()
+    };
+    if config.model.init != QUICKSTART && !is_hub("model.init", &config.model.init) {
         config.settings.model.init = absolute(&config, "model.init", &config.model.init)?;
     }
     if config.tasks.source != QUICKSTART {
