@@ -1,8 +1,9 @@
-//! Where does a model come from, and what comes with its weights? Four kinds of places, brought to one form.
+//! Where does a model come from, and what comes with its weights? All kinds of places, brought to one form.
 
 mod chat;
 mod files;
 mod gguf;
+mod hub;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use anyhow::Context as _;
 
 pub use chat::Chat;
 pub use files::TokenizerFiles;
+pub use hub::{bring, hub_name, is_pinned, named};
 
 use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
@@ -61,8 +63,8 @@ pub fn place(name: &str) -> anyhow::Result<Place> {
     }
 }
 
-const PLACES: &str = "name `quickstart`, a run directory, a .gguf file, or a directory of config.json, \
-                      model.safetensors and tokenizer.json";
+const PLACES: &str = "name `quickstart`, a run directory, a .gguf file, a directory of config.json, \
+                      model.safetensors and tokenizer.json, or org/name of the Hugging Face hub";
 
 fn in_run(dir: &Path) -> anyhow::Result<Place> {
     if dir.join("model/config.json").is_file() {

@@ -74,7 +74,7 @@ pub const OPENS_PROCESS: &[&str] = &[
 ];
 
 /// Opening sockets: `aepo-tools` alone.
-pub const OPENS_SOCKET: &[&str] = &["std::net", "std::os::unix::net", "libc::socket"];
+pub const OPENS_SOCKET: &[&str] = &["std::net", "std::os::unix::net", "libc::socket", "ureq"];
 
 /// Printing: `aepo-cli` alone, and examples, which are programs of their own.
 pub const PRINTS: &[&str] =

@@ -77,6 +77,8 @@ const RANGES: &[(&str, Range)] = &[
     ("tools.search.n_results", Range::AtLeast(1.0)),
     ("tools.search.max_chars", Range::AtLeast(1.0)),
     ("sft.tokens", Range::AtLeast(1.0)),
+    ("sft.epochs", Range::AtLeast(1.0)),
+    ("sft.max_row_tokens", Range::AtLeast(2.0)),
     ("sft.batch_tokens", Range::AtLeast(1.0)),
     ("sft.learning_rate", Range::Above(0.0)),
     ("sft.warmup_share", Range::Between(0.0, 1.0)),
@@ -150,6 +152,11 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             (0..2).any(|i| s.copy_share[i] + s.lookup_share[i] + s.task_share[i] <= 0.0),
             "sft.task_share",
             "above 0 where copy_share and lookup_share are 0".into(),
+        ),
+        (
+            s.source != "quickstart" && c.prompt.protocol == Protocol::Tags,
+            "prompt.protocol",
+            "\"aepo\", \"hermes\" or \"llama3\" where sft.source is a file: conversations need a chat template".into(),
         ),
         (
             bundle.branches() && !r.pre_monitor && r.initial_rollouts >= r.k,
@@ -287,9 +294,27 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())
         }
         "tasks.seed" => (c.tasks.source != "quickstart", "tasks.source is a file".to_owned()),
-        _ => (false, String::new()),
+        path => return no_effect_on_cold_start(c, path),
     };
     when.then_some(why)
+}
+
+/// The same for what only a cold start reads.
+fn no_effect_on_cold_start(c: &Config, path: &str) -> Option<String> {
+    let generated = c.sft.source == "quickstart";
+    let (when, why) = match path {
+        "sft.epochs" => (generated, "the quickstart's demonstrations are generated, as many as sft.tokens says"),
+        "sft.tokens" => (!generated, "sft.source is a file, and sft.epochs says how often it is learned"),
+        "sft.copy_share" | "sft.lookup_share" | "sft.task_share" | "sft.curriculum" | "sft.kind_shares"
+        | "sft.invented" | "sft.head_answer" | "sft.wrong_query" | "sft.head_math" | "sft.needless_call"
+        | "sft.bad_format" => (!generated, "sft.source is a file, and nothing is generated"),
+        "sft.eval_every" => (c.sft.holdout == 0, "sft.holdout is 0"),
+        _ => (
+            path.starts_with("model.shape.") && c.sft.init != "random",
+            "sft.init names a model, which has a shape of its own",
+        ),
+    };
+    when.then(|| why.to_owned())
 }
 
 fn numbers(config: &Config, path: &str) -> Vec<f64> {

@@ -6,6 +6,7 @@ use super::lora::LoraTargets;
 use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
+use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
@@ -343,8 +344,23 @@ sections! {
 
     /// The cold start.
     sft: SftSettings = "sft" {
-        /// Tokens of demonstrations in all, context included.
+        /// Where it begins: "random" for a model of [model.shape], or whatever model.init may be.
+        init: String = "random".to_owned();
+        /// What is learned: "quickstart" (demonstrations, generated anew in every step) or a file of conversations, JSON
+        /// lines or one JSON list, in the ShareGPT or the OpenAI layout.
+        source: String = "quickstart".to_owned();
+        /// Tokens of demonstrations in all, context included; only with the quickstart source.
         tokens: u64 = 20_000_000;
+        /// How often a file is learned from beginning to end, each time in another order; only with a file as source.
+        epochs: u64 = 3;
+        /// Longest row, tokens; the model's context unless set, and never more than that.
+        max_row_tokens: Option<usize> = None;
+        /// What happens to a longer row: "leave-out", or "cut" behind that many tokens.
+        long_rows: LongRows = LongRows::LeaveOut;
+        /// Rows kept out of training, on which the loss is measured; 0 measures nothing.
+        holdout: usize = 0;
+        /// Steps between these measurements; 0 measures before and after only.
+        eval_every: u64 = 0;
         /// Tokens per optimiser step, context included.
         batch_tokens: usize = 16384;
         /// Peak learning rate.
@@ -387,7 +403,7 @@ sections! {
         needless_call: f64 = 0.12;
         /// Probability that it breaks the answer's form, in [0, 1].
         bad_format: f64 = 0.1;
-        /// Seed of the initial weights and of the demonstrations.
+        /// Seed of random weights, of the demonstrations, of the order of a file's rows and of what is held out.
         seed: u64 = 0;
     }
 }

@@ -4,6 +4,7 @@ use toml::Value;
 
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
+use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
@@ -149,3 +150,4 @@ choices!(Aggregation, "\"token-mean\" or \"seq-mean-token-mean\"",
     "token-mean" => Aggregation::TokenMean, "seq-mean-token-mean" => Aggregation::SeqMeanTokenMean);
 choices!(Schedule, "\"constant\", \"linear\" or \"cosine\"",
     "constant" => Schedule::Constant, "linear" => Schedule::Linear, "cosine" => Schedule::Cosine);
+choices!(LongRows, "\"leave-out\" or \"cut\"", "leave-out" => LongRows::LeaveOut, "cut" => LongRows::Cut);

@@ -3,7 +3,6 @@
 mod chat;
 pub mod demo;
 mod grammar;
-mod interim;
 pub mod render;
 mod tags;
 pub mod template;
@@ -110,9 +109,6 @@ pub enum PromptError {
         "rows that repeat or look up are for the quickstart's own tags; set sft.copy_share and sft.lookup_share to 0"
     )]
     Drill,
-    /// A text holds every character that could mark what is no token.
-    #[error("a text holds all the noncharacters U+FDD0 to U+FDEE; take one out")]
-    NoGuard,
     /// A conversation has no turn of the assistant behind something to answer.
     #[error("there is no assistant message behind another message")]
     NoTurn,
@@ -141,6 +137,15 @@ pub enum PromptError {
         /// What there is.
         known: String,
     },
+    /// The file asks for something that would change what a text or a token means here.
+    #[error("the tokenizer is not supported: it has {what}")]
+    Unsupported {
+        /// What it has.
+        what: String,
+    },
+    /// The texts hold every character that could mark a place in them.
+    #[error("the texts hold all noncharacters and characters for private use, so none is left to mark tokens with")]
+    NoGuard,
     /// Training a vocabulary failed.
     #[error("training a vocabulary of {vocab_size} failed: {cause}")]
     Training {

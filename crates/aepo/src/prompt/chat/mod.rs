@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::message::{Message, Speaker};
 use super::template::{ChatTemplate, RenderOptions};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, pick_guard};
 use super::{Action, PromptError};
 use crate::data::demos::Role;
 use crate::stop::Stop;
@@ -73,7 +73,7 @@ impl Chat {
             }
         }
         let texts = chat.settings.dialect.stop_texts();
-        let pieces = if texts.is_empty() { Arc::default() } else { tok.pieces() };
+        let pieces = if texts.is_empty() { Arc::default() } else { tok.byte_table() };
         chat.stop = Arc::new(Stop { ids: stop_ids, texts, pieces });
         let prompt = chat.first_prompt(tok, "?")?;
         chat.tool_result(tok, "?", 1)?;
@@ -150,8 +150,7 @@ impl Chat {
 
     /// Ids of messages that the model only reads, and the opening of its turn.
     fn opening(&self, tok: &Tokenizer, messages: &[Message], tools: &[Value]) -> Result<Vec<u32>, PromptError> {
-        let guard = tok.pick_guard(messages.iter().map(|m| m.content.as_str()))?;
-        let guarded: Vec<Message> = messages.iter().map(|m| self.guarded(tok, m, guard)).collect();
+        let (guarded, guard) = guarded(messages, |text, guard| tok.guard_text(text, guard))?;
         Ok(tok.encode_rendered(&self.render(&guarded, tools, true)?, guard))
     }
 
@@ -166,8 +165,7 @@ impl Chat {
                 .flat_map(|t| tok.encode_text(t))
                 .collect());
         }
-        let guard = tok.pick_guard(messages.iter().map(|m| m.content.as_str()))?;
-        let guarded: Vec<Message> = messages.iter().map(|m| self.guarded(tok, m, guard)).collect();
+        let (guarded, guard) = guarded(messages, |text, guard| tok.guard_text(text, guard))?;
         let behind = self.behind_marker(&guarded, true)?;
         let mut ids = tok.encode_rendered(&behind, guard);
         match ids.first() == Some(&self.end) {
@@ -187,12 +185,12 @@ impl Chat {
         if self.settings.dialect == Dialect::Aepo {
             return self.tagged_turn(tok, message, between);
         }
-        let guard = tok.pick_guard([message.content.as_str()])?;
         // What is special may not come from data; thoughts and calls have tokens that the model should write.
-        let content = tok.guard_special(&message.content, guard);
+        let (mut all, guard) = guarded(std::slice::from_ref(message), |text, guard| tok.guard_special(text, guard))?;
         let user = Message::text(Speaker::User, "?");
         let head = self.render(std::slice::from_ref(&user), &[], true)?;
-        let whole = self.render(&[user, Message { content, ..message.clone() }], &[], false)?;
+        all.insert(0, user);
+        let whole = self.render(&all, &[], false)?;
         let Some(turn) = whole.strip_prefix(&head) else {
             return Err(PromptError::TurnNotAppended { head });
         };
@@ -243,11 +241,6 @@ impl Chat {
         Ok(segments)
     }
 
-    /// With everything in it that looks like a token of the vocabulary interrupted.
-    fn guarded(&self, tok: &Tokenizer, message: &Message, guard: char) -> Message {
-        Message { content: tok.guard_text(&message.content, guard), ..message.clone() }
-    }
-
     /// What the template writes behind a turn of the model that is followed by `messages`.
     fn behind_marker(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, PromptError> {
         let mut all = vec![Message::text(Speaker::User, "?"), Message::text(Speaker::Assistant, MARKER)];
@@ -267,5 +260,37 @@ impl Chat {
     ) -> Result<String, PromptError> {
         let options = RenderOptions { tools, add_generation_prompt, variables: &self.settings.variables };
         Ok(self.template.render(messages, &options)?)
+    }
+}
+
+/// Messages with a guard, which is returned too, in every place of their texts where `guard_text` wants it.
+fn guarded(
+    messages: &[Message],
+    guard_text: impl Fn(&str, char) -> String,
+) -> Result<(Vec<Message>, char), PromptError> {
+    let mut messages = messages.to_vec();
+    let mut seen = vec![MARKER.to_string()];
+    messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| seen.push(text.clone())));
+    let guard = pick_guard(seen.iter().map(String::as_str))?;
+    messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| *text = guard_text(text, guard)));
+    Ok((messages, guard))
+}
+
+/// Every text of a message that a template may write.
+fn for_each_text(message: &mut Message, on: &mut dyn FnMut(&mut String)) {
+    on(&mut message.content);
+    message.name.iter_mut().for_each(&mut *on);
+    message.reasoning.iter_mut().for_each(&mut *on);
+    for call in &mut message.calls {
+        call.arguments.values_mut().for_each(|value| for_each_string(value, on));
+    }
+}
+
+fn for_each_string(value: &mut Value, on: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) => on(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| for_each_string(item, on)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| for_each_string(field, on)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
