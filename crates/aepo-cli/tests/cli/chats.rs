@@ -265,7 +265,7 @@ fn conversations_that_cannot_be_learned() {
             [2]
             $ aepo sft chat.toml --out never --set sft.init=nowhere
             error: there is no model in DIR/nowhere: no such directory
-            hint: name `quickstart`, a run directory, a .gguf file, or a directory of config.json, model.safetensors and tokenizer.json
+            hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
             [2]
             $ aepo sft chat.toml --out never --set sft.init=cold/model
             error: DIR/cold/model holds no chat template
