@@ -142,6 +142,13 @@ pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
+/// [`vectorize`] of a type instead of a closure: a closure that only borrows is called through a function of the
+/// compiler's own, which a large body is not inlined into, and then it is compiled for the plainest processor.
+#[inline(always)]
+pub fn vectorize_op<O: pulp::NullaryFnOnce>(op: O) -> O::Output {
+    pulp::Arch::new().dispatch(op)
+}
+
 /// Gives a reused buffer a length, and no more memory than the longest it has had: doubling, as vectors grow, would
 /// hold twice what a batch a little larger than the last one needs. What it holds is not defined.
 pub(crate) fn fit<T: Real>(buffer: &mut Vec<T>, n: usize) {

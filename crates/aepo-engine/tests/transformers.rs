@@ -4,13 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use aepo::policy::{Policy, StepParams};
+use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 use aepo_engine::adamw::{self, Moments};
 use aepo_engine::cache::{BlockPool, PathCache};
-use aepo_engine::checkpoint::{GENERATION_CONFIG, Precision, load_model};
+use aepo_engine::checkpoint::{Adapter, GENERATION_CONFIG, Precision, load_adapter, load_adapter_config, load_model};
 use aepo_engine::decode::{DecodeBuffers, Row};
+use aepo_engine::lora::Lora;
 use aepo_engine::model::{Keep, Model, Workspace};
+use aepo_engine::weights::Weights;
 use safetensors::SafeTensors;
 
 const MODELS: [&str; 8] =
@@ -147,6 +150,48 @@ fn one_step_of_adamw_agrees() {
         let expected: Vec<f32> = words(&file, &tensor.name).into_iter().map(f32::from_le_bytes).collect();
         let largest = expected.iter().fold(0.0f32, |a, x| a.max(x.abs()));
         close(&tensor.name, &model.params.numbers().unwrap()[tensor.range.clone()], &expected, 1e-5 * largest);
+    }
+}
+
+/// An adapter that PEFT saved: the model with it, and a step of its matrices.
+#[test]
+fn a_lora_adapter_and_one_step_of_it_agree() {
+    let name = "qwen2_padded";
+    let adapter = dir(name).join("adapter");
+    let (Adapter { spec, base }, (tokens, _)) = (load_adapter_config(&adapter).unwrap(), expected(name));
+    assert_eq!(base, name);
+    let (config, params) = load_model(&dir(name)).unwrap();
+    let mut lora = Lora::new(&config, spec, Seed(1));
+    lora.params = load_adapter(&adapter, &lora).unwrap();
+    let mut model = Model::with(config, Weights::full(params), Some(lora), 2);
+    let n = tokens.len() as u32;
+    let mut batch = TreeBatch::default();
+    batch.push_segment(None, &tokens);
+    batch.targets = (1..n).map(|i| Target { from_idx: i - 1, token: tokens[i as usize] }).collect();
+    let file = adapter.join("expected.safetensors");
+    let floats = |tensor: &str| -> Vec<f32> { words(&file, tensor).into_iter().map(f32::from_le_bytes).collect() };
+    let mut work = Workspace::default();
+    let (logp, _) = model.forward(&batch, 1.0, Keep::Inputs, &mut work);
+    close("log-probabilities", &logp, &floats("logprobs"), 1e-4);
+    let mut grads = vec![0.0; model.n_trained()];
+    let c = vec![-1.0 / (n - 1) as f32; batch.targets.len()];
+    model.backward(&batch, &c, &[], &mut work, &mut grads);
+    let settings = StepParams {
+        learning_rate: 0.01,
+        weight_decay: 0.1,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        max_grad_norm: f32::MAX,
+    };
+    let lora = model.lora.as_mut().unwrap();
+    let before = lora.params.clone();
+    adamw::step(&lora.layout.tensors, &mut lora.params, &grads, &mut Moments::default(), &settings);
+    for tensor in &lora.layout.tensors {
+        let expected = floats(&format!("after.{}", tensor.name));
+        let largest = expected.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+        close(&tensor.name, &lora.params[tensor.range.clone()], &expected, 1e-5 * largest);
+        assert!(before[tensor.range.clone()] != expected[..]);
     }
 }
 

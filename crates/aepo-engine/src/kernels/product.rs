@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::matmul::{K_BLOCK, Mat, MatMut, Store, matmul};
-use crate::real::{Real, fit, vectorize};
+use crate::real::{Real, fit, vectorize_op};
 use crate::weights::Matrix;
 
 /// Rows that are one vector of the processor.
@@ -152,22 +152,10 @@ fn few_rows<T: Real>(
         }
     }
     let x_t = &*x_t;
-    y_t.par_chunks_mut(TILE * y_width).enumerate().with_min_len(8).for_each(|(i, y)| {
+    y_t.par_chunks_mut(TILE * y_width).enumerate().with_min_len(8).for_each_init(Vec::new, |wide, (i, y)| {
         let first = i * TILE;
         let n_rows = y.len() / y_width;
-        let part = w.part(first * d_in..(first + n_rows) * d_in);
-        vectorize(
-            #[inline(always)]
-            || match n_rows {
-                TILE => tile::<T, TILE>(y, x_t, part, d_in),
-                // Fewer outputs than a tile has: one after the other.
-                _ => {
-                    for (j, y) in y.chunks_exact_mut(y_width).enumerate() {
-                        tile::<T, 1>(y, x_t, part.part(j * d_in..(j + 1) * d_in), d_in);
-                    }
-                }
-            },
-        );
+        vectorize_op(Tile { y, x_t, w: w.part(first * d_in..(first + n_rows) * d_in), n_rows, d_in, wide });
     });
     for (part, y_t) in blocks(columns).zip(y_t.chunks(BLOCK * y_width)) {
         for (i, row) in y.chunks_mut(width).enumerate() {
@@ -186,46 +174,88 @@ fn blocks(columns: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> 
     columns.clone().step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
 }
 
-/// Adds the products of `J` rows of weights to `y`, `[J][n]`; `x_t`: `[n/16][d_in][16]`.
-#[inline(always)]
-fn tile<T: Real, const J: usize>(y: &mut [T], x_t: &[T], w: Matrix<'_, T>, d_in: usize) {
-    let mut wide = [[T::ZERO; K_BLOCK]; J];
-    let width = y.len() / J;
-    for start in (0..d_in).step_by(K_BLOCK) {
-        let depth = K_BLOCK.min(d_in - start);
-        let mut rows: [&[T]; J] = [&[]; J];
-        match w {
-            Matrix::Full(w) => {
-                for (j, row) in rows.iter_mut().enumerate() {
-                    *row = &w[j * d_in + start..][..depth];
-                }
-            }
-            Matrix::Bf16(w) => {
-                for (j, (row, wide)) in rows.iter_mut().zip(&mut wide).enumerate() {
-                    for (to, &x) in wide.iter_mut().zip(&w[j * d_in + start..][..depth]) {
+/// Adds the products of up to [`TILE`] rows of weights to `y`.
+struct Tile<'a, T> {
+    /// `[n_rows][n]`
+    y: &'a mut [T],
+    /// `[n/16][d_in][16]`
+    x_t: &'a [T],
+    /// `[n_rows, d_in]`
+    w: Matrix<'a, T>,
+    n_rows: usize,
+    d_in: usize,
+    wide: &'a mut Vec<T>,
+}
+
+impl<T: Real> pulp::NullaryFnOnce for Tile<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Tile { y, x_t, w, n_rows, d_in, wide } = self;
+        let width = y.len() / n_rows;
+        if matches!(w, Matrix::Bf16(_)) {
+            wide.resize(TILE * K_BLOCK, T::ZERO);
+        }
+        for start in (0..d_in).step_by(K_BLOCK) {
+            let depth = K_BLOCK.min(d_in - start);
+            if let Matrix::Bf16(w) = w {
+                for (wide, w) in wide.chunks_exact_mut(K_BLOCK).zip(w.chunks_exact(d_in)) {
+                    for (to, &x) in wide.iter_mut().zip(&w[start..start + depth]) {
                         *to = T::from_bf16(x);
                     }
-                    *row = &wide[..depth];
                 }
             }
-        }
-        for (block, x) in x_t.chunks_exact(d_in * LANES).enumerate() {
-            let (x, _) = x[start * LANES..][..depth * LANES].as_chunks::<LANES>();
-            let mut sums = [[T::ZERO; LANES]; J];
-            for (k, x) in x.iter().enumerate() {
-                for j in 0..J {
-                    let w = rows[j][k];
-                    for i in 0..LANES {
-                        sums[j][i] = w.mul_add(x[i], sums[j][i]);
+            let rows: [&[T]; TILE] = std::array::from_fn(|j| {
+                // Where there are fewer rows than a tile has, the last one stands for those behind it too.
+                let j = j.min(n_rows - 1);
+                match w {
+                    Matrix::Full(w) => &w[j * d_in + start..][..depth],
+                    Matrix::Bf16(_) => &wide[j * K_BLOCK..][..depth],
+                }
+            });
+            for (block, x) in x_t.chunks_exact(d_in * LANES).enumerate() {
+                let (x, _) = x[start * LANES..][..depth * LANES].as_chunks::<LANES>();
+                let sums = sums(x, rows);
+                for (y, sums) in y.chunks_exact_mut(width).zip(&sums) {
+                    for (y, &sum) in y[block * LANES..].iter_mut().zip(sums) {
+                        *y += sum;
                     }
                 }
             }
-            for (j, sums) in sums.iter().enumerate() {
-                for (y, &sum) in y[j * width + block * LANES..].iter_mut().zip(sums) {
-                    *y += sum;
-                }
-            }
         }
+    }
+}
+
+/// `Σ_k w[j][k]·x[k][i]`, one after the other. Each row's sums are a variable of their own, so that they stay in a
+/// vector of the processor.
+#[inline(always)]
+fn sums<T: Real>(x: &[[T; LANES]], w: [&[T]; TILE]) -> [[T; LANES]; TILE] {
+    let n = x.len();
+    let zeros = [T::ZERO; LANES];
+    let [w0, w1, w2, w3, w4, w5, w6, w7] = w;
+    let (w0, w1, w2, w3) = (&w0[..n], &w1[..n], &w2[..n], &w3[..n]);
+    let (w4, w5, w6, w7) = (&w4[..n], &w5[..n], &w6[..n], &w7[..n]);
+    let (mut s0, mut s1, mut s2, mut s3) = (zeros, zeros, zeros, zeros);
+    let (mut s4, mut s5, mut s6, mut s7) = (zeros, zeros, zeros, zeros);
+    for k in 0..n {
+        let x = &x[k];
+        add(&mut s0, w0[k], x);
+        add(&mut s1, w1[k], x);
+        add(&mut s2, w2[k], x);
+        add(&mut s3, w3[k], x);
+        add(&mut s4, w4[k], x);
+        add(&mut s5, w5[k], x);
+        add(&mut s6, w6[k], x);
+        add(&mut s7, w7[k], x);
+    }
+    [s0, s1, s2, s3, s4, s5, s6, s7]
+}
+
+#[inline(always)]
+fn add<T: Real>(sums: &mut [T; LANES], w: T, x: &[T; LANES]) {
+    for i in 0..LANES {
+        sums[i] = w.mul_add(x[i], sums[i]);
     }
 }
 
