@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Error, ErrorKind, Value};
 
 /// Nesting beyond which a value is refused; Python would stop at about 1000.
@@ -19,24 +19,35 @@ struct Style {
 
 /// `tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`, as `transformers` defines it for chat
 /// templates: no HTML escapes, keys in their order, `", "` and `": "` between the parts.
-pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
-    let indent: Option<Value> = kwargs.get("indent")?;
-    let indent = match indent {
-        Some(v) if !v.is_none() => Some(match v.as_str() {
+pub(super) fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let args = args.into_values();
+    let (given, kwargs): (&[Value], Kwargs) = from_args(&args)?;
+    if given.len() > 4 {
+        return Err(ErrorKind::TooManyArguments.into());
+    }
+    let option = |at: usize, name: &str| -> Result<Option<Value>, Error> {
+        let value = given.get(at).cloned().map_or_else(|| kwargs.get::<Option<Value>>(name), |v| Ok(Some(v)))?;
+        Ok(value.filter(|v| !v.is_none()))
+    };
+    let truth = |value: Option<Value>| value.is_some_and(|v| v.is_true());
+    let ascii = truth(option(0, "ensure_ascii")?);
+    let indent = match option(1, "indent")? {
+        None => None,
+        Some(v) => Some(match v.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(usize::from(u8::try_from(v)?)),
+            // A width below zero only breaks the lines.
+            None => " ".repeat(i64::try_from(v)?.clamp(0, 255) as usize),
         }),
-        _ => None,
     };
     // With an indent a line ends behind the comma, so the default comma has no space behind it.
     let mut style = Style {
-        ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        ascii,
         item: if indent.is_some() { "," } else { ", " }.to_owned(),
         key: ": ".to_owned(),
-        sorted: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        sorted: truth(option(3, "sort_keys")?),
         indent,
     };
-    if let Some(pair) = kwargs.get::<Option<Value>>("separators")?.filter(|v| !v.is_none()) {
+    if let Some(pair) = option(2, "separators")? {
         let parts: Vec<Value> = pair.try_iter()?.take(3).collect();
         match parts.iter().map(Value::as_str).collect::<Option<Vec<&str>>>().as_deref() {
             Some([item, key]) => (style.item, style.key) = ((*item).to_owned(), (*key).to_owned()),
@@ -111,7 +122,7 @@ fn write_value(out: &mut String, value: &Value, style: &Style, depth: usize) -> 
                 write_value(out, &inner, style, depth + 1)
             })?;
         }
-        ValueKind::Seq => {
+        ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
             write_items(out, ['[', ']'], items, style, depth, |out, item| write_value(out, &item, style, depth + 1))?;
         }
