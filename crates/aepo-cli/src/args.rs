@@ -39,13 +39,17 @@ Examples:
 Ctrl-C stops at a safe point, writes a checkpoint and says how to resume; the resumed run gives the numbers that an
 uninterrupted one would have given. A second Ctrl-C stops at once and loses only the steps since the last checkpoint.")]
     Train(TrainArgs),
-    /// Make a first model from random weights on generated demonstrations (the cold start)
+    /// Teach a model by example: generated demonstrations or a file of conversations (the cold start)
     #[command(after_help = "\
 Examples:
   aepo sft quickstart --out runs/cold
   aepo train quickstart --set model.init=runs/cold/model
 
-The shape of the model stands in [model.shape] of the recipe, the demonstrations in [sft].")]
+  aepo sft my-recipe.toml --set sft.init=my-model --set sft.source=chats.jsonl --set prompt.protocol=hermes
+
+A model begins with random weights in the shape of [model.shape], or where sft.init says. A file of conversations is JSON
+lines or one JSON list, in the ShareGPT layout ({\"conversations\": [{\"from\", \"value\"}]}) or in OpenAI's
+({\"messages\": [{\"role\", \"content\", \"tool_calls\"}]}); what the assistant writes is learned, everything else is read.")]
     Sft(SftArgs),
     /// Train several algorithms on the same tasks, budget and seeds, and report how they differ
     #[command(after_help = "\
@@ -174,6 +178,14 @@ pub struct Sets {
     pub sets: Vec<String>,
 }
 
+/// Where models come from.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Net {
+    /// Use no network: a model of the hub must be in the cache (so does HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    pub offline: bool,
+}
+
 /// How to tell what happens.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Telling {
@@ -199,6 +211,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub resume: bool,
     #[command(flatten)]
+    pub net: Net,
+    #[command(flatten)]
     pub telling: Telling,
 }
 
@@ -222,7 +236,7 @@ pub struct TrainArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct SftArgs {
-    /// Seed of weights and demonstrations; stands for sft.seed
+    /// Seed of weights, demonstrations and the order of a file; stands for sft.seed
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Run directory [default: runs/RECIPE-sft-seedN]
@@ -264,6 +278,8 @@ pub struct CompareArgs {
     #[arg(long)]
     pub report_only: bool,
     #[command(flatten)]
+    pub net: Net,
+    #[command(flatten)]
     pub telling: Telling,
 }
 
@@ -278,7 +294,8 @@ pub enum SplitArg {
 
 #[derive(Debug, clap::Args)]
 pub struct EvalArgs {
-    /// `quickstart` (the model inside the program), a model directory, a checkpoint or a run directory
+    /// `quickstart` (the model inside the program), a model directory, a .gguf file, a checkpoint, a run directory, or
+    /// org/name of the Hugging Face hub
     pub model: String,
     /// Settings to measure under [default: the run's own, else quickstart]
     #[arg(long, value_name = "RECIPE")]
@@ -288,6 +305,8 @@ pub struct EvalArgs {
     pub split: SplitArg,
     #[command(flatten)]
     pub sets: Sets,
+    #[command(flatten)]
+    pub net: Net,
     #[command(flatten)]
     pub telling: Telling,
 }
@@ -313,6 +332,8 @@ pub struct RolloutArgs {
     /// The tree as one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub net: Net,
 }
 
 #[derive(Debug, clap::Args)]
@@ -330,4 +351,6 @@ pub struct CheckArgs {
     pub recipe: String,
     #[command(flatten)]
     pub sets: Sets,
+    #[command(flatten)]
+    pub net: Net,
 }

@@ -6,6 +6,9 @@ pub const RECIPES: [(&str, &str); 1] = [("quickstart", include_str!("../../../re
 /// The name under which a recipe asks for the model or the questions inside the program.
 pub const QUICKSTART: &str = "quickstart";
 
+/// The name under which a recipe asks `sft` for a model of random weights.
+pub const RANDOM: &str = "random";
+
 /// The facts behind questions and articles; its name in errors stands beside it.
 pub const COUNTRIES: (&str, &str) = ("countries.csv", include_str!("../../../recipes/quickstart/countries.csv"));
 

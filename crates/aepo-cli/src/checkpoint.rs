@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use aepo::policy::Policy as _;
@@ -10,6 +11,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::run_dir::read_json;
+use crate::source::TokenizerFiles;
 
 /// Checkpoints that are kept.
 const N_KEPT: usize = 2;
@@ -64,19 +66,20 @@ pub struct Found {
 
 /// Writes `checkpoints/step-NNNNNN` under another name, flushes it to the disk, checks it, renames it into place, and
 /// then removes all but the last two.
-pub fn write(dir: &Path, engine: &mut Engine, tokenizer: &[u8], state: &State) -> anyhow::Result<PathBuf> {
+pub fn write(dir: &Path, engine: &mut Engine, tokenizer: &TokenizerFiles, state: &State) -> anyhow::Result<PathBuf> {
     let path = dir.join(name(state.step));
     let temporary = dir.join(format!(".{}.tmp", name(state.step)));
     let fill = |engine: &mut Engine| -> anyhow::Result<()> {
         std::fs::create_dir(&temporary)?;
         engine.save(&temporary, true)?;
-        std::fs::write(temporary.join(TOKENIZER), tokenizer)?;
+        tokenizer.write(&temporary)?;
         std::fs::write(temporary.join(STATE), serde_json::to_vec_pretty(state)?)?;
         let marks = Manifest { files: marks(&temporary)? };
         std::fs::write(temporary.join(MANIFEST), serde_json::to_vec_pretty(&marks)?)?;
-        for entry in std::fs::read_dir(&temporary)? {
-            File::open(entry?.path())?.sync_all()?;
+        for name in marks.files.keys() {
+            File::open(temporary.join(name))?.sync_all()?;
         }
+        File::open(temporary.join(MANIFEST))?.sync_all()?;
         File::open(&temporary)?.sync_all()?;
         // A damaged checkpoint of the same step may stand in the way; the new one is complete by now.
         remove(&path)?;
@@ -137,17 +140,37 @@ fn check(path: &Path, step: u64) -> anyhow::Result<State> {
     }
 }
 
+/// Size and checksum of every file below `dir` but the manifest, by its path from there.
 fn marks(dir: &Path) -> anyhow::Result<BTreeMap<String, FileMark>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != MANIFEST && entry.file_type()?.is_file() {
-            let bytes = std::fs::read(entry.path())?;
-            files.insert(name, FileMark { n_bytes: bytes.len() as u64, crc32: crc32fast::hash(&bytes) });
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            files.extend(marks(&entry.path())?.into_iter().map(|(inner, mark)| (format!("{name}/{inner}"), mark)));
+        } else if name != MANIFEST && kind.is_file() {
+            files.insert(name, mark(&entry.path())?);
         }
     }
     Ok(files)
+}
+
+/// Reads a file piece by piece: weights are larger than what one would hold twice.
+fn mark(path: &Path) -> std::io::Result<FileMark> {
+    let (mut file, mut crc, mut n_bytes) = (File::open(path)?, crc32fast::Hasher::new(), 0);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(FileMark { n_bytes, crc32: crc.finalize() }),
+            Ok(n) => {
+                crc.update(&piece[..n]);
+                n_bytes += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// All checkpoints, whole or not, by step.
@@ -190,12 +213,16 @@ mod tests {
         "num_hidden_layers":1,"num_attention_heads":1,"head_dim":8,"max_position_embeddings":16,
         "tie_word_embeddings":true}"#;
 
+    fn files() -> TokenizerFiles {
+        TokenizerFiles::alone(b"{}".to_vec())
+    }
+
     fn written(steps: &[u64]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let mut engine = Engine::random(ModelConfig::from_json(TINY).unwrap(), Seed(1), 1).unwrap();
         for &step in steps {
             let state = State { step, elapsed_secs: 1.5, cpu_secs: 2.0, peak_memory_mb: 2.5 };
-            write(dir.path(), &mut engine, b"{}", &state).unwrap();
+            write(dir.path(), &mut engine, &files(), &state).unwrap();
         }
         dir
     }
@@ -261,7 +288,7 @@ mod tests {
         write(
             dir.path(),
             &mut engine,
-            b"{}",
+            &files(),
             &State { step: 9, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 },
         )
         .unwrap();

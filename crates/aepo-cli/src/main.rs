@@ -11,6 +11,7 @@ mod progress;
 mod recipe;
 mod row;
 mod run_dir;
+mod source;
 mod table;
 mod world;
 

@@ -4,11 +4,13 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use aepo::rollout::drive;
+use aepo_tools::hub::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::Telling;
 use crate::machine::Clock;
+use crate::table::bytes;
 
 /// In which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,45 @@ impl Teller {
             self.bar.set_position(progress.n_ended as u64);
             let rate = progress.n_sampled as f64 / self.clock.secs().max(1e-3);
             self.bar.set_message(format!("{rate:.0} tokens/s, {} calls running", progress.n_calling));
+        }
+    }
+
+    /// A model is being fetched.
+    pub fn fetching(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::Begin { file, n_have, n_bytes } => {
+                self.event("fetch", &serde_json::json!({ "file": file, "n_have": n_have, "n_bytes": n_bytes }));
+                match self.form {
+                    Form::Bars => {
+                        self.bar = ProgressBar::with_draw_target(n_bytes, ProgressDrawTarget::stderr_with_hz(8));
+                        let template = "{msg} [{bar:28}] {bytes}/{total_bytes}  {binary_bytes_per_sec}, {eta} to go";
+                        let style = ProgressStyle::with_template(template);
+                        self.bar
+                            .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+                        self.bar.set_message(format!("fetch {file}"));
+                        self.bar.set_position(n_have);
+                        self.bar.reset_eta();
+                    }
+                    Form::Lines => {
+                        let size = n_bytes.map_or_else(String::new, |n| format!(", {}", bytes(n)));
+                        let have = if n_have > 0 { format!(" ({} are here)", bytes(n_have)) } else { String::new() };
+                        eprintln!("fetch {file}{size}{have}");
+                    }
+                    Form::Quiet | Form::Json => {}
+                }
+            }
+            Event::At { n_done, .. } => self.bar.set_position(n_done),
+            Event::End { .. } => {
+                self.bar.finish_and_clear();
+                self.bar = ProgressBar::hidden();
+            }
+            Event::Waiting { file } => self.note(&format!("{file}: another program is fetching it, waiting for that")),
+            Event::Again { file, why, wait } => {
+                self.warn(&format!("{file}: {why}; trying again in {:.1} s", wait.as_secs_f64()));
+            }
+            Event::FromCache { why, commit } => {
+                self.warn(&format!("the hub cannot be reached ({why}); taking commit {commit} from the cache"));
+            }
         }
     }
 

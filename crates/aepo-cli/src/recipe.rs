@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use aepo::config::{Config, Source};
 
 use crate::args::Sets;
-use crate::assets::{QUICKSTART, RECIPES};
+use crate::assets::{QUICKSTART, RANDOM, RECIPES};
 use crate::error::usage;
 use crate::machine::n_cores;
+use crate::source::hub_name;
 
 /// A recipe before it is read.
 pub struct Recipe {
@@ -66,7 +67,12 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
         let text = path.to_str().ok_or_else(|| usage(format!("`{key}`: {} is not UTF-8", path.display()), ""))?;
         Ok(text.to_owned())
     };
-    if config.model.init != QUICKSTART {
+    // A model of the hub has the same name everywhere.
+    let is_hub = |key: &str, value: &str| {
+        let from_file = matches!(config.source(key), Source::Recipe { .. });
+        hub_name(value, if from_file { &recipe.dir } else { Path::new("") }).is_some()
+    };
+    if config.model.init != QUICKSTART && !is_hub("model.init", &config.model.init) {
         config.settings.model.init = absolute(&config, "model.init", &config.model.init)?;
     }
     if config.tasks.source != QUICKSTART {
@@ -74,6 +80,12 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
     }
     if let Some(file) = &config.tasks.eval_file {
         config.settings.tasks.eval_file = Some(absolute(&config, "tasks.eval_file", file)?);
+    }
+    if config.sft.source != QUICKSTART {
+        config.settings.sft.source = absolute(&config, "sft.source", &config.sft.source)?;
+    }
+    if ![QUICKSTART, RANDOM].contains(&config.sft.init.as_str()) {
+        config.settings.sft.init = absolute(&config, "sft.init", &config.sft.init)?;
     }
     // A bare name is looked up on the search path, not in a folder.
     if let Some(program) = config.python.interpreter.clone().filter(|p| p.contains('/')) {

@@ -23,6 +23,15 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of bytes for people: `512 B`, `1.5 GiB`.
+pub fn bytes(n: u64) -> String {
+    let scale = [(30, "GiB"), (20, "MiB"), (10, "KiB")].into_iter().find(|(shift, _)| n >> shift > 0);
+    match scale {
+        Some((shift, unit)) => format!("{:.1} {unit}", n as f64 / (1u64 << shift) as f64),
+        None => format!("{n} B"),
+    }
+}
+
 /// A series as one line of at most `width` blocks between its least and its greatest value; each block is the mean of
 /// its part of the series.
 pub fn sparkline(values: &[f64], width: usize) -> String {

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aepo::config::Config;
+use aepo::config::{Config, Stored};
 use aepo::data::countries::{Country, Split, parse_countries};
 use aepo::data::jsonl::parse_tasks;
 use aepo::data::questions::quickstart_tasks;
 use aepo::data::task::Task;
 use aepo::data::world::search_corpus;
 use aepo::policy::Policy as _;
-use aepo::prompt::{Renderer, Tokenizer};
+use aepo::prompt::template::{self, ChatTemplate};
+use aepo::prompt::{PromptError, Renderer, Tokenizer};
 use aepo::seed::Seed;
 use aepo_engine::Engine;
+use aepo_engine::setup::{Setup, Train};
 use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
 use anyhow::Context as _;
 
@@ -20,16 +22,7 @@ use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
 use crate::error::usage;
 use crate::machine::n_cores;
-use crate::run_dir;
-
-/// Where a model is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Place {
-    /// Inside the program.
-    Embedded,
-    /// A directory of `config.json`, `model.safetensors` and `tokenizer.json`.
-    Directory(PathBuf),
-}
+use crate::source::{self, Place, Source, TokenizerFiles};
 
 /// A model with its vocabulary.
 pub struct Model {
@@ -37,72 +30,52 @@ pub struct Model {
     pub engine: Engine,
     /// Prompts, and actions read back.
     pub renderer: Renderer,
-    /// The vocabulary's file, to be kept beside the weights.
-    pub tokenizer: Vec<u8>,
+    /// The files about text, to be kept beside the weights.
+    pub tokenizer: TokenizerFiles,
 }
 
-/// The model that `name` means: `quickstart`, a model directory, or a run directory (its newest whole checkpoint, or
-/// the model that a cold start ended with).
-pub fn place(name: &str) -> anyhow::Result<Place> {
-    if name == QUICKSTART {
-        return Ok(Place::Embedded);
-    }
-    let dir = Path::new(name);
-    if dir.join(run_dir::CONFIG).is_file() {
-        if dir.join("model/config.json").is_file() {
-            return Ok(Place::Directory(dir.join("model")));
-        }
-        let checkpoints = dir.join("checkpoints");
-        let checkpoint::Found { newest, damaged } = checkpoint::newest(&checkpoints)?;
-        if let Some((path, _)) = newest {
-            return Ok(Place::Directory(path));
-        }
-        let damaged: String = damaged.iter().map(|d| format!("; {}: {}", d.path.display(), d.why)).collect();
-        anyhow::bail!("{} holds no whole checkpoint{damaged}", checkpoints.display());
-    }
-    if !dir.is_dir() {
-        return Err(usage(
-            format!("there is no model in {name}: no such directory"),
-            "name `quickstart`, a run directory, or a directory of config.json, model.safetensors and tokenizer.json",
-        ));
-    }
-    Ok(Place::Directory(dir.to_owned()))
-}
-
-/// Loads a model to sample from or to train afresh.
-pub fn load(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
-    match place {
-        Place::Embedded => {
-            let label = Path::new("the model inside the program");
-            let engine = Engine::from_bytes(label, assets::MODEL_CONFIG, assets::MODEL_WEIGHTS, n_threads)?;
-            with_tokenizer(engine, label, assets::TOKENIZER.to_vec())
-        }
-        Place::Directory(dir) => with_tokenizer(Engine::load(dir, n_threads)?, dir, read_tokenizer(dir)?),
-    }
+/// Loads a model to train afresh.
+pub fn load(place: &Place, config: &Config) -> anyhow::Result<Model> {
+    model(source::load(place, &Setup::of(config, config.train.threads))?, config)
 }
 
 /// Loads a checkpoint to go on from exactly.
-pub fn load_checkpoint(dir: &Path, n_threads: usize) -> anyhow::Result<Model> {
-    with_tokenizer(Engine::resume(dir, n_threads)?, dir, read_tokenizer(dir)?)
+pub fn load_checkpoint(dir: &Path, config: &Config) -> anyhow::Result<Model> {
+    model(source::load_checkpoint(dir, &Setup::of(config, config.train.threads))?, config)
 }
 
 /// Loads a model to look at. A checkpoint says how many optimiser steps it has had; that is kept.
-pub fn load_to_measure(place: &Place, n_threads: usize) -> anyhow::Result<Model> {
-    match place {
-        Place::Directory(dir) if checkpoint::is_one(dir) => load_checkpoint(dir, n_threads),
-        _ => load(place, n_threads),
+pub fn load_to_measure(place: &Place, config: &Config) -> anyhow::Result<Model> {
+    // Only what lies under LoRA was frozen while it was trained.
+    let lies_under = matches!(place, Place::Directory(dir) if source::is_adapter(dir));
+    let frozen = if lies_under { config.model.frozen } else { Stored::F32 };
+    let setup = Setup { train: Train::Nothing, frozen, ..Setup::of(config, config.train.threads) };
+    let source = match place {
+        Place::Directory(dir) if checkpoint::is_one(dir) => source::load_checkpoint(dir, &setup)?,
+        _ => source::load(place, &setup)?,
+    };
+    model(source, config)
+}
+
+/// The policy that training began with, to measure a divergence from; it shares the frozen weights under LoRA.
+pub fn reference(init: &Place, trained: &Engine, config: &Config) -> anyhow::Result<Engine> {
+    let adapter = match init {
+        Place::Directory(dir) if source::is_adapter(dir) => Some(&**dir),
+        _ => None,
+    };
+    if let Some(engine) = trained.reference(adapter)? {
+        return Ok(engine);
     }
+    let setup = Setup { train: Train::Nothing, ..Setup::of(config, config.train.threads) };
+    Ok(source::load(init, &setup)?.engine)
 }
 
-fn read_tokenizer(dir: &Path) -> anyhow::Result<Vec<u8>> {
-    let path = dir.join(checkpoint::TOKENIZER);
-    std::fs::read(&path).with_context(|| path.display().to_string())
-}
-
-/// Puts a model and a vocabulary together; `label` is where the vocabulary was found.
-pub fn with_tokenizer(engine: Engine, label: &Path, tokenizer: Vec<u8>) -> anyhow::Result<Model> {
+/// Puts a model and what makes text of its ids together, in the recipe's protocol. Rows of the embedding that no token
+/// belongs to are never sampled.
+pub fn model(source: Source, config: &Config) -> anyhow::Result<Model> {
+    let Source { mut engine, label, files, chat } = source;
     let path = label.join(checkpoint::TOKENIZER);
-    let parsed = Tokenizer::from_bytes(&tokenizer).with_context(|| path.display().to_string())?;
+    let parsed = Tokenizer::from_bytes(&files.json).with_context(|| path.display().to_string())?;
     if parsed.vocab_size() > engine.vocab_size() {
         anyhow::bail!(
             "{}: {} ids, but the model knows {} (key vocab_size of config.json)",
@@ -111,8 +84,29 @@ pub fn with_tokenizer(engine: Engine, label: &Path, tokenizer: Vec<u8>) -> anyho
             engine.vocab_size()
         );
     }
-    let renderer = Renderer::new(Arc::new(parsed)).with_context(|| path.display().to_string())?;
-    Ok(Model { engine, renderer, tokenizer })
+    engine.limit_vocab(parsed.vocab_size());
+    let tokenizer = Arc::new(parsed);
+    let renderer = match config.chat_settings(chat.eos_ids) {
+        None => Renderer::tags(tokenizer).map_err(|e| match e {
+            PromptError::MissingSpecial { .. } => {
+                let hint = "a model with a chat template needs prompt.protocol = \"aepo\", \"hermes\" or \"llama3\"";
+                usage(format!("{}: {e}", path.display()), hint)
+            }
+            e => anyhow::Error::new(e).context(path.display().to_string()),
+        })?,
+        Some(settings) => {
+            let in_label = || format!("the chat template of {}", label.display());
+            if chat.templates.is_empty() {
+                let hint = "put a chat_template.jinja beside the weights, or choose prompt.protocol = \"tags\"";
+                return Err(usage(format!("{} holds no chat template", label.display()), hint));
+            }
+            let with_tools = !settings.dialect.schemas().is_empty();
+            let text = template::choose(&chat.templates, with_tools).with_context(in_label)?;
+            let template = ChatTemplate::parse(text, chat.specials).with_context(in_label)?;
+            Renderer::chat(tokenizer, template, settings).with_context(in_label)?
+        }
+    };
+    Ok(Model { engine, renderer, tokenizer: files })
 }
 
 /// The facts inside the program.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use aepo::policy::{Policy, PolicyError, SampleParams, SampleRequest, StepParams};
 use aepo::seed::Seed;
+use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 use aepo_engine::config::rope::RopeScaling;
@@ -77,7 +78,7 @@ fn decode(engine: &mut Engine, n_paths: usize) -> Result<f64, PolicyError> {
         let path = engine.fork(root, prompt.len())?;
         let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
         let seed = Seed(i as u64);
-        engine.submit(SampleRequest { path, max_tokens: 64, stop: Vec::new().into(), params, seed })?;
+        engine.submit(SampleRequest { path, max_tokens: 64, stop: Stop::at(&[]), n_turn: 0, params, seed })?;
         paths.push(path);
     }
     let (start, mut n_done) = (Instant::now(), 0);

@@ -5,20 +5,21 @@ use aepo::policy::{N_TOP, SampleParams, SampledToken};
 use crate::kernels::head::row_stats;
 use crate::real::{Real, vectorize};
 
-/// Draws from `softmax(logits/T)`, cut to the `top_k` likeliest tokens and then to the smallest set of them with mass
-/// `top_p` (ties to the smaller id). Log-probability and entropy are those of the uncut distribution.
+/// Draws from `softmax(logits/T)`, cut to the first `n_drawn` ids (at least one), then to the `top_k` likeliest tokens
+/// and then to the smallest set of them with mass `top_p` (ties to the smaller id). Log-probability and entropy are
+/// those of the uncut distribution.
 ///
 /// The order of summation is that of token ids without cuts, of falling probability with them; `u` in [0, 1).
 #[must_use]
-pub fn sample(logits: &[f32], params: SampleParams, u: f64) -> SampledToken {
+pub fn sample(logits: &[f32], n_drawn: usize, params: SampleParams, u: f64) -> SampledToken {
     vectorize(
         #[inline(always)]
-        || sample_inlined(logits, params, u),
+        || sample_inlined(logits, n_drawn, params, u),
     )
 }
 
 #[inline(always)]
-fn sample_inlined(logits: &[f32], params: SampleParams, u: f64) -> SampledToken {
+fn sample_inlined(logits: &[f32], n_drawn: usize, params: SampleParams, u: f64) -> SampledToken {
     let inverse = 1.0 / params.temperature;
     let stats = row_stats(logits, inverse);
     let mut probabilities = vec![0.0f32; logits.len()];
@@ -26,6 +27,11 @@ fn sample_inlined(logits: &[f32], params: SampleParams, u: f64) -> SampledToken 
         *p = Real::exp(x * inverse - stats.lse);
     }
     let top_entropy = if params.top_entropy { top_entropy(&probabilities) } else { 0.0 };
+    if n_drawn < probabilities.len() {
+        probabilities.truncate(n_drawn.max(1));
+        let mass = probabilities.iter().map(|&p| f64::from(p)).sum::<f64>() as f32;
+        probabilities.iter_mut().for_each(|p| *p /= mass);
+    }
     let whole = params.top_p >= 1.0 && params.top_k == 0;
     let token = if whole {
         draw(probabilities.into_iter().enumerate(), 1.0, u)
@@ -110,7 +116,7 @@ mod tests {
         let n = 40_000;
         let mut counts = vec![0.0; LOGITS.len()];
         for i in 0..n {
-            counts[sample(&LOGITS, params, Seed(5).uniform(i)).token as usize] += 1.0 / n as f64;
+            counts[sample(&LOGITS, 6, params, Seed(5).uniform(i)).token as usize] += 1.0 / n as f64;
         }
         counts
     }
@@ -145,7 +151,8 @@ mod tests {
     fn logprob_and_entropy_are_of_the_whole_distribution() {
         let p = softmax(0.7, &[0, 1, 2, 3, 4, 5]);
         let entropy: f64 = -p.iter().map(|p| p * p.ln()).sum::<f64>();
-        let drawn = sample(&LOGITS, SampleParams { temperature: 0.7, top_p: 0.5, top_k: 3, top_entropy: false }, 0.3);
+        let drawn =
+            sample(&LOGITS, 6, SampleParams { temperature: 0.7, top_p: 0.5, top_k: 3, top_entropy: false }, 0.3);
         assert!((f64::from(drawn.logprob) - p[drawn.token as usize].ln()).abs() < 1e-6);
         assert!((f64::from(drawn.entropy) - entropy).abs() < 1e-6);
     }
@@ -159,21 +166,49 @@ mod tests {
         let total: f64 = e.iter().sum();
         e.sort_by(|a, b| b.total_cmp(a));
         let expected: f64 = -e[..N_TOP].iter().map(|e| e / total).map(|p| p * p.ln()).sum::<f64>();
-        let drawn = sample(&logits, asked, 0.4);
+        let drawn = sample(&logits, 40, asked, 0.4);
         assert!((f64::from(drawn.top_entropy) - expected).abs() < 1e-5);
         // Nothing else about the token changes.
-        let plain = sample(&logits, SampleParams { top_entropy: false, ..asked }, 0.4);
+        let plain = sample(&logits, 40, SampleParams { top_entropy: false, ..asked }, 0.4);
         assert_eq!(plain, SampledToken { top_entropy: 0.0, ..drawn });
         // Fewer than ten tokens are all of them, and a certain one has no entropy.
-        let all = sample(&LOGITS, asked, 0.4);
+        let all = sample(&LOGITS, 6, asked, 0.4);
         assert!((all.top_entropy - all.entropy).abs() < 1e-6);
-        assert_eq!(sample(&[0.0, 500.0, 0.0], asked, 0.4).top_entropy, 0.0);
+        assert_eq!(sample(&[0.0, 500.0, 0.0], 3, asked, 0.4).top_entropy, 0.0);
+    }
+
+    #[test]
+    fn rows_of_padding_are_never_drawn_and_keep_their_mass() {
+        // The likeliest id of all is padding, and half of the mass; what is left is drawn in proportion.
+        for (params, keep) in [
+            (SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false }, &[0, 1, 2][..]),
+            (SampleParams { temperature: 1.0, top_p: 1.0, top_k: 2, top_entropy: false }, &[0, 1]),
+            (SampleParams { temperature: 1.0, top_p: 0.8, top_k: 0, top_entropy: false }, &[1]),
+        ] {
+            let logits = [0.1, 2.0, -1.0, 2.2];
+            let n = 40_000;
+            let mut counts = [0.0; 4];
+            for i in 0..n {
+                let drawn = sample(&logits, 3, params, Seed(6).uniform(i));
+                let full = sample(&logits, 4, params, 0.0);
+                assert_eq!(drawn.entropy, full.entropy);
+                counts[drawn.token as usize] += 1.0 / n as f64;
+                let lse = logits.iter().map(|x: &f32| f64::from(*x).exp()).sum::<f64>().ln();
+                let expected = f64::from(logits[drawn.token as usize]) - lse;
+                assert!((f64::from(drawn.logprob) - expected).abs() < 1e-6);
+            }
+            let mass: f64 = keep.iter().map(|&i| f64::from(logits[i]).exp()).sum();
+            for (i, &count) in counts.iter().enumerate() {
+                let expected = if keep.contains(&i) { f64::from(logits[i]).exp() / mass } else { 0.0 };
+                assert!((count - expected).abs() < 0.012, "{params:?} {i}: {count} {expected}");
+            }
+        }
     }
 
     #[test]
     fn the_ends_of_the_interval_are_safe() {
         let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
-        assert_eq!(sample(&LOGITS, params, 0.0).token, 0);
-        assert!(sample(&LOGITS, params, 1.0 - 1e-16).token < 6);
+        assert_eq!(sample(&LOGITS, 6, params, 0.0).token, 0);
+        assert!(sample(&LOGITS, 6, params, 1.0 - 1e-16).token < 6);
     }
 }

@@ -4,6 +4,7 @@ use aepo::policy::{
     Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop, SampledToken, StepParams,
 };
 use aepo::seed::Seed;
+use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 use aepo_engine::config::rope::RopeScaling;
@@ -47,7 +48,7 @@ fn step_params() -> StepParams {
 }
 
 fn request(path: PathId, max_tokens: usize, seed: u64) -> SampleRequest {
-    SampleRequest { path, max_tokens, stop: vec![].into(), params: PARAMS, seed: Seed(seed) }
+    SampleRequest { path, max_tokens, stop: Stop::at(&[]), n_turn: 0, params: PARAMS, seed: Seed(seed) }
 }
 
 fn finish(engine: &mut Engine, mut n: usize) -> Vec<Completion> {
@@ -149,7 +150,7 @@ fn stop_tokens_and_a_full_context_end_a_request() {
     let first = alone(&prompt(0, 10), 8, 2, 1);
     let stop = first[4].token;
     let at = first.iter().position(|t| t.token == stop).unwrap();
-    engine.submit(SampleRequest { stop: vec![stop].into(), ..request(path, 50, 2) }).unwrap();
+    engine.submit(SampleRequest { stop: Stop::at(&[stop]), ..request(path, 50, 2) }).unwrap();
     let done = finish(&mut engine, 1).remove(0);
     assert_eq!((done.stop, done.tokens.len()), (SampleStop::StopToken, at + 1));
     engine.submit(request(path, 1000, 3)).unwrap();

@@ -1,8 +1,10 @@
-//! Where does the model act? A caged Python interpreter and a search index, behind [`aepo::tool::Toolset`].
+//! Where does the model act? A caged Python interpreter and a search index, behind [`aepo::tool::Toolset`]. And where
+//! does it come from? [`hub`] fetches published ones.
 //!
-//! This is the only crate that opens processes. It prints nothing: what happened is in a value.
+//! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
 pub mod error;
+pub mod hub;
 pub mod python;
 pub mod search;
 pub mod toolset;

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let json = std::fs::read("recipes/quickstart/tokenizer.json")?;
-    let renderer = Renderer::new(Arc::new(Tokenizer::from_bytes(&json)?))?;
+    let renderer = Renderer::tags(Arc::new(Tokenizer::from_bytes(&json)?))?;
     let source = demonstrator(renderer.tokenizer(), &countries);
     let settings = DemoSettings::default();
     let n: u64 = arguments.get(1).map_or(Ok(20), |n| n.parse())?;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "demos" => {
             for seed in 0..n {
                 let demo = source.demo(Seed(1).child(seed), &settings);
-                let segments = encode_demo(&renderer, &demo);
+                let segments = encode_demo(&renderer, &demo)?;
                 let n_tokens: usize = segments.iter().map(|(_, ids)| ids.len()).sum();
                 writeln!(out, "--- {:?}, right: {}, {n_tokens} tokens", demo.kind, demo.right)?;
                 for (role, ids) in segments {
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let n = n.max(2000);
             for seed in 0..n {
                 let demo = source.demo(Seed(2).child(seed), &settings);
-                let segments = encode_demo(&renderer, &demo);
+                let segments = encode_demo(&renderer, &demo)?;
                 let count = |written: bool| -> usize {
                     segments.iter().filter(|(r, _)| !written || *r == Role::Written).map(|(_, i)| i.len()).sum()
                 };

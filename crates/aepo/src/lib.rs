@@ -15,6 +15,7 @@ pub mod run;
 pub mod score;
 pub mod seed;
 pub mod sft;
+pub mod stop;
 pub mod tool;
 pub mod train;
 

@@ -5,7 +5,9 @@
 //! `dL/dlogp` and the policy back-propagates `Σ c_t · logp_t` (architecture: RL mathematics without tensors).
 
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::stop::Stop;
 use crate::train::batch::TreeBatch;
 
 /// How many optimiser steps made these weights.
@@ -37,8 +39,10 @@ pub struct SampleRequest {
     pub path: PathId,
     /// At most this many tokens, > 0.
     pub max_tokens: usize,
-    /// Ends the continuation when sampled; the stop token itself is part of the result and of the path.
-    pub stop: std::sync::Arc<[u32]>,
+    /// Ends the continuation; the token that ends it is part of the result and of the path.
+    pub stop: Arc<Stop>,
+    /// Tokens at the path's end that belong to the same turn: a text that ends it may begin in them.
+    pub n_turn: usize,
     /// How to draw.
     pub params: SampleParams,
     /// Token `i` of this request is drawn with `seed.uniform(i)`.
@@ -66,7 +70,7 @@ pub const N_TOP: usize = 10;
 /// Why a continuation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleStop {
-    /// A stop token was sampled (it is the last token returned).
+    /// The last token returned is what [`SampleRequest::stop`] says ends it.
     StopToken,
     /// `max_tokens` were sampled.
     MaxTokens,

@@ -210,14 +210,14 @@ pub(crate) fn rollout(
     on: &mut dyn FnMut(Event),
 ) -> Result<Vec<RolloutTree>, RolloutError> {
     let protocol = Protocol {
-        stop: renderer.stop_ids(),
+        stop: renderer.stop(),
         parse: &|ids| renderer.parse(ids),
         render_result: &|text, max_tokens| renderer.tool_result(text, max_tokens),
     };
     let prompts = tasks.iter().enumerate();
     let prompts: Vec<DriveTask> = prompts
-        .map(|(i, task)| DriveTask { prompt: renderer.first_prompt(task), seed: seed.child(i as u64) })
-        .collect();
+        .map(|(i, task)| Ok(DriveTask { prompt: renderer.first_prompt(task)?, seed: seed.child(i as u64) }))
+        .collect::<Result<_, RolloutError>>()?;
     drive(policy, tools, &protocol, &prompts, settings, &mut |progress| on(Event::Progress(progress)))
 }
 

@@ -8,8 +8,9 @@ use crate::policy::{
     Completion, N_TOP, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
     StepReport, TokenStats,
 };
-use crate::prompt::{Action, Malformation};
+use crate::prompt::{Action, Malformation, PromptError};
 use crate::seed::Seed;
+use crate::stop::Stop;
 use crate::tool::{Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
 use crate::train::batch::TreeBatch;
 
@@ -150,7 +151,8 @@ impl Policy for TablePolicy {
             let drawn = self.draw(path[path.len() - 1], &request, tokens.len() as u64);
             self.paths.get_mut(&request.path).expect("open").push(drawn.token);
             tokens.push(drawn);
-            let stop = if request.stop.contains(&drawn.token) {
+            let path = &self.paths[&request.path];
+            let stop = if request.stop.ends(&path[path.len() - tokens.len() - request.n_turn..]) {
                 SampleStop::StopToken
             } else if tokens.len() == request.max_tokens {
                 SampleStop::MaxTokens
@@ -223,8 +225,8 @@ pub const ANSWER: u32 = 3;
 pub const BAD: u32 = 4;
 pub const VOCAB: usize = 12;
 
-pub fn stop_ids() -> Arc<[u32]> {
-    Arc::from([CALL_PYTHON, CALL_SEARCH, ANSWER, BAD])
+pub fn stop() -> Arc<Stop> {
+    Stop::at(&[CALL_PYTHON, CALL_SEARCH, ANSWER, BAD])
 }
 
 pub fn parse(turn: &[u32]) -> Action {
@@ -237,8 +239,8 @@ pub fn parse(turn: &[u32]) -> Action {
     }
 }
 
-pub fn render_result(text: &str, max_tokens: usize) -> Vec<u32> {
-    text.bytes().map(|b| 5 + u32::from(b) % 7).take(max_tokens).collect()
+pub fn render_result(text: &str, max_tokens: usize) -> Result<Vec<u32>, PromptError> {
+    Ok(text.bytes().map(|b| 5 + u32::from(b) % 7).take(max_tokens).collect())
 }
 
 /// What a call answers depends on the call alone; when it answers is drawn from `order`.

@@ -5,6 +5,7 @@ use std::path::Path;
 use aepo::data::countries::Split;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
 use aepo::run::Event;
+use aepo_tools::hub::What;
 
 use crate::args::{EvalArgs, SplitArg};
 use crate::assets::QUICKSTART;
@@ -13,6 +14,7 @@ use crate::interrupt::{self, Interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
+use crate::source;
 use crate::table::{percent, table};
 use crate::world;
 
@@ -27,10 +29,12 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let tasks = world::tasks(&config, split(args.split))?;
     // Of the training questions as many are taken as of the others.
     let tasks = &tasks[..tasks.len().min(config.eval.n_tasks)];
-    let mut model = world::load_to_measure(&world::place(&args.model)?, config.train.threads)?;
+    let mut teller = Teller::new(args.telling);
+    let named = source::named(&args.model)?;
+    let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
+    let mut model = world::load_to_measure(&place, &config)?;
     let mut tools = world::tools(&config)?;
     let plan = EvalPlan::of(&config);
-    let mut teller = Teller::new(args.telling);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
     teller.begin("measure", (tasks.len() * plan.drive.k) as u64, 0);
     let mut on = |event: Event| {

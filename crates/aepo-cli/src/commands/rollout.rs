@@ -13,13 +13,15 @@ use aepo::run::Run;
 use aepo::seed::Seed;
 use aepo::tool::{CallId, Tool, ToolCall, ToolResult, Toolset};
 use aepo_tools::Tools;
+use aepo_tools::hub::What;
 
-use crate::args::RolloutArgs;
+use crate::args::{RolloutArgs, Telling};
 use crate::commands::eval::{run_recipe, split};
 use crate::error::{Interrupted, usage};
 use crate::interrupt::{self, Interruptible};
-use crate::progress::print;
+use crate::progress::{Teller, print};
 use crate::recipe;
+use crate::source;
 use crate::world;
 
 /// Label of the run seed's stream that this command draws from.
@@ -50,8 +52,10 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
             task.ok_or_else(|| usage(format!("--task {}: there are {n} questions, 0 to {}", args.task, n - 1), ""))?
         }
     };
-    let model = world::place(if is_run { &args.from } else { &config.model.init })?;
-    let mut model = world::load_to_measure(&model, config.train.threads)?;
+    let named = source::named(if is_run { &args.from } else { &config.model.init })?;
+    let mut teller = Teller::new(Telling { quiet: args.json, json: false });
+    let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
+    let mut model = world::load_to_measure(&place, &config)?;
     let mut tools = Timed { inner: world::tools(&config)?, asked: HashMap::new(), secs: HashMap::new() };
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
     let run = Run { config, tasks: Vec::new(), renderer: model.renderer };

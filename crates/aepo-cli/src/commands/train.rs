@@ -12,9 +12,10 @@ use aepo::run::{Event, Run};
 use aepo::train::schedule::Schedule;
 use aepo_engine::Engine;
 use aepo_tools::Tools;
+use aepo_tools::hub::What;
 use serde::{Deserialize, Serialize};
 
-use crate::args::TrainArgs;
+use crate::args::{RunArgs, TrainArgs};
 use crate::checkpoint::{self, State};
 use crate::commands::eval::before_after;
 use crate::error::{Interrupted, usage};
@@ -24,6 +25,7 @@ use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::row::{Row, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
+use crate::source::{self, TokenizerFiles};
 use crate::table::{minutes, percent};
 use crate::world;
 
@@ -76,7 +78,7 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-seed{}", recipe.name, config.train.seed)));
     let mut teller = Teller::new(args.run.telling);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
-    let mut trainer = Trainer::open(config, &recipe.name, &out, args.run.resume, &mut teller)?;
+    let mut trainer = Trainer::open(config, &recipe.name, &out, &args.run, &mut teller)?;
     match trainer.run(&mut teller) {
         Ok(summary) => {
             teller.event("summary", &summary);
@@ -111,7 +113,7 @@ struct Trainer {
     run: Run,
     eval_tasks: Vec<Task>,
     engine: Engine,
-    tokenizer: Vec<u8>,
+    tokenizer: TokenizerFiles,
     /// The initial weights, where the loss asks for the divergence from them.
     reference: Option<Engine>,
     tools: Tools,
@@ -131,9 +133,9 @@ struct Trainer {
 
 impl Trainer {
     /// Gets everything ready before the run directory is touched, so that what cannot start leaves nothing behind.
-    fn open(config: Config, recipe: &str, out: &Path, resume: bool, teller: &mut Teller) -> anyhow::Result<Trainer> {
+    fn open(config: Config, recipe: &str, out: &Path, args: &RunArgs, teller: &mut Teller) -> anyhow::Result<Trainer> {
         let clock = Clock::start();
-        let (config, dir) = match resume {
+        let (mut config, dir) = match args.resume {
             true => {
                 let dir = RunDir::resume(out)?;
                 let config = resumed_config(&dir, config)?;
@@ -143,7 +145,7 @@ impl Trainer {
         };
         let tasks = world::tasks(&config, Split::Train)?;
         let eval_tasks = world::tasks(&config, Split::HeldOut)?;
-        let init = world::place(&config.model.init)?;
+        let named = source::named(&config.model.init)?;
         let n_threads = config.train.threads;
         let tools = world::tools(&config)?;
         let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
@@ -158,13 +160,25 @@ impl Trainer {
                 (state, saved, from) = (at, Some(at.step), Some(path));
             }
         }
-        let model = match &from {
-            Some(path) => world::load_checkpoint(path, n_threads)?,
-            None => world::load(&init, n_threads)?,
-        };
-        let reference = match config.rules().needs_reference() {
-            true => Some(world::load(&init, n_threads)?.engine),
+        // A run that goes on from a checkpoint may not need what it began with any more.
+        let needs_reference = config.rules().needs_reference();
+        let init = match from.is_none() || needs_reference {
+            true => {
+                let (init, pinned) = source::bring(&named, What::Everything, args.net.offline, teller)?;
+                // The branch of a hub's model may move on; this run does not.
+                config.settings.model.init = pinned.map_or(config.settings.model.init, |name| name.to_string());
+                Some(init)
+            }
             false => None,
+        };
+        let model = match (&from, &init) {
+            (Some(path), _) => world::load_checkpoint(path, &config)?,
+            (None, Some(init)) => world::load(init, &config)?,
+            (None, None) => anyhow::bail!("neither a checkpoint nor a model to begin with"),
+        };
+        let reference = match init.filter(|_| needs_reference) {
+            Some(init) => Some(world::reference(&init, &model.engine, &config)?),
+            None => None,
         };
         let dir = match dir {
             Some(dir) => {
@@ -348,6 +362,8 @@ pub fn resumed_config(dir: &RunDir, asked: Config) -> anyhow::Result<Config> {
     // Threads follow from the machine unless somebody sets them.
     let by_machine = asked.source("train.threads") == Source::Default;
     let may_change = |key: &str| match key {
+        // A run writes down which commit of a hub's model it began with.
+        "model.init" => source::is_pinned(&own.model.init, &asked.model.init),
         "train.threads" => by_machine,
         "train.steps" => own.train.schedule == Schedule::Constant,
         _ => false,

@@ -43,6 +43,19 @@ fn a_batch_is_computed() {
     let plain = applied("apply --algo rloo");
     expect![[r#"
         {
+          "loss": -0.09999999999999998,
+          "metrics": {
+            "clip_frac_high": 0.5,
+            "clip_frac_low": 0.0,
+            "clip_frac_dual": 0.0,
+            "kl_k3": 0.0,
+            "old_kl_k3": 0.0743606353500641,
+            "entropy": 2.0,
+            "entropy_std": 1.4142135623730951,
+            "n_tokens": 2,
+            "n_trajectories": 2,
+            "n_groups_dropped": 0
+          },
           "groups": [
             {
               "task": "q",
@@ -69,20 +82,7 @@ fn a_batch_is_computed() {
                 }
               ]
             }
-          ],
-          "loss": -0.09999999999999998,
-          "metrics": {
-            "clip_frac_dual": 0.0,
-            "clip_frac_high": 0.5,
-            "clip_frac_low": 0.0,
-            "entropy": 2.0,
-            "entropy_std": 1.4142135623730951,
-            "kl_k3": 0.0,
-            "n_groups_dropped": 0,
-            "n_tokens": 2,
-            "n_trajectories": 2,
-            "old_kl_k3": 0.0743606353500641
-          }
+          ]
         }
     "#]]
     .assert_eq(&format!("{plain:#}\n"));

@@ -123,7 +123,7 @@ fn models_and_tasks_that_cannot_be_used() {
         expect![[r#"
             $ aepo train tiny.toml --out never --set model.init=nowhere
             error: there is no model in DIR/nowhere: no such directory
-            hint: name `quickstart`, a run directory, or a directory of config.json, model.safetensors and tokenizer.json
+            hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
             [2]
             $ aepo train tiny.toml --out never --set model.init=cut
             error: DIR/cut/model.safetensors: damaged or truncated safetensors file (incomplete metadata, file not fully covered)
@@ -132,7 +132,7 @@ fn models_and_tasks_that_cannot_be_used() {
             error: DIR/odd/model.safetensors: tensor `model.embed_tokens.weight` has shape [2048, 32], config.json asks for [2048, 34]
             [1]
             $ aepo train tiny.toml --out never --set model.init=mute
-            error: DIR/mute/tokenizer.json: No such file or directory (os error 2)
+            error: DIR/mute/tokenizer.json: missing
             [1]
             $ aepo train tiny.toml --out never --set tools.python.interpreter=/nowhere/python3
             error: no Python: /nowhere/python3 did not run (No such file or directory (os error 2)); install python3 (for example: apt-get install python3) or set tools.python.interpreter
@@ -148,7 +148,7 @@ fn models_and_tasks_that_cannot_be_used() {
             [1]
             $ aepo eval nowhere
             error: there is no model in nowhere: no such directory
-            hint: name `quickstart`, a run directory, or a directory of config.json, model.safetensors and tokenizer.json
+            hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
             [2]
             $ aepo rollout tiny.toml --task 99
             error: --task 99: there are 8 questions, 0 to 7

@@ -2,7 +2,12 @@
 
 mod algo;
 mod bad_input;
+mod chats;
 mod compare;
+mod hub;
 mod printed;
 mod runs;
+#[path = "../../../aepo-tools/tests/hub/server.rs"]
+#[expect(dead_code, reason = "the tests of the download itself use more of it")]
+mod server;
 mod support;

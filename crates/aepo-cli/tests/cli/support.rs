@@ -76,6 +76,13 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aepo"));
         command.args(args).current_dir(&self.dir).stdin(Stdio::null()).env_remove("NO_COLOR");
+        // No test asks the real hub, or reads its cache.
+        command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:9");
+        let others = ["HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"];
+        let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+        for name in others.into_iter().chain(proxies).chain(["TRANSFORMERS_OFFLINE", "SSL_CERT_FILE"]) {
+            command.env_remove(name);
+        }
         command
     }
 

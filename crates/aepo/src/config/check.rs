@@ -1,6 +1,7 @@
 //! Can this run as it says? Impossible values, contradictions, and settings that nothing would read.
 
 use crate::algo::{BaselineName, ClipName, Forks};
+use crate::prompt::Protocol;
 use crate::train::loss::RatioScope;
 
 use super::{Config, ConfigError, KEYS, Key, Source};
@@ -26,6 +27,7 @@ const RANGES: &[(&str, Range)] = &[
     ("model.shape.head_dim", Range::AtLeast(2.0)),
     ("model.shape.rope_theta", Range::Above(1.0)),
     ("model.shape.context_len", Range::AtLeast(2.0)),
+    ("lora.alpha", Range::Above(0.0)),
     ("tasks.n_train", Range::AtLeast(1.0)),
     ("rollout.k", Range::AtLeast(2.0)),
     ("rollout.beta", Range::AtLeast(0.0)),
@@ -75,6 +77,8 @@ const RANGES: &[(&str, Range)] = &[
     ("tools.search.n_results", Range::AtLeast(1.0)),
     ("tools.search.max_chars", Range::AtLeast(1.0)),
     ("sft.tokens", Range::AtLeast(1.0)),
+    ("sft.epochs", Range::AtLeast(1.0)),
+    ("sft.max_row_tokens", Range::AtLeast(2.0)),
     ("sft.batch_tokens", Range::AtLeast(1.0)),
     ("sft.learning_rate", Range::Above(0.0)),
     ("sft.warmup_share", Range::Between(0.0, 1.0)),
@@ -148,6 +152,11 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             (0..2).any(|i| s.copy_share[i] + s.lookup_share[i] + s.task_share[i] <= 0.0),
             "sft.task_share",
             "above 0 where copy_share and lookup_share are 0".into(),
+        ),
+        (
+            s.source != "quickstart" && c.prompt.protocol == Protocol::Tags,
+            "prompt.protocol",
+            "\"aepo\", \"hermes\" or \"llama3\" where sft.source is a file: conversations need a chat template".into(),
         ),
         (
             bundle.branches() && !r.pre_monitor && r.initial_rollouts >= r.k,
@@ -272,13 +281,40 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             one_update,
             "with train.minibatches = 1 and train.epochs = 1 every ratio is 1 and nothing is ever clipped".to_owned(),
         ),
+        "lora.alpha" | "lora.targets" => (c.lora.rank == 0, "lora.rank is 0: all weights are trained".to_owned()),
+        "model.frozen" => (
+            c.lora.rank == 0 && !c.rules().needs_reference(),
+            "lora.rank is 0 and there is no reference policy: no weights are frozen".to_owned(),
+        ),
+        "prompt.system" | "prompt.code_fences" | "prompt.thinking" | "prompt.date" => (
+            c.prompt.protocol == Protocol::Tags,
+            "the quickstart's own tags (prompt.protocol) follow no chat template".to_owned(),
+        ),
         "tasks.eval_file" => {
             (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())
         }
         "tasks.seed" => (c.tasks.source != "quickstart", "tasks.source is a file".to_owned()),
-        _ => (false, String::new()),
+        path => return no_effect_on_cold_start(c, path),
     };
     when.then_some(why)
+}
+
+/// The same for what only a cold start reads.
+fn no_effect_on_cold_start(c: &Config, path: &str) -> Option<String> {
+    let generated = c.sft.source == "quickstart";
+    let (when, why) = match path {
+        "sft.epochs" => (generated, "the quickstart's demonstrations are generated, as many as sft.tokens says"),
+        "sft.tokens" => (!generated, "sft.source is a file, and sft.epochs says how often it is learned"),
+        "sft.copy_share" | "sft.lookup_share" | "sft.task_share" | "sft.curriculum" | "sft.kind_shares"
+        | "sft.invented" | "sft.head_answer" | "sft.wrong_query" | "sft.head_math" | "sft.needless_call"
+        | "sft.bad_format" => (!generated, "sft.source is a file, and nothing is generated"),
+        "sft.eval_every" => (c.sft.holdout == 0, "sft.holdout is 0"),
+        _ => (
+            path.starts_with("model.shape.") && c.sft.init != "random",
+            "sft.init names a model, which has a shape of its own",
+        ),
+    };
+    when.then(|| why.to_owned())
 }
 
 fn numbers(config: &Config, path: &str) -> Vec<f64> {

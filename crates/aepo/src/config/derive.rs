@@ -3,6 +3,7 @@
 use super::Config;
 use crate::algo::{BaselineName, ClipName, Forks, Rules};
 use crate::policy::{SampleParams, StepParams};
+use crate::prompt::ChatSettings;
 use crate::rollout::branch::BranchRule;
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::drive::{DriveSettings, Limits};
@@ -13,6 +14,23 @@ use crate::train::schedule::learning_rate;
 use crate::train::update::UpdateSettings;
 
 impl Config {
+    /// How a chat model is asked; `None` for the quickstart's own tags. `eos` are the ids that end a turn by the model's
+    /// own account.
+    #[must_use]
+    pub fn chat_settings(&self, eos: Vec<u32>) -> Option<ChatSettings> {
+        let p = &self.prompt;
+        let dialect = p.protocol.dialect()?;
+        let thinking = p.thinking.map(|on| ("enable_thinking".to_owned(), on.into()));
+        let date = p.date.clone().map(|date| ("date_string".to_owned(), date.into()));
+        Some(ChatSettings {
+            dialect,
+            system: p.system.clone().unwrap_or_else(|| dialect.system().to_owned()),
+            code_fences: p.code_fences,
+            variables: thinking.into_iter().chain(date).collect(),
+            eos,
+        })
+    }
+
     /// The rules of the run, with their numbers.
     #[must_use]
     pub fn rules(&self) -> Rules {

@@ -2,8 +2,11 @@
 
 use toml::Value;
 
-use super::value::Setting;
+use super::lora::LoraTargets;
+use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
+use crate::prompt::Protocol;
+use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
@@ -96,6 +99,19 @@ sections! {
     model: ModelSettings = "model" {
         /// Where training starts: a checkpoint folder, or "quickstart" for the one inside the program.
         init: String = "quickstart".to_owned();
+        /// Numbers that frozen weights are kept in (under LoRA, and those of a reference policy): "f32", or "bf16",
+        /// which rounds them and takes half the memory.
+        frozen: Stored = Stored::F32;
+    }
+
+    /// Training of small matrices beside frozen weights (LoRA, arXiv 2106.09685).
+    lora: LoraSettings = "lora" {
+        /// Rank of what is added to each matrix (r); 0 trains all weights instead.
+        rank: usize = 0;
+        /// What is added has the factor alpha / rank (α).
+        alpha: f64 = 32.0;
+        /// Matrices that it is added to: "all", "attention", "mlp", or a list of names like "q_proj".
+        targets: LoraTargets = LoraTargets::all();
     }
 
     /// The shape of a model that `sft` makes from random weights (a Qwen3-style decoder).
@@ -116,6 +132,21 @@ sections! {
         rope_theta: f64 = 10000.0;
         /// Longest sequence, tokens.
         context_len: usize = 1024;
+    }
+
+    /// How the model is asked, and how it calls and answers.
+    prompt: PromptSettings = "prompt" {
+        /// "tags": the quickstart's own special tokens; else the model's chat template, with calls as AEPO's tags ("aepo"),
+        /// as JSON in <tool_call> ("hermes"), or as bare JSON ("llama3").
+        protocol: Protocol = Protocol::Tags;
+        /// System message of a chat template, "" for none; the protocol's own unless set.
+        system: Option<String> = None;
+        /// Take the Markdown fence off a program that stands in one.
+        code_fences: bool = false;
+        /// What a chat template finds under `enable_thinking`; undefined there unless set.
+        thinking: Option<bool> = None;
+        /// What a chat template finds under `date_string`, for those that write a date; undefined there unless set.
+        date: Option<String> = None;
     }
 
     /// The questions.
@@ -258,6 +289,9 @@ sections! {
         eps: f64 = 1e-8;
         /// Tokens per forward pass (a larger tree has a pass to itself); memory grows with it, results do not change.
         max_batch_tokens: usize = 16384;
+        /// Keep only what goes into each block for the backward pass and compute the block again there: far less memory,
+        /// up to half more time, results do not change.
+        recompute: bool = false;
         /// Steps between checkpoints; 0 writes one at the end only.
         checkpoint_every: u64 = 0;
         /// The run's seed: sampling, task order, tools.
@@ -310,8 +344,23 @@ sections! {
 
     /// The cold start.
     sft: SftSettings = "sft" {
-        /// Tokens of demonstrations in all, context included.
+        /// Where it begins: "random" for a model of [model.shape], or whatever model.init may be.
+        init: String = "random".to_owned();
+        /// What is learned: "quickstart" (demonstrations, generated anew in every step) or a file of conversations, JSON
+        /// lines or one JSON list, in the ShareGPT or the OpenAI layout.
+        source: String = "quickstart".to_owned();
+        /// Tokens of demonstrations in all, context included; only with the quickstart source.
         tokens: u64 = 20_000_000;
+        /// How often a file is learned from beginning to end, each time in another order; only with a file as source.
+        epochs: u64 = 3;
+        /// Longest row, tokens; the model's context unless set, and never more than that.
+        max_row_tokens: Option<usize> = None;
+        /// What happens to a longer row: "leave-out", or "cut" behind that many tokens.
+        long_rows: LongRows = LongRows::LeaveOut;
+        /// Rows kept out of training, on which the loss is measured; 0 measures nothing.
+        holdout: usize = 0;
+        /// Steps between these measurements; 0 measures before and after only.
+        eval_every: u64 = 0;
         /// Tokens per optimiser step, context included.
         batch_tokens: usize = 16384;
         /// Peak learning rate.
@@ -354,7 +403,7 @@ sections! {
         needless_call: f64 = 0.12;
         /// Probability that it breaks the answer's form, in [0, 1].
         bad_format: f64 = 0.1;
-        /// Seed of the initial weights and of the demonstrations.
+        /// Seed of random weights, of the demonstrations, of the order of a file's rows and of what is held out.
         seed: u64 = 0;
     }
 }

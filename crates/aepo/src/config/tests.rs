@@ -138,8 +138,9 @@ fn the_resolved_recipe_resolves_to_itself() {
     let file = [("tasks.source", "a.jsonl"), ("tasks.eval_file", "b.jsonl"), ("train.learning_rate", "1e-6")];
     let fixed = [("rollout.pre_monitor", "false"), ("loss.dual_clip", "3")];
     let once = [("train.minibatches", "1"), ("rollout.temperature", "0.7")];
+    let chat = [("sft.source", "c.jsonl"), ("sft.init", "m"), ("prompt.protocol", "aepo"), ("sft.holdout", "3")];
     for algorithm in Algorithm::ALL.map(|a| a.bundle().name) {
-        for sets in [&[][..], &file, &fixed, &once] {
+        for sets in [&[][..], &file, &fixed, &once, &chat] {
             let recipe = format!("[algorithm]\nname = '{algorithm}'");
             let Ok(first) = resolve(&recipe, sets) else {
                 assert!(algorithm != "aepo", "only rivals lack pre-monitoring");
@@ -212,6 +213,7 @@ fn impossible_values_are_refused() {
         ("train.minibatches", "17", "at most train.tasks_per_step = 16: a task's group is never divided"),
         ("train.warmup_steps", "101", "at most train.steps = 100"),
         ("sft.kind_shares", "[1, 1, -1, 1]", "at least 0"),
+        ("sft.max_row_tokens", "1", "at least 2"),
         ("model.shape.n_kv_heads", "4", "a divisor of model.shape.n_heads = 6"),
         ("rollout.max_turn_tokens", "1000", "at most rollout.max_response_tokens = 640"),
         ("tasks.n_train", "3", "at most tasks.n_train = 3"),
@@ -220,6 +222,8 @@ fn impossible_values_are_refused() {
         assert!(message.ends_with(&format!("must be {wanted}")), "{message}");
         assert!(message.contains(key) || key == "tasks.n_train", "{message}");
     }
+    let no_template = refused("", &[("sft.source", "c.jsonl")]);
+    assert!(no_template.contains("`prompt.protocol`") && no_template.contains("chat template"), "{no_template}");
     let all_global = refused("", &[("rollout.pre_monitor", "false"), ("rollout.initial_rollouts", "16")]);
     assert!(all_global.contains("no branch could ever start"), "{all_global}");
 }
@@ -247,6 +251,11 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[("algorithm.name", "tree-grpo"), ("rollout.branch_width", "2")], "one path for each turn"),
         (&[("algorithm.name", "tree-grpo"), ("rollout.alpha", "0.1")], "expands finished trees"),
         (&[("algorithm.name", "cispo"), ("loss.dual_clip", "3")], "bounds the weight"),
+        (&[("sft.epochs", "2")], "as many as sft.tokens says"),
+        (&[("sft.source", "c.jsonl"), ("sft.tokens", "9")], "sft.epochs says how often"),
+        (&[("sft.source", "c.jsonl"), ("sft.head_math", "0.1")], "nothing is generated"),
+        (&[("sft.eval_every", "2")], "sft.holdout is 0"),
+        (&[("sft.init", "quickstart"), ("model.shape.n_layers", "2")], "a shape of its own"),
     ] {
         let message = refused("", sets);
         assert!(message.contains("has no effect") && message.contains(why), "{message}");

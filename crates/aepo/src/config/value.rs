@@ -3,6 +3,8 @@
 use toml::Value;
 
 use crate::algo::{Algorithm, ClipName};
+use crate::prompt::Protocol;
+use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
@@ -98,6 +100,15 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
+/// Numbers that weights are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Four bytes each; what they were.
+    F32,
+    /// Two bytes each; rounded to eight bits of mantissa.
+    Bf16,
+}
+
 /// Names of a closed set of choices.
 macro_rules! choices {
     ($type:ty, $expected:literal, $($name:literal => $value:path),+ $(,)?) => {
@@ -127,8 +138,11 @@ impl Setting for Algorithm {
     }
 }
 
+choices!(Protocol, "\"tags\", \"aepo\", \"hermes\" or \"llama3\"",
+    "tags" => Protocol::Tags, "aepo" => Protocol::Aepo, "hermes" => Protocol::Hermes, "llama3" => Protocol::Llama3);
 choices!(ClipName, "\"ppo\", \"balanced\", \"cispo\" or \"gppo\"",
     "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced, "cispo" => ClipName::Cispo, "gppo" => ClipName::Gppo);
+choices!(Stored, "\"f32\" or \"bf16\"", "f32" => Stored::F32, "bf16" => Stored::Bf16);
 choices!(RatioScope, "\"token\", \"sequence\" or \"turn\"",
     "token" => RatioScope::Token, "sequence" => RatioScope::Sequence, "turn" => RatioScope::Turn);
 choices!(SharedTokens, "\"own\" or \"mean\"", "own" => SharedTokens::Own, "mean" => SharedTokens::Mean);
@@ -136,3 +150,4 @@ choices!(Aggregation, "\"token-mean\" or \"seq-mean-token-mean\"",
     "token-mean" => Aggregation::TokenMean, "seq-mean-token-mean" => Aggregation::SeqMeanTokenMean);
 choices!(Schedule, "\"constant\", \"linear\" or \"cosine\"",
     "constant" => Schedule::Constant, "linear" => Schedule::Linear, "cosine" => Schedule::Cosine);
+choices!(LongRows, "\"leave-out\" or \"cut\"", "leave-out" => LongRows::LeaveOut, "cut" => LongRows::Cut);

@@ -1,4 +1,5 @@
-//! Where do tasks come from?
+//! Where do tasks and conversations come from?
+pub mod chat;
 pub mod countries;
 pub mod demonstrator;
 pub mod demos;

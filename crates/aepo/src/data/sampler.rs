@@ -27,7 +27,9 @@ pub fn task_indices(seed: Seed, step: u64, n_per_step: usize, n_tasks: usize) ->
         .collect()
 }
 
-fn epoch_order(seed: Seed, epoch: u64, n_tasks: usize) -> Vec<usize> {
+/// The order in which an epoch goes through `n_tasks` tasks, each once.
+#[must_use]
+pub fn epoch_order(seed: Seed, epoch: u64, n_tasks: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n_tasks).collect();
     Dice::new(seed.child(epoch)).shuffle(&mut order);
     order

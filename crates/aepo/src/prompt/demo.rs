@@ -1,17 +1,62 @@
 //! How does a demonstration become ids? Segment by segment, with the same tokens that a rollout has.
 
 use super::PromptError;
+use super::chat::{Dialect, function_call};
+use super::message::{Message, Speaker};
 use super::render::Renderer;
 use super::tokenizer::{SPECIALS, Tokenizer, split_specials, train_tokenizer};
 use crate::data::countries::Country;
-use crate::data::demos::{Demo, DemoSettings, Demonstrator, Role};
+use crate::data::demos::{Demo, DemoSettings, Demonstrator, Role, RowKind};
 use crate::seed::Seed;
+use crate::tool::Tool;
 
 /// Ids of each segment of `demo`; those of [`Role::Written`] are trained. No segment is empty, and the first is
-/// context.
-#[must_use]
-pub fn encode_demo(renderer: &Renderer, demo: &Demo) -> Vec<(Role, Vec<u32>)> {
-    demo.segments.iter().map(|(role, text)| (*role, renderer.tokenizer().encode_marked(text))).collect()
+/// context. A chat model reads and writes the same words in its own protocol; drills, which are pieces of the
+/// quickstart's, have no such form.
+///
+/// # Errors
+/// When a template refuses the conversation, or is given a drill.
+pub fn encode_demo(renderer: &Renderer, demo: &Demo) -> Result<Vec<(Role, Vec<u32>)>, PromptError> {
+    if renderer.dialect().is_none() {
+        let ids = |(role, text): &(Role, String)| (*role, renderer.tokenizer().encode_marked(text));
+        return Ok(demo.segments.iter().map(ids).collect());
+    }
+    match demo.kind {
+        RowKind::Task(_) => {
+            let messages: Vec<Message> = demo.segments.iter().map(|s| message(renderer.dialect(), s)).collect();
+            renderer.dialogue(&messages, renderer.schemas())
+        }
+        RowKind::Copy | RowKind::Lookup => Err(PromptError::Drill),
+    }
+}
+
+/// A segment as a message. Spaces that only serve the quickstart's vocabulary are left out.
+fn message(dialect: Option<Dialect>, (role, text): &(Role, String)) -> Message {
+    let clean = |text: &str| text.trim().replace("\\boxed{ ", "\\boxed{").replace("( ", "(");
+    let parts: Vec<&str> = split_specials(text).collect();
+    if *role == Role::Context {
+        let words: Vec<String> = parts.iter().filter(|p| !SPECIALS.contains(p)).map(|p| clean(p)).collect();
+        let speaker = if parts.contains(&"<result>") { Speaker::Tool } else { Speaker::User };
+        return Message::text(speaker, words.concat());
+    }
+    let (mut content, mut calls, mut tag) = (String::new(), Vec::new(), "");
+    for part in parts {
+        let tool = Tool::ALL.into_iter().find(|tool| tag == format!("<{}>", tool.name()));
+        match (tool, dialect) {
+            _ if part == "<|end|>" => {}
+            (_, Some(Dialect::Aepo)) if SPECIALS.contains(&part) => content += part,
+            (_, Some(Dialect::Aepo)) => content += &clean(part),
+            // Elsewhere thoughts and answers are plain words, and calls are the template's to write.
+            (Some(tool), _) if !SPECIALS.contains(&part) => calls.push(function_call(tool, clean(part))),
+            _ if SPECIALS.contains(&part) => {}
+            _ => {
+                content += if content.is_empty() { "" } else { " " };
+                content += &clean(part);
+            }
+        }
+        tag = part;
+    }
+    Message { calls, ..Message::text(Speaker::Assistant, content) }
 }
 
 /// Demonstrations of the facts table whose invented names spread over the whole vocabulary of `tokenizer`.
@@ -72,7 +117,7 @@ mod tests {
     }
 
     fn renderer() -> Renderer {
-        Renderer::new(Arc::new(Tokenizer::from_bytes(shipped()).unwrap())).unwrap()
+        Renderer::tags(Arc::new(Tokenizer::from_bytes(shipped()).unwrap())).unwrap()
     }
 
     #[test]
@@ -112,7 +157,7 @@ mod tests {
         let (mut n_malformed, mut n_tokens) = (0, 0);
         for i in 0..400 {
             let demo = source.demo(Seed(1).child(i), &settings);
-            let segments = encode_demo(&renderer, &demo);
+            let segments = encode_demo(&renderer, &demo).unwrap();
             n_tokens += segments.iter().map(|(_, ids)| ids.len()).sum::<usize>();
             let turns: Vec<Action> =
                 segments.iter().filter(|(r, _)| *r == Role::Written).map(|(_, ids)| renderer.parse(ids)).collect();
@@ -128,7 +173,7 @@ mod tests {
                 if let (Role::Context, Some(page)) = (role, text.strip_prefix("<result>")) {
                     // What the cold start reads is what a rollout will show, token for token.
                     let page = page.strip_suffix("</result>").unwrap();
-                    assert_eq!(*ids, renderer.tool_result(page, usize::MAX));
+                    assert_eq!(*ids, renderer.tool_result(page, usize::MAX).unwrap());
                 }
             }
         }
@@ -146,7 +191,7 @@ mod tests {
         for kind in kinds {
             let demo = (0..).map(|i| source.demo(Seed(7).child(i), &settings)).find(|demo| demo.kind == kind).unwrap();
             text += &format!("{kind:?}, right: {}\n", demo.right);
-            for (role, ids) in encode_demo(&renderer, &demo) {
+            for (role, ids) in encode_demo(&renderer, &demo).unwrap() {
                 let mark = if role == Role::Written { '>' } else { ' ' };
                 text += &format!("{mark} {} ids: {}\n", ids.len(), renderer.decode(&ids));
             }

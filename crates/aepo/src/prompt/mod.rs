@@ -1,16 +1,46 @@
 //! How do tasks and tool results become token ids, and sampled ids an action?
 
+mod chat;
 pub mod demo;
-pub mod parse;
+mod grammar;
 pub mod render;
+mod tags;
 pub mod template;
 pub mod tokenizer;
 
 pub use crate::data::message;
 use crate::tool::Tool;
 
+pub use chat::{ChatSettings, Dialect};
+pub use grammar::last_boxed;
 pub use render::Renderer;
 pub use tokenizer::Tokenizer;
+
+/// How prompts, calls and answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The quickstart's own: every tag is one special token.
+    Tags,
+    /// A chat template, and calls in the tags of AEPO: [`Dialect::Aepo`].
+    Aepo,
+    /// A chat template, and calls as Hermes and Qwen models write them: [`Dialect::Hermes`].
+    Hermes,
+    /// A chat template, and calls as Llama 3 models write them: [`Dialect::Llama3`].
+    Llama3,
+}
+
+impl Protocol {
+    /// The dialect of a chat template; `None` without one.
+    #[must_use]
+    pub fn dialect(self) -> Option<Dialect> {
+        match self {
+            Protocol::Tags => None,
+            Protocol::Aepo => Some(Dialect::Aepo),
+            Protocol::Hermes => Some(Dialect::Hermes),
+            Protocol::Llama3 => Some(Dialect::Llama3),
+        }
+    }
+}
 
 /// What the model did in one turn, read from the tokens it sampled in that turn and from nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +52,7 @@ pub enum Action {
         /// Code or query between the tags.
         input: String,
     },
-    /// A complete final answer: the content of `\boxed{…}`, trimmed.
+    /// A complete final answer: the content of the last `\boxed{…}`, trimmed.
     Answer(String),
     /// The turn ended, but not in a form of the protocol; the path ends here.
     Malformed(Malformation),
@@ -36,8 +66,12 @@ pub enum Malformation {
     NoAction,
     /// Tags do not pair up or stand in the wrong order.
     BadTags,
-    /// `<answer>` without a `\boxed{…}`.
+    /// An answer without a `\boxed{…}`.
     NoBox,
+    /// A call that is no JSON of a name and arguments, or of a tool or argument that there is not.
+    BadCall,
+    /// More than one call in a turn.
+    ManyCalls,
 }
 
 /// Why a tokenizer cannot be used.
@@ -57,6 +91,51 @@ pub enum PromptError {
     MissingByte {
         /// The first byte without a token.
         byte: u8,
+    },
+    /// A template could not render.
+    #[error(transparent)]
+    Template(#[from] template::TemplateError),
+    /// The protocol has no template for whole conversations.
+    #[error("the tag protocol of the quickstart has no conversations; choose another prompt.protocol")]
+    NoTemplate,
+    /// A recipe sets what the template does not read.
+    #[error("the chat template writes the same whatever {name} is; leave it unset")]
+    UnusedVariable {
+        /// The name in the template.
+        name: String,
+    },
+    /// A drill of the quickstart in another protocol.
+    #[error(
+        "rows that repeat or look up are for the quickstart's own tags; set sft.copy_share and sft.lookup_share to 0"
+    )]
+    Drill,
+    /// A conversation has no turn of the assistant behind something to answer.
+    #[error("there is no assistant message behind another message")]
+    NoTurn,
+    /// The template leaves out what the assistant wrote.
+    #[error("the chat template does not show a turn of the assistant that follows a question")]
+    TurnNotShown,
+    /// The template does not write a token of the vocabulary behind the assistant's turns.
+    #[error(
+        "the chat template ends a turn of the assistant with {found:?}, which does not begin with a token of its own"
+    )]
+    NoTurnEnd {
+        /// What stands there.
+        found: String,
+    },
+    /// A turn is not rendered as a continuation of the prompt before it.
+    #[error("the chat template does not continue its own prompt {head:?} when it renders the assistant's turn")]
+    TurnNotAppended {
+        /// The prompt.
+        head: String,
+    },
+    /// A conversation calls a tool that there is not.
+    #[error("a call of {name} in a conversation; the tags of AEPO know {known}")]
+    UnknownCall {
+        /// What is called.
+        name: String,
+        /// What there is.
+        known: String,
     },
     /// The file asks for something that would change what a text or a token means here.
     #[error("the tokenizer is not supported: it has {what}")]

@@ -89,11 +89,13 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every name that [`StopReason::name`] gives, in the order of the enum.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 11] = [
         "answered",
         "no-action",
         "bad-tags",
         "no-box",
+        "bad-call",
+        "many-calls",
         "call-limit",
         "max-turn-tokens",
         "max-response-tokens",
@@ -109,6 +111,8 @@ impl StopReason {
             StopReason::Malformed(Malformation::NoAction) => "no-action",
             StopReason::Malformed(Malformation::BadTags) => "bad-tags",
             StopReason::Malformed(Malformation::NoBox) => "no-box",
+            StopReason::Malformed(Malformation::BadCall) => "bad-call",
+            StopReason::Malformed(Malformation::ManyCalls) => "many-calls",
             StopReason::CallLimit => "call-limit",
             StopReason::MaxTurnTokens => "max-turn-tokens",
             StopReason::MaxResponseTokens => "max-response-tokens",

@@ -13,7 +13,7 @@ use crate::tool::ToolOutcome;
 
 fn renderer() -> Renderer {
     let json = train_tokenizer(["one two three four".to_owned()].into_iter(), 290).unwrap();
-    Renderer::new(Arc::new(Tokenizer::from_bytes(&json).unwrap())).unwrap()
+    Renderer::tags(Arc::new(Tokenizer::from_bytes(&json).unwrap())).unwrap()
 }
 
 /// The protocol's turns as a bigram table can write them: search, Python, or an answer that is right
@@ -298,7 +298,7 @@ fn evaluation_uses_the_training_prompts_and_repeats() {
     assert_eq!(report.kinds.values().map(|k| k.n_questions).collect::<Vec<_>>(), [6, 6]);
     let [low, high] = report.pass_at_1_interval;
     assert!(low <= report.pass_at_1 && report.pass_at_1 <= high && report.pass_at_samples >= report.pass_at_1);
-    let prompts: Vec<_> = run.tasks.iter().map(|t| run.renderer.first_prompt(t)).collect();
+    let prompts: Vec<_> = run.tasks.iter().map(|t| run.renderer.first_prompt(t).unwrap()).collect();
     let explored =
         run.explore(&run.tasks_of(0), &mut policy, &mut ShuffledTools::new(Seed(1)), Seed(1), &mut |_| {}).unwrap();
     assert!(explored.iter().all(|t| prompts.contains(&t.nodes[0].tokens)));

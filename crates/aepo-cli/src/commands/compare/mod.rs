@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, Net};
 use crate::commands::train::Summary;
 use crate::error::{Interrupted, usage};
 use crate::interrupt;
@@ -104,7 +104,7 @@ fn train_all(args: &CompareArgs, out: &Path, mut study: Study, plan: &Plan) -> a
     for seed in 1..=args.seeds {
         // All algorithms of a seed first: what is there is balanced at every moment.
         for planned in plan.algorithms.iter().filter(|p| p.asked_for) {
-            runs.push(Run::new(recipe, plan, planned, seed, out)?);
+            runs.push(Run::new(recipe, plan, planned, seed, out, args.net)?);
         }
     }
     if runs.iter().any(|run| matches!(run.state, RunState::Waiting)) {
@@ -144,7 +144,7 @@ fn tell(teller: &mut Teller, told: &report::Told) -> anyhow::Result<()> {
 
 impl Run {
     /// A run as it is on the disk; what is there must be of the same settings.
-    fn new(recipe: &str, plan: &Plan, planned: &Planned, seed: u64, out: &Path) -> anyhow::Result<Run> {
+    fn new(recipe: &str, plan: &Plan, planned: &Planned, seed: u64, out: &Path, net: Net) -> anyhow::Result<Run> {
         let dir = result::run_dir(out, planned.name, seed);
         plan::check_run(&dir, planned, seed)?;
         let state = match result::finished(&dir, plan.steps)? {
@@ -159,6 +159,7 @@ impl Run {
         words.extend(["--threads".to_owned(), plan.threads.to_string()]);
         words.extend(["--out".to_owned(), dir.display().to_string()]);
         words.extend(["--json", "--stop-on-eof"].map(str::to_owned));
+        words.extend(net.offline.then(|| "--offline".to_owned()));
         let log = dir.with_extension("log");
         Ok(Run { algorithm: planned.name, seed, dir, log, args: words, state })
     }

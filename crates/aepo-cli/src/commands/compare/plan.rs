@@ -6,6 +6,7 @@ use std::path::Path;
 use aepo::algo::Algorithm;
 use aepo::config::{Config, ConfigError, Source};
 use aepo::data::countries::Split;
+use aepo_tools::hub::What;
 use anyhow::Context as _;
 
 use super::study::Study;
@@ -13,8 +14,10 @@ use crate::args::CompareArgs;
 use crate::commands::train::{Change, changes};
 use crate::error::usage;
 use crate::machine::n_cores;
+use crate::progress::Teller;
 use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
+use crate::source;
 use crate::world;
 
 /// Answers per question that Pass@5 needs.
@@ -102,13 +105,24 @@ impl Plan {
             }
             Planned { name, asked_for: i < n_asked_for, sets: one.sets, config: one.config }
         };
-        let algorithms: Vec<Planned> = names.into_iter().zip(resolved).enumerate().map(planned).collect();
+        let mut algorithms: Vec<Planned> = names.into_iter().zip(resolved).enumerate().map(planned).collect();
         // What no run could start with is said once.
         let config = &algorithms[0].config;
         world::tasks(config, Split::Train)?;
         world::tasks(config, Split::HeldOut)?;
-        world::place(&config.model.init)?;
-        let steps = config.train.steps;
+        let name = config.model.init.clone();
+        // All runs begin with the same commit of a hub's model, those of later commands too.
+        let before = earlier.and_then(|study| study.setting("model.init")).filter(|own| source::is_pinned(own, &name));
+        let named = source::named(before.as_deref().unwrap_or(&name))?;
+        let (_, pinned) = source::bring(&named, What::Everything, args.net.offline, &mut Teller::new(args.telling))?;
+        if let Some(pinned) = pinned.map(|pinned| pinned.to_string()).filter(|pinned| *pinned != name) {
+            for planned in &mut algorithms {
+                planned.config.settings.model.init.clone_from(&pinned);
+                planned.sets.retain(|(key, _)| key != "model.init");
+                planned.sets.push(("model.init".to_owned(), pinned.clone()));
+            }
+        }
+        let steps = algorithms[0].config.train.steps;
         sets.retain(|(key, _)| key != "train.threads");
         Ok(Plan { recipe: recipe.name.clone(), algorithms, steps, threads, sets, notes })
     }

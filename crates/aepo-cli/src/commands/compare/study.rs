@@ -109,6 +109,13 @@ impl Study {
         self
     }
 
+    /// A text among the settings, the same for all algorithms.
+    pub fn setting(&self, key: &str) -> Option<String> {
+        let text = self.algorithms.first()?.settings.get(key)?;
+        let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
+        Some(table.get("value")?.as_str()?.to_owned())
+    }
+
     /// Writes down which program on which machine trains now.
     pub fn sign(&mut self) {
         let remember = |list: &mut Vec<String>, text: String| {

@@ -56,6 +56,7 @@ pub struct Tokenizer {
     /// behind it; with the ids of their patterns.
     finders: [(Option<AhoCorasick>, Vec<u32>); 2],
     guards: guard::Guards,
+    special_guards: guard::Guards,
 }
 
 impl Tokenizer {
@@ -73,6 +74,7 @@ impl Tokenizer {
         }
         let [first, second] = finders
             .map(|(texts, ids)| guard::finder(&texts, MatchKind::LeftmostLongest, false).map(|finder| (finder, ids)));
+        let special = parts.added.values().filter(|token| token.special).map(|token| token.content.clone()).collect();
         let added =
             parts.added.iter().map(|(&id, token)| (token.content.clone(), Added { id, special: token.special }));
         Ok(Tokenizer {
@@ -83,6 +85,7 @@ impl Tokenizer {
             uncovered: parts.uncovered,
             byte_ids: parts.byte_ids,
             finders: [first?, second?],
+            special_guards: guard::Guards::new(special)?,
             guards: guard::Guards::new(parts.added.into_values().map(|token| token.content).collect())?,
             plain: parts.plain,
         })
@@ -131,6 +134,13 @@ impl Tokenizer {
     #[must_use]
     pub fn guard_text(&self, text: &str, guard: char) -> String {
         self.guards.guard_text(text, guard)
+    }
+
+    /// As [`Tokenizer::guard_text`], but added tokens that are not special may be read: for turns that data shows the
+    /// model as its own, in which thoughts and calls have such tokens.
+    #[must_use]
+    pub fn guard_special(&self, text: &str, guard: char) -> String {
+        self.special_guards.guard_text(text, guard)
     }
 
     /// Ids of text in which the tags of [`SPECIALS`] stand for special tokens. Only for text of our own making, never

@@ -16,11 +16,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::policy::{Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop};
-use crate::prompt::Action;
+use crate::prompt::{Action, PromptError};
 use crate::rollout::branch::{BranchRule, entropy_verdict};
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::tree::{CallRecord, RolloutTree, StopReason};
 use crate::seed::Seed;
+use crate::stop::Stop;
 use crate::tool::{CallId, ToolCall, ToolOutcome, ToolResult, Toolset};
 use growth::{ForkPoint, Growth, Measure, Path, State};
 
@@ -61,13 +62,16 @@ pub struct DriveSettings {
 
 /// How ids become actions and tool texts ids.
 pub struct Protocol<'a> {
-    /// Token ids that end a turn.
-    pub stop: Arc<[u32]>,
+    /// What ends a turn.
+    pub stop: Arc<Stop>,
     /// Reads a turn's ids.
     pub parse: &'a dyn Fn(&[u32]) -> Action,
     /// Ids that bridge a turn and the next: the result's text, cut to so many tokens, in its frame.
-    pub render_result: &'a dyn Fn(&str, usize) -> Vec<u32>,
+    pub render_result: &'a RenderResult<'a>,
 }
+
+/// A result's text and the most ids of it that may be shown, to ids in their frame.
+pub type RenderResult<'a> = dyn Fn(&str, usize) -> Result<Vec<u32>, PromptError> + 'a;
 
 /// One task of a batch.
 #[derive(Clone, Debug)]
@@ -97,6 +101,9 @@ pub enum RolloutError {
     /// The policy failed.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A prompt or a result could not be rendered.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// A first prompt leaves no room for an answer.
     #[error("the prompt of task {task_idx} has {n_tokens} tokens and the model's context only {context_len}")]
     PromptTooLong {
@@ -284,6 +291,7 @@ impl Driver<'_> {
             path: path.policy_path,
             max_tokens,
             stop: Arc::clone(&self.protocol.stop),
+            n_turn: path.turn.len(),
             params: self.settings.params,
             seed: path.turn_seed(),
         };
@@ -345,7 +353,7 @@ impl Driver<'_> {
             return Err(RolloutError::StrayResult(result.id));
         };
         let record = CallRecord { tool, input, outcome: result.outcome, wall_secs: result.wall_secs };
-        let tokens = (self.protocol.render_result)(&result.text, limits.result_tokens);
+        let tokens = (self.protocol.render_result)(&result.text, limits.result_tokens)?;
         // A result is read whole or not at all, and only if a token can follow it.
         let stop = if result.outcome == ToolOutcome::Unavailable {
             Some(StopReason::ToolUnavailable)

@@ -7,7 +7,7 @@ use crate::rollout::budget::BudgetRule;
 use crate::rollout::drive::{DriveSettings, DriveTask, Limits, Protocol, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
-use crate::testing::{ShuffledTools, TablePolicy, VOCAB, parse, render_result, stop_ids};
+use crate::testing::{ShuffledTools, TablePolicy, VOCAB, parse, render_result, stop};
 use crate::train::loss::{Aggregation, Clip, ClipRule, RatioScope};
 use crate::train::pack::TrainSample;
 
@@ -28,7 +28,7 @@ fn trees() -> Vec<RolloutTree> {
     };
     let tasks: Vec<DriveTask> =
         (0..5).map(|i| DriveTask { prompt: vec![0, 5 + i as u32], seed: Seed(2).child(i) }).collect();
-    let protocol = Protocol { stop: stop_ids(), parse: &parse, render_result: &render_result };
+    let protocol = Protocol { stop: stop(), parse: &parse, render_result: &render_result };
     drive(&mut model(), &mut ShuffledTools::new(Seed(1)), &protocol, &tasks, &settings, &mut |_| {}).unwrap()
 }
 

@@ -186,9 +186,9 @@ fn a_script_shows_which_turn_is_taken() {
     let one = DriveSettings { k: 4, budget: BudgetRule::Fixed { initial_rollouts: 1 }, entropy_tokens: 1, ..evenly() };
     let mut tools = ShuffledTools::new(Seed(1));
     let protocol = crate::rollout::drive::Protocol {
-        stop: crate::testing::stop_ids(),
+        stop: crate::testing::stop(),
         parse: &crate::testing::parse,
-        render_result: &|_, _| vec![5, 6],
+        render_result: &|_, _| Ok(vec![5, 6]),
     };
     let mut drive = |settings: &DriveSettings| {
         let tasks = std::slice::from_ref(&prompt);
@@ -280,7 +280,7 @@ impl Policy for Watched {
 #[test]
 fn open_paths_are_bounded_by_the_trees_that_grow_and_an_error_closes_them_all() {
     let protocol = crate::rollout::drive::Protocol {
-        stop: crate::testing::stop_ids(),
+        stop: crate::testing::stop(),
         parse: &crate::testing::parse,
         render_result: &crate::testing::render_result,
     };

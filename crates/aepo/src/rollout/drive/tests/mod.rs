@@ -13,7 +13,7 @@ use crate::rollout::trajectory::{Trajectory, head_entropy};
 use crate::rollout::tree::{NodeKind, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::testing::{
-    ANSWER, BAD, CALL_PYTHON, CALL_SEARCH, ShuffledTools, TablePolicy, VOCAB, answer_of, parse, render_result, stop_ids,
+    ANSWER, BAD, CALL_PYTHON, CALL_SEARCH, ShuffledTools, TablePolicy, VOCAB, answer_of, parse, render_result, stop,
 };
 use expand::{evenly, ranked};
 
@@ -63,7 +63,7 @@ fn grow(
     settings: &DriveSettings,
     on: &mut dyn FnMut(Progress),
 ) -> Result<Vec<RolloutTree>, RolloutError> {
-    let protocol = Protocol { stop: stop_ids(), parse: &parse, render_result: &render_result };
+    let protocol = Protocol { stop: stop(), parse: &parse, render_result: &render_result };
     let trees = drive(policy, tools, &protocol, tasks, settings, on);
     assert_eq!(policy.n_open(), 0, "every path is closed when the driver returns");
     trees
@@ -235,14 +235,14 @@ fn a_paths_tokens_are_what_the_model_saw() {
 
 #[test]
 fn limits_end_a_path_without_a_forged_token() {
-    let stops = stop_ids();
+    let stops = stop();
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..10 {
         for tree in trees(&aepo(), seed) {
             for t in Trajectory::all(&tree) {
                 seen.insert(t.leaf.stop.name());
                 let last_turn = t.kinds().last().unwrap();
-                let ends_in_stop = last_turn.sampled().last().is_some_and(|s| stops.contains(&s.token));
+                let ends_in_stop = last_turn.sampled().last().is_some_and(|s| stops.ids.contains(&s.token));
                 match &t.leaf.stop {
                     StopReason::Answered(_) => {
                         assert_eq!(last_turn.sampled().last().unwrap().token, ANSWER)

@@ -1,0 +1,296 @@
+//! How does a chat model's own template become prompts that only ever grow? Rendered once, then extended token by token.
+//!
+//! A template renders whole conversations, but a rollout may not tokenise again what was sampled. So the first prompt is
+//! rendered, and from then on only what stands *between* two turns of the model: a marker is put in the place of the
+//! turn, and what the template writes behind it, less the token that the model sampled itself, is appended.
+
+mod dialect;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::message::{Message, Speaker};
+use super::template::{ChatTemplate, RenderOptions};
+use super::tokenizer::{Tokenizer, pick_guard};
+use super::{Action, PromptError};
+use crate::data::demos::Role;
+use crate::stop::Stop;
+use crate::tool::Tool;
+
+pub use dialect::Dialect;
+pub(super) use dialect::function_call;
+use dialect::{argument, tool_call, without_fence};
+
+/// Stands for a turn of the model where a template is asked what follows it. A noncharacter, which no text has to hold.
+const MARKER: char = '\u{FDEF}';
+
+/// What a recipe and a model say about prompts.
+#[derive(Clone, Debug)]
+pub struct ChatSettings {
+    /// How calls and answers are written.
+    pub dialect: Dialect,
+    /// The system message; none where it is empty.
+    pub system: String,
+    /// Whether a program may stand in a Markdown fence, which is then taken off.
+    pub code_fences: bool,
+    /// Further names that the template may use, as `enable_thinking`.
+    pub variables: BTreeMap<String, Value>,
+    /// Ids that end a turn by the model's own account, besides the one its template writes.
+    pub eos: Vec<u32>,
+}
+
+/// A template with its dialect.
+pub(super) struct Chat {
+    template: ChatTemplate,
+    settings: ChatSettings,
+    /// The token that the template writes behind a turn of the model.
+    end: u32,
+    pub(super) stop: Arc<Stop>,
+    /// What the template is given as tools in a rollout.
+    pub(super) schemas: Vec<Value>,
+}
+
+impl Chat {
+    /// Finds the end of a turn by rendering one, and renders a question and a result, so that a template that cannot is
+    /// refused here.
+    pub(super) fn new(tok: &Tokenizer, template: ChatTemplate, settings: ChatSettings) -> Result<Chat, PromptError> {
+        let schemas = settings.dialect.schemas();
+        let mut chat = Chat { template, settings, end: 0, stop: Arc::default(), schemas };
+        let behind = chat.behind_marker(&[], false)?;
+        let ids = tok.encode_rendered(&behind, MARKER);
+        chat.end =
+            ids.first().copied().filter(|&id| tok.is_added(id)).ok_or(PromptError::NoTurnEnd { found: behind })?;
+        let mut stop_ids = vec![chat.end];
+        let eom = (chat.settings.dialect == Dialect::Llama3).then(|| tok.special("<|eom_id|>").ok()).flatten();
+        for id in chat.settings.eos.iter().copied().chain(eom) {
+            if !stop_ids.contains(&id) {
+                stop_ids.push(id);
+            }
+        }
+        let texts = chat.settings.dialect.stop_texts();
+        let pieces = if texts.is_empty() { Arc::default() } else { tok.byte_table() };
+        chat.stop = Arc::new(Stop { ids: stop_ids, texts, pieces });
+        let prompt = chat.first_prompt(tok, "?")?;
+        chat.tool_result(tok, "?", 1)?;
+        for name in chat.settings.variables.keys().cloned().collect::<Vec<String>>() {
+            let value = chat.settings.variables.remove(&name);
+            let same = chat.first_prompt(tok, "?").is_ok_and(|without| without == prompt);
+            if same {
+                return Err(PromptError::UnusedVariable { name });
+            }
+            chat.settings.variables.extend(value.map(|value| (name, value)));
+        }
+        Ok(chat)
+    }
+
+    /// The conversation up to the model's first turn.
+    pub(super) fn first_prompt(&self, tok: &Tokenizer, question: &str) -> Result<Vec<u32>, PromptError> {
+        let mut messages = Vec::new();
+        if !self.settings.system.is_empty() {
+            messages.push(Message::text(Speaker::System, self.settings.system.as_str()));
+        }
+        messages.push(Message::text(Speaker::User, question));
+        self.opening(tok, &messages, &self.schemas)
+    }
+
+    /// What stands between a call and the model's next words, with at most about `max_tokens` ids of the result's text.
+    pub(super) fn tool_result(&self, tok: &Tokenizer, text: &str, max_tokens: usize) -> Result<Vec<u32>, PromptError> {
+        let ids = tok.encode_text(text);
+        let cut = if ids.len() > max_tokens { tok.decode(&ids[..max_tokens]) } else { text.to_owned() };
+        // A character whose bytes were cut apart is left out.
+        let cut = if ids.len() > max_tokens { cut.trim_end_matches('\u{FFFD}') } else { cut.as_str() };
+        self.between(tok, &[Message::text(Speaker::Tool, cut)])
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.settings.dialect
+    }
+
+    /// What the model did in `turn`.
+    pub(super) fn parse(&self, tok: &Tokenizer, turn: &[u32]) -> Action {
+        let (words, ended) = match turn.split_last() {
+            Some((last, words)) if self.stop.ids.contains(last) => (words, true),
+            _ => (turn, false),
+        };
+        match self.settings.dialect.parse(&tok.decode(words), ended) {
+            Action::Call { tool: Tool::Python, input } if self.settings.code_fences => {
+                Action::Call { tool: Tool::Python, input: without_fence(&input).to_owned() }
+            }
+            action => action,
+        }
+    }
+
+    /// A conversation as the tokens that a rollout of it would have; those of [`Role::Written`] are the model's. What
+    /// follows its last turn is left out.
+    pub(super) fn dialogue(
+        &self,
+        tok: &Tokenizer,
+        messages: &[Message],
+        tools: &[Value],
+    ) -> Result<Vec<(Role, Vec<u32>)>, PromptError> {
+        let is_turn = |message: &Message| message.role == Speaker::Assistant;
+        let Some(mut at) = messages.iter().position(is_turn).filter(|&at| at > 0) else {
+            return Err(PromptError::NoTurn);
+        };
+        let mut segments = vec![(Role::Context, self.opening(tok, &messages[..at], tools)?)];
+        loop {
+            let n_between = messages[at + 1..].iter().position(is_turn);
+            let between = n_between.map(|n| &messages[at + 1..at + 1 + n]);
+            segments.extend(self.turn(tok, &messages[at], between)?);
+            let Some(between) = between else { return Ok(segments) };
+            segments.push((Role::Context, self.between(tok, between)?));
+            at += 1 + between.len();
+        }
+    }
+
+    /// Ids of messages that the model only reads, and the opening of its turn.
+    fn opening(&self, tok: &Tokenizer, messages: &[Message], tools: &[Value]) -> Result<Vec<u32>, PromptError> {
+        let (guarded, guard) = guarded(messages, |text, guard| tok.guard_text(text, guard))?;
+        Ok(tok.encode_rendered(&self.render(&guarded, tools, true)?, guard))
+    }
+
+    /// Ids between two turns of the model.
+    fn between(&self, tok: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
+        if self.settings.dialect == Dialect::Aepo
+            && let [message] = messages
+            && message.role == Speaker::Tool
+        {
+            return Ok(["<result>\n", &message.content, "\n</result>"]
+                .iter()
+                .flat_map(|t| tok.encode_text(t))
+                .collect());
+        }
+        let (guarded, guard) = guarded(messages, |text, guard| tok.guard_text(text, guard))?;
+        let behind = self.behind_marker(&guarded, true)?;
+        let mut ids = tok.encode_rendered(&behind, guard);
+        match ids.first() == Some(&self.end) {
+            // The model sampled it.
+            true => Ok(ids.split_off(1)),
+            false => Err(PromptError::NoTurnEnd { found: behind }),
+        }
+    }
+
+    /// Ids of a turn that the model is shown as its own, with the token that ends it.
+    fn turn(
+        &self,
+        tok: &Tokenizer,
+        message: &Message,
+        between: Option<&[Message]>,
+    ) -> Result<Vec<(Role, Vec<u32>)>, PromptError> {
+        if self.settings.dialect == Dialect::Aepo {
+            return self.tagged_turn(tok, message, between);
+        }
+        // What is special may not come from data; thoughts and calls have tokens that the model should write.
+        let (mut all, guard) = guarded(std::slice::from_ref(message), |text, guard| tok.guard_special(text, guard))?;
+        let user = Message::text(Speaker::User, "?");
+        let head = self.render(std::slice::from_ref(&user), &[], true)?;
+        all.insert(0, user);
+        let whole = self.render(&all, &[], false)?;
+        let Some(turn) = whole.strip_prefix(&head) else {
+            return Err(PromptError::TurnNotAppended { head });
+        };
+        let mut ids = tok.encode_rendered(turn, guard);
+        match ids.iter().position(|&id| id == self.end) {
+            Some(end) => ids.truncate(end + 1),
+            None => return Err(PromptError::NoTurnEnd { found: turn.to_owned() }),
+        }
+        Ok(vec![(Role::Written, ids)])
+    }
+
+    /// A turn in tags: calls are text, results that stand in it are context, and only the answer ends it.
+    fn tagged_turn(
+        &self,
+        tok: &Tokenizer,
+        message: &Message,
+        between: Option<&[Message]>,
+    ) -> Result<Vec<(Role, Vec<u32>)>, PromptError> {
+        const OPEN: &str = "<result>";
+        const CLOSE: &str = "</result>";
+        let mut text = message.content.clone();
+        for call in &message.calls {
+            let (tool, input) = tool_call(&call.name, &call.arguments).ok_or_else(|| PromptError::UnknownCall {
+                name: call.name.clone(),
+                known: Tool::ALL.map(|tool| format!("{}({})", tool.name(), argument(tool))).join(", "),
+            })?;
+            text += &Dialect::call_in_text(tool, &input);
+        }
+        let mut segments = Vec::new();
+        let mut rest = text.as_str();
+        while let Some(open) = rest.find(OPEN) {
+            let Some(n) = rest[open..].find(CLOSE) else { break };
+            let close = open + n + CLOSE.len();
+            for (role, part) in [(Role::Written, &rest[..open]), (Role::Context, &rest[open..close])] {
+                if !part.is_empty() {
+                    segments.push((role, tok.encode_text(part)));
+                }
+            }
+            rest = &rest[close..];
+        }
+        let mut ids = tok.encode_text(rest);
+        let calls = self.settings.dialect.stop_texts().iter().any(|stop| rest.ends_with(stop));
+        let answered = matches!(between, Some([message]) if message.role == Speaker::Tool) && calls;
+        if !answered {
+            ids.push(self.end);
+        }
+        segments.push((Role::Written, ids));
+        Ok(segments)
+    }
+
+    /// What the template writes behind a turn of the model that is followed by `messages`.
+    fn behind_marker(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, PromptError> {
+        let mut all = vec![Message::text(Speaker::User, "?"), Message::text(Speaker::Assistant, MARKER)];
+        all.extend_from_slice(messages);
+        let text = self.render(&all, &[], add_generation_prompt)?;
+        match text.split_once(MARKER) {
+            Some((_, behind)) => Ok(behind.to_owned()),
+            None => Err(PromptError::TurnNotShown),
+        }
+    }
+
+    fn render(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String, PromptError> {
+        let options = RenderOptions { tools, add_generation_prompt, variables: &self.settings.variables };
+        Ok(self.template.render(messages, &options)?)
+    }
+}
+
+/// Messages with a guard, which is returned too, in every place of their texts where `guard_text` wants it.
+fn guarded(
+    messages: &[Message],
+    guard_text: impl Fn(&str, char) -> String,
+) -> Result<(Vec<Message>, char), PromptError> {
+    let mut messages = messages.to_vec();
+    let mut seen = vec![MARKER.to_string()];
+    messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| seen.push(text.clone())));
+    let guard = pick_guard(seen.iter().map(String::as_str))?;
+    messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| *text = guard_text(text, guard)));
+    Ok((messages, guard))
+}
+
+/// Every text of a message that a template may write.
+fn for_each_text(message: &mut Message, on: &mut dyn FnMut(&mut String)) {
+    on(&mut message.content);
+    message.name.iter_mut().for_each(&mut *on);
+    message.reasoning.iter_mut().for_each(&mut *on);
+    for call in &mut message.calls {
+        call.arguments.values_mut().for_each(|value| for_each_string(value, on));
+    }
+}
+
+fn for_each_string(value: &mut Value, on: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) => on(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| for_each_string(item, on)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| for_each_string(field, on)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
