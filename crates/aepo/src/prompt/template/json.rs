@@ -188,3 +188,32 @@ fn push(out: &mut String, text: impl std::fmt::Display) {
     // Writing to a String cannot fail.
     let _ = write!(out, "{text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use minijinja::Value;
+
+    #[test]
+    fn values_are_written_as_by_json_dumps() {
+        let env = super::super::environment::environment().unwrap();
+        for (expression, expected) in [
+            (
+                r"{'b': 1.0, 'a': [1e20, -0.0, 1e-7, true, none, {}, []]}|tojson",
+                r#"{"b": 1.0, "a": [1e+20, -0.0, 1e-07, true, null, {}, []]}"#,
+            ),
+            (r#"'é\u2028"<&\x00\x7f\n'|tojson"#, "\"é\u{2028}\\\"<&\\u0000\u{7f}\\n\""),
+            ("'é😀'|tojson(ensure_ascii=true)", r#""\u00e9\ud83d\ude00""#),
+            ("{'a': [1, {}], 'b': {}}|tojson(indent=2)", "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": {}\n}"),
+            ("[1, 2]|tojson(indent='-', separators=(';', '='))", "[\n-1;\n-2\n]"),
+            ("{'b': 1, 'a': 2}|tojson(sort_keys=true, separators=(',', ':'))", r#"{"a":2,"b":1}"#),
+            ("[1][0:]|tojson(true, -1)", "[\n1\n]"),
+            ("{1: 2, none: 3}|tojson", r#"{"1": 2, "null": 3}"#),
+        ] {
+            let value = env.compile_expression(expression).unwrap().eval(Value::UNDEFINED).unwrap();
+            assert_eq!(value.as_str(), Some(expected), "{expression}");
+        }
+        for expression in ["nothing|tojson", "1|tojson(indnt=2)", "[1]|tojson(separators=(1, 2))"] {
+            assert!(env.compile_expression(expression).unwrap().eval(Value::UNDEFINED).is_err(), "{expression}");
+        }
+    }
+}

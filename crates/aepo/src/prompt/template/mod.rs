@@ -323,12 +323,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chatml() {
-        let source = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-        let template = ChatTemplate::parse(source, BTreeMap::new()).unwrap();
+    fn the_template_for_tools_is_chosen_where_there_is_one() {
+        let named =
+            |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), format!("{n}!"))).collect::<BTreeMap<_, _>>();
+        assert_eq!(choose(&named(&["default", "tool_use"]), true), Ok("tool_use!"));
+        assert_eq!(choose(&named(&["default", "tool_use"]), false), Ok("default!"));
+        assert_eq!(choose(&named(&["default", "rag"]), true), Ok("default!"));
+        assert_eq!(choose(&named(&["rag"]), true), Err(TemplateError::NoDefault { names: vec!["rag".to_owned()] }));
+    }
+
+    #[test]
+    fn errors_say_the_line() {
+        let parse = |source: &str| ChatTemplate::parse(source, BTreeMap::new());
+        assert!(matches!(parse("\n\n{% if %}"), Err(TemplateError::Syntax { line: 3, .. })));
         let options =
             RenderOptions { tools: &[], add_generation_prompt: true, variables: &BTreeMap::new(), today: None };
-        let text = template.render(&[Message::text(Speaker::User, " hi")], &options).unwrap();
-        assert_eq!(text, "<|im_start|>user\n hi<|im_end|>\n<|im_start|>assistant\n");
+        let failed = |source: &str| parse(source).unwrap().render(&[Message::text(Speaker::User, " hi")], &options);
+        assert!(matches!(failed("\n{{ nothing.at.all }}"), Err(TemplateError::Render { line: 2, .. })));
+        assert_eq!(
+            failed("{{ raise_exception('no ' ~ messages[0].role) }}"),
+            Err(TemplateError::Refused { message: "no user".to_owned() })
+        );
+        assert_eq!(failed("{{ messages[0].content }}|{{ tools is none }}"), Ok(" hi|True".to_owned()));
     }
 }

@@ -254,11 +254,11 @@ fn split_space(text: &str, max: usize, from_end: bool) -> Vec<&str> {
         }
     }
     // What is left over behind the last cut keeps the white space at its far end.
-    if parts.len() > max {
-        if let Some(last) = parts.last_mut() {
-            let (from, to) = (last.as_ptr() as usize - text.as_ptr() as usize, last.len());
-            *last = if from_end { &text[..from + to] } else { &text[from..] };
-        }
+    if parts.len() > max
+        && let Some(last) = parts.last_mut()
+    {
+        let (from, n) = (last.as_ptr() as usize - text.as_ptr() as usize, last.len());
+        *last = if from_end { &text[..from + n] } else { &text[from..] };
     }
     if from_end {
         parts.reverse();
@@ -330,4 +330,62 @@ pub(super) fn refused(message: impl Into<String>) -> Error {
 /// A single text may not be longer than all that a template may write.
 pub(super) fn within_bounds(n_bytes: usize) -> Result<(), Error> {
     if n_bytes > MAX_OUTPUT { Err(ErrorKind::OutOfFuel.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::{Environment, Value};
+
+    /// Expressions and what Python says of them.
+    #[test]
+    fn methods_give_what_python_gives() {
+        let env = super::super::environment::environment().unwrap();
+        for (expression, expected) in [
+            (r"' \x1c a \u3000'.strip()", "'a'"),
+            ("'xxaxx'.lstrip('x') ~ 'xxaxx'.rstrip('x')", "'axxxxa'"),
+            ("'  a b  c '.split()", "['a', 'b', 'c']"),
+            ("'  a b  c '.split(none, 1)", "['a', 'b  c ']"),
+            ("'  a b  c '.rsplit(none, 1)", "['  a b', 'c']"),
+            ("'a,b,,c'.split(',', maxsplit=2)", "['a', 'b', ',c']"),
+            ("'a,b,c'.rsplit(',', 1)", "['a,b', 'c']"),
+            (r"'a\nb\r\nc\x0bd\u2028'.splitlines()", "['a', 'b', 'c', 'd']"),
+            (r"'a\r\nb'.splitlines(keepends=true)", r"['a\r\n', 'b']"),
+            ("'a=b=c'.partition('=')", "('a', '=', 'b=c')"),
+            ("'a'.rpartition('=')", "('', '', 'a')"),
+            ("'abc'.startswith(('x', 'a'))", "True"),
+            ("'abc'.startswith('b', 1)", "True"),
+            ("'abc'.endswith('b', 0, -1)", "True"),
+            ("'aXbXc'.replace('X', '-', 1) ~ 'ab'.replace('', '-')", "'a-bXc-a-b-'"),
+            ("['aéb'.find('b'), 'abcabc'.find('c', 3), 'a'.rfind('z'), 'abc'.index('c')]", "[2, 5, -1, 2]"),
+            ("'it\\'s x-y 3d'.title()", "\"It'S X-Y 3D\""),
+            ("'ß hELLO'.capitalize()", "'SS hello'"),
+            ("'7'.zfill(3) ~ '-7'.zfill(4) ~ 'a'.center(4, '*') ~ 'a'.ljust(2) ~ 'a'.rjust(2)", "'007-007*a**a  a'"),
+            ("['12'.isdigit(), ''.isspace(), 'aB'.isupper(), 'ab'.islower()]", "[True, False, False, True]"),
+            ("{'items': 1}.items()", "[('items', 1)]"),
+            ("[{'a': 1}.get('a'), {'a': 1}.get('b'), {'a': 1}.get('b', 5)]", "[1, None, 5]"),
+            ("[[1, 2, 1].count(1), [1, 2].index(2), [1, 2, 3][1:].count(3)]", "[2, 1, 1]"),
+            ("', '.join(['a', 'b'])", "'a, b'"),
+            (
+                "[1e16|string, 1e-5|string, 0.1|string, 'x'|int, '1.7'|int, 'x'|float(2)]",
+                "['1e+16', '1e-05', '0.1', 0, 1, 2.0]",
+            ),
+            ("[[] is sequence, 'a' is sequence, {} is sequence, 1 is sequence]", "[True, True, True, False]"),
+        ] {
+            let value = env.compile_expression(expression).unwrap().eval(Value::UNDEFINED);
+            assert_eq!(
+                value.map(|value| format!("{value:?}")).map_err(|e| e.to_string()).as_deref(),
+                Ok(expected),
+                "{expression}"
+            );
+        }
+        let refused = |expression| {
+            let env: &Environment<'_> = &env;
+            env.compile_expression(expression).unwrap().eval(Value::UNDEFINED).unwrap_err().to_string()
+        };
+        assert!(refused("'a'.split('')").contains("no text to split at"));
+        assert!(refused("'a'.index('b')").contains("not there"));
+        assert!(refused("','.join([1])").contains("item 0 is a number"));
+        assert!(refused("[1].append(2)").contains("may not change"));
+        assert!(refused("'a'.nothing()").contains("nothing"));
+    }
 }
