@@ -258,7 +258,9 @@ impl Chat {
         tools: &[Value],
         add_generation_prompt: bool,
     ) -> Result<String, PromptError> {
-        let options = RenderOptions { tools, add_generation_prompt, variables: &self.settings.variables };
+        // A date comes as a variable of the settings; a template that asks for another one is refused.
+        let variables = &self.settings.variables;
+        let options = RenderOptions { tools, add_generation_prompt, variables, today: None };
         Ok(self.template.render(messages, &options)?)
     }
 }

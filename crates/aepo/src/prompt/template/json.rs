@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Error, ErrorKind, Value};
 
 /// Nesting beyond which a value is refused; Python would stop at about 1000.
@@ -19,24 +19,35 @@ struct Style {
 
 /// `tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`, as `transformers` defines it for chat
 /// templates: no HTML escapes, keys in their order, `", "` and `": "` between the parts.
-pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
-    let indent: Option<Value> = kwargs.get("indent")?;
-    let indent = match indent {
-        Some(v) if !v.is_none() => Some(match v.as_str() {
+pub(super) fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let args = args.into_values();
+    let (given, kwargs): (&[Value], Kwargs) = from_args(&args)?;
+    if given.len() > 4 {
+        return Err(ErrorKind::TooManyArguments.into());
+    }
+    let option = |at: usize, name: &str| -> Result<Option<Value>, Error> {
+        let value = given.get(at).cloned().map_or_else(|| kwargs.get::<Option<Value>>(name), |v| Ok(Some(v)))?;
+        Ok(value.filter(|v| !v.is_none()))
+    };
+    let truth = |value: Option<Value>| value.is_some_and(|v| v.is_true());
+    let ascii = truth(option(0, "ensure_ascii")?);
+    let indent = match option(1, "indent")? {
+        None => None,
+        Some(v) => Some(match v.as_str() {
             Some(text) => text.to_owned(),
-            None => " ".repeat(usize::from(u8::try_from(v)?)),
+            // A width below zero only breaks the lines.
+            None => " ".repeat(i64::try_from(v)?.clamp(0, 255) as usize),
         }),
-        _ => None,
     };
     // With an indent a line ends behind the comma, so the default comma has no space behind it.
     let mut style = Style {
-        ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        ascii,
         item: if indent.is_some() { "," } else { ", " }.to_owned(),
         key: ": ".to_owned(),
-        sorted: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        sorted: truth(option(3, "sort_keys")?),
         indent,
     };
-    if let Some(pair) = kwargs.get::<Option<Value>>("separators")?.filter(|v| !v.is_none()) {
+    if let Some(pair) = option(2, "separators")? {
         let parts: Vec<Value> = pair.try_iter()?.take(3).collect();
         match parts.iter().map(Value::as_str).collect::<Option<Vec<&str>>>().as_deref() {
             Some([item, key]) => (style.item, style.key) = ((*item).to_owned(), (*key).to_owned()),
@@ -111,7 +122,7 @@ fn write_value(out: &mut String, value: &Value, style: &Style, depth: usize) -> 
                 write_value(out, &inner, style, depth + 1)
             })?;
         }
-        ValueKind::Seq => {
+        ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
             write_items(out, ['[', ']'], items, style, depth, |out, item| write_value(out, &item, style, depth + 1))?;
         }
@@ -176,4 +187,33 @@ fn write_string(out: &mut String, text: &str, ascii: bool) {
 fn push(out: &mut String, text: impl std::fmt::Display) {
     // Writing to a String cannot fail.
     let _ = write!(out, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::Value;
+
+    #[test]
+    fn values_are_written_as_by_json_dumps() {
+        let env = super::super::environment::environment().unwrap();
+        for (expression, expected) in [
+            (
+                r"{'b': 1.0, 'a': [1e20, -0.0, 1e-7, true, none, {}, []]}|tojson",
+                r#"{"b": 1.0, "a": [1e+20, -0.0, 1e-07, true, null, {}, []]}"#,
+            ),
+            (r#"'é\u2028"<&\x00\x7f\n'|tojson"#, "\"é\u{2028}\\\"<&\\u0000\u{7f}\\n\""),
+            ("'é😀'|tojson(ensure_ascii=true)", r#""\u00e9\ud83d\ude00""#),
+            ("{'a': [1, {}], 'b': {}}|tojson(indent=2)", "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": {}\n}"),
+            ("[1, 2]|tojson(indent='-', separators=(';', '='))", "[\n-1;\n-2\n]"),
+            ("{'b': 1, 'a': 2}|tojson(sort_keys=true, separators=(',', ':'))", r#"{"a":2,"b":1}"#),
+            ("[1][0:]|tojson(true, -1)", "[\n1\n]"),
+            ("{1: 2, none: 3}|tojson", r#"{"1": 2, "null": 3}"#),
+        ] {
+            let value = env.compile_expression(expression).unwrap().eval(Value::UNDEFINED).unwrap();
+            assert_eq!(value.as_str(), Some(expected), "{expression}");
+        }
+        for expression in ["nothing|tojson", "1|tojson(indnt=2)", "[1]|tojson(separators=(1, 2))"] {
+            assert!(env.compile_expression(expression).unwrap().eval(Value::UNDEFINED).is_err(), "{expression}");
+        }
+    }
 }

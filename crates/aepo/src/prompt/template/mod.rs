@@ -1,20 +1,25 @@
 //! How does a conversation become text? By the model's own chat template, rendered as `transformers` renders it.
 
+mod date;
+mod environment;
 mod json;
+mod limits;
+mod python;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind};
 use serde_json::{Map, Value};
 
-use super::message::{FunctionCall, Message};
+use super::message::{FunctionCall, Message, Speaker};
+pub use date::Date;
 
 /// Longest source that is compiled, in bytes; the largest published templates have about 30,000.
 pub const MAX_SOURCE: usize = 256 * 1024;
 /// Most work that one rendering may do, in `minijinja`'s units: an instruction is one, and so are 64 bytes.
-pub const MAX_FUEL: u64 = 4_000_000;
+pub const MAX_FUEL: u64 = 2_000_000;
 /// Longest text that one rendering may produce, in bytes.
 pub const MAX_OUTPUT: usize = 32 * 1024 * 1024;
 
@@ -55,6 +60,12 @@ pub enum TemplateError {
     /// The text is longer than [`MAX_OUTPUT`].
     #[error("the chat template writes more than {MAX_OUTPUT} bytes")]
     OutputTooLong,
+    /// The template writes the date and was given none.
+    #[error("the chat template writes today's date; a run needs a fixed one, as the variable it reads or as `today`")]
+    NoDate,
+    /// There are function calls to write and the template has no place for them, so they would be lost.
+    #[error("the chat template does not write function calls")]
+    NoCalls,
     /// There are several templates and none is for this use.
     #[error("the chat templates {names:?} hold no `default`")]
     NoDefault {
@@ -69,6 +80,15 @@ pub struct ChatTemplate {
     env: Arc<Environment<'static>>,
     specials: Arc<BTreeMap<String, String>>,
     source: Arc<str>,
+    calls: Option<NoContent>,
+}
+
+/// What stands for the content of a message that only makes calls. OpenAI's format has `none`; some templates, as that
+/// of Qwen3, fail on it, and some, as those of DeepSeek, write the calls for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoContent {
+    None,
+    Empty,
 }
 
 impl std::fmt::Debug for ChatTemplate {
@@ -86,6 +106,8 @@ pub struct RenderOptions<'a> {
     pub add_generation_prompt: bool,
     /// Further variables, as `enable_thinking` or `date_string`; they go before special tokens of the same name.
     pub variables: &'a BTreeMap<String, Value>,
+    /// The date for templates that write it; a rendering must not depend on the day it is done.
+    pub today: Option<Date>,
 }
 
 /// The template for conversations with or without tools, of the named ones that a `tokenizer_config.json` may hold:
@@ -107,16 +129,35 @@ impl ChatTemplate {
         if source.len() > MAX_SOURCE {
             return Err(TemplateError::SourceTooLong { n_bytes: source.len() });
         }
-        let mut env = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(syntax_error)?;
-        env.set_syntax(syntax);
-        env.set_fuel(Some(MAX_FUEL));
-        env.add_filter("tojson", json::tojson);
-        env.add_function("raise_exception", |message: String| -> Result<minijinja::Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
-        });
-        env.add_template_owned(NAME, source.to_owned()).map_err(syntax_error)?;
-        Ok(ChatTemplate { env: Arc::new(env), specials: Arc::new(specials), source: source.into() })
+        let mut env = environment::environment().map_err(syntax_error)?;
+        env.add_template_owned(NAME, source::prepare(source)?).map_err(syntax_error)?;
+        let template =
+            ChatTemplate { env: Arc::new(env), specials: Arc::new(specials), source: source.into(), calls: None };
+        let calls = [NoContent::None, NoContent::Empty].into_iter().find(|&calls| template.writes_calls(calls));
+        Ok(ChatTemplate { calls, ..template })
+    }
+
+    /// Whether a call is seen in the text when `content` stands for what is not said beside it.
+    fn writes_calls(&self, content: NoContent) -> bool {
+        const FUNCTION: &str = "look_up_7f3a";
+        let tool = serde_json::json!({"type": "function", "function": {"name": "other", "description": "", "parameters":
+            {"type": "object", "properties": {}}}});
+        let call = FunctionCall { name: FUNCTION.to_owned(), arguments: Map::new() };
+        let messages = [
+            Message::text(Speaker::User, "question"),
+            Message { calls: vec![call], ..Message::text(Speaker::Assistant, "") },
+            Message::text(Speaker::Tool, "result"),
+        ];
+        let today = Date::new(2000, 1, 1);
+        let (tools, variables) = (&[tool][..], &BTreeMap::new());
+        let options = RenderOptions { tools, add_generation_prompt: true, variables, today };
+        self.write(&messages, &options, content).is_ok_and(|text| text.contains(FUNCTION))
+    }
+
+    /// Whether function calls can be rendered.
+    #[must_use]
+    pub fn has_calls(&self) -> bool {
+        self.calls.is_some()
     }
 
     /// The source it was compiled from.
@@ -127,6 +168,20 @@ impl ChatTemplate {
 
     /// The conversation as text.
     pub fn render(&self, messages: &[Message], options: &RenderOptions<'_>) -> Result<String, TemplateError> {
+        let content = match self.calls {
+            Some(content) => content,
+            None if messages.iter().any(|message| !message.calls.is_empty()) => return Err(TemplateError::NoCalls),
+            None => NoContent::Empty,
+        };
+        self.write(messages, options, content)
+    }
+
+    fn write(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions<'_>,
+        content: NoContent,
+    ) -> Result<String, TemplateError> {
         let mut context: BTreeMap<&str, minijinja::Value> = BTreeMap::new();
         context.extend(self.specials.iter().map(|(name, text)| (name.as_str(), text.as_str().into())));
         context.extend(options.variables.iter().map(|(name, value)| (name.as_str(), template_value(value))));
@@ -134,9 +189,11 @@ impl ChatTemplate {
             [] => ().into(),
             tools => tools.iter().map(template_value).collect(),
         };
-        context.insert("messages", messages.iter().map(|m| template_value(&message_json(m))).collect());
+        context.insert("messages", messages.iter().map(|m| template_value(&message_json(m, content))).collect());
         context.insert("tools", tools);
         context.insert("documents", ().into());
+        let today = options.today;
+        context.insert("strftime_now", minijinja::Value::from_function(move |form: &str| date::now(today, form)));
         context.insert("add_generation_prompt", options.add_generation_prompt.into());
         let template = self.env.get_template(NAME).map_err(render_error)?;
         let mut out = Bounded { bytes: Vec::new(), full: false };
@@ -149,10 +206,22 @@ impl ChatTemplate {
     }
 }
 
-/// The text of `raise_exception` on its way out of the engine.
+/// What a template says on its way out of the engine.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Raised(String);
+enum Said {
+    /// The text of `raise_exception`.
+    #[error("{0}")]
+    Raised(String),
+    /// `strftime_now` without a date.
+    #[error("no date")]
+    NoDate,
+}
+
+impl From<Said> for Error {
+    fn from(said: Said) -> Error {
+        Error::new(ErrorKind::InvalidOperation, "refused").with_source(said)
+    }
+}
 
 /// A writer that stops at [`MAX_OUTPUT`].
 struct Bounded {
@@ -182,8 +251,10 @@ fn syntax_error(error: Error) -> TemplateError {
 fn render_error(error: Error) -> TemplateError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(at) = cause {
-        if let Some(Raised(message)) = at.downcast_ref::<Raised>() {
-            return TemplateError::Refused { message: message.clone() };
+        match at.downcast_ref::<Said>() {
+            Some(Said::Raised(message)) => return TemplateError::Refused { message: message.clone() },
+            Some(Said::NoDate) => return TemplateError::NoDate,
+            None => {}
         }
         if at.downcast_ref::<Error>().is_some_and(|e| e.kind() == ErrorKind::OutOfFuel) {
             return TemplateError::TooMuchWork;
@@ -201,14 +272,16 @@ fn said(error: &Error) -> String {
     }
 }
 
-/// A message in the shape that chat templates read. An assistant's message that only makes calls has the content
-/// `none`, as in OpenAI's format: a template that knows no calls then fails, where an empty text would lose them
-/// without a word.
-fn message_json(message: &Message) -> Value {
+/// A message in the shape that chat templates read.
+fn message_json(message: &Message, no_content: NoContent) -> Value {
     let mut map = Map::new();
     map.insert("role".to_owned(), message.role.name().into());
     let only_calls = message.content.is_empty() && !message.calls.is_empty();
-    map.insert("content".to_owned(), if only_calls { Value::Null } else { message.content.as_str().into() });
+    let content = match no_content {
+        NoContent::None if only_calls => Value::Null,
+        _ => message.content.as_str().into(),
+    };
+    map.insert("content".to_owned(), content);
     if let Some(name) = &message.name {
         map.insert("name".to_owned(), name.as_str().into());
     }
@@ -247,15 +320,30 @@ fn template_value(value: &Value) -> minijinja::Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Speaker;
     use super::*;
 
     #[test]
-    fn chatml() {
-        let source = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-        let template = ChatTemplate::parse(source, BTreeMap::new()).unwrap();
-        let options = RenderOptions { tools: &[], add_generation_prompt: true, variables: &BTreeMap::new() };
-        let text = template.render(&[Message::text(Speaker::User, " hi")], &options).unwrap();
-        assert_eq!(text, "<|im_start|>user\n hi<|im_end|>\n<|im_start|>assistant\n");
+    fn the_template_for_tools_is_chosen_where_there_is_one() {
+        let named =
+            |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), format!("{n}!"))).collect::<BTreeMap<_, _>>();
+        assert_eq!(choose(&named(&["default", "tool_use"]), true), Ok("tool_use!"));
+        assert_eq!(choose(&named(&["default", "tool_use"]), false), Ok("default!"));
+        assert_eq!(choose(&named(&["default", "rag"]), true), Ok("default!"));
+        assert_eq!(choose(&named(&["rag"]), true), Err(TemplateError::NoDefault { names: vec!["rag".to_owned()] }));
+    }
+
+    #[test]
+    fn errors_say_the_line() {
+        let parse = |source: &str| ChatTemplate::parse(source, BTreeMap::new());
+        assert!(matches!(parse("\n\n{% if %}"), Err(TemplateError::Syntax { line: 3, .. })));
+        let options =
+            RenderOptions { tools: &[], add_generation_prompt: true, variables: &BTreeMap::new(), today: None };
+        let failed = |source: &str| parse(source).unwrap().render(&[Message::text(Speaker::User, " hi")], &options);
+        assert!(matches!(failed("\n{{ nothing.at.all }}"), Err(TemplateError::Render { line: 2, .. })));
+        assert_eq!(
+            failed("{{ raise_exception('no ' ~ messages[0].role) }}"),
+            Err(TemplateError::Refused { message: "no user".to_owned() })
+        );
+        assert_eq!(failed("{{ messages[0].content }}|{{ tools is none }}"), Ok(" hi|True".to_owned()));
     }
 }
