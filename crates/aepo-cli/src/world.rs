@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aepo::config::Config;
+use aepo::config::{Config, Stored};
 use aepo::data::countries::{Country, Split, parse_countries};
 use aepo::data::jsonl::parse_tasks;
 use aepo::data::questions::quickstart_tasks;
@@ -14,6 +14,7 @@ use aepo::prompt::template::{self, ChatTemplate};
 use aepo::prompt::{PromptError, Renderer, Tokenizer};
 use aepo::seed::Seed;
 use aepo_engine::Engine;
+use aepo_engine::setup::{Setup, Train};
 use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
 use anyhow::Context as _;
 
@@ -33,22 +34,40 @@ pub struct Model {
     pub tokenizer: TokenizerFiles,
 }
 
-/// Loads a model to sample from or to train afresh.
+/// Loads a model to train afresh.
 pub fn load(place: &Place, config: &Config) -> anyhow::Result<Model> {
-    model(source::load(place, config.train.threads)?, config)
+    model(source::load(place, &Setup::of(config, config.train.threads))?, config)
 }
 
 /// Loads a checkpoint to go on from exactly.
 pub fn load_checkpoint(dir: &Path, config: &Config) -> anyhow::Result<Model> {
-    model(source::load_checkpoint(dir, config.train.threads)?, config)
+    model(source::load_checkpoint(dir, &Setup::of(config, config.train.threads))?, config)
 }
 
 /// Loads a model to look at. A checkpoint says how many optimiser steps it has had; that is kept.
 pub fn load_to_measure(place: &Place, config: &Config) -> anyhow::Result<Model> {
-    match place {
-        Place::Directory(dir) if checkpoint::is_one(dir) => load_checkpoint(dir, config),
-        _ => load(place, config),
+    // Only what lies under LoRA was frozen while it was trained.
+    let lies_under = matches!(place, Place::Directory(dir) if source::is_adapter(dir));
+    let frozen = if lies_under { config.model.frozen } else { Stored::F32 };
+    let setup = Setup { train: Train::Nothing, frozen, ..Setup::of(config, config.train.threads) };
+    let source = match place {
+        Place::Directory(dir) if checkpoint::is_one(dir) => source::load_checkpoint(dir, &setup)?,
+        _ => source::load(place, &setup)?,
+    };
+    model(source, config)
+}
+
+/// The policy that training began with, to measure a divergence from; it shares the frozen weights under LoRA.
+pub fn reference(init: &Place, trained: &Engine, config: &Config) -> anyhow::Result<Engine> {
+    let adapter = match init {
+        Place::Directory(dir) if source::is_adapter(dir) => Some(&**dir),
+        _ => None,
+    };
+    if let Some(engine) = trained.reference(adapter)? {
+        return Ok(engine);
     }
+    let setup = Setup { train: Train::Nothing, ..Setup::of(config, config.train.threads) };
+    Ok(source::load(init, &setup)?.engine)
 }
 
 /// Puts a model and what makes text of its ids together, in the recipe's protocol. Rows of the embedding that no token

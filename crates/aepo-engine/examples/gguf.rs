@@ -31,16 +31,16 @@ fn main() -> Fallible<()> {
 fn speak(file: &Path, prompt: &str, n_tokens: usize) -> Fallible<()> {
     let start = Instant::now();
     let model = gguf::load(file)?;
-    println!("{:#?}\n{:?}", model.config, model.special_ids);
+    println!("{:#?}\n{:?}", model.config, model.text.special_ids);
     println!("{} weights read in {:.2} s, {}", model.params.len(), start.elapsed().as_secs_f64(), peak_memory());
     let start = Instant::now();
-    let tokenizer: tokenizers::Tokenizer = model.tokenizer_json.parse()?;
+    let tokenizer: tokenizers::Tokenizer = model.text.tokenizer_json.parse()?;
     println!("{} tokens read in {:.2} s", tokenizer.get_vocab_size(true), start.elapsed().as_secs_f64());
-    drop(model.tokenizer_json);
+    drop(model.text.tokenizer_json);
     let mut engine = Engine::new(model.config, model.params, 2)?;
     let tokens = tokenizer.encode(prompt, true)?.get_ids().to_vec();
     let path = engine.open(&tokens)?;
-    let stop: Vec<u32> = model.special_ids.eos.into_iter().chain(model.special_ids.eot).collect();
+    let stop: Vec<u32> = model.text.special_ids.eos.into_iter().chain(model.text.special_ids.eot).collect();
     let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 1, top_entropy: false };
     engine.submit(SampleRequest {
         path,
@@ -65,7 +65,7 @@ fn speak(file: &Path, prompt: &str, n_tokens: usize) -> Fallible<()> {
 
 /// Writes every tensor as the file has it, in the order of names, and the tokenizer.
 fn dump(file: &Path, weights: &str, tokenizer: &str) -> Fallible<()> {
-    std::fs::write(tokenizer, gguf::load(file)?.tokenizer_json)?;
+    std::fs::write(tokenizer, gguf::load(file)?.text.tokenizer_json)?;
     let mut source = GgufFile::open(File::open(file)?)?;
     let mut out = BufWriter::new(File::create(weights)?);
     for info in source.tensors.clone().values() {

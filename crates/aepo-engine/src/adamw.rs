@@ -3,7 +3,7 @@
 use aepo::policy::{StepParams, StepReport};
 use rayon::prelude::*;
 
-use crate::layout::Layout;
+use crate::layout::Tensor;
 use crate::real::vectorize;
 
 /// First and second moments, laid out as the weights.
@@ -18,9 +18,9 @@ pub struct Moments {
 }
 
 /// One step: `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`, `w ← w − lr·(m̂/(√v̂ + ε) + λw)`, λ on matrices only.
-/// A gradient that is not finite leaves everything as it was.
+/// `tensors` tile `params`. A gradient that is not finite leaves everything as it was.
 pub fn step(
-    layout: &Layout,
+    tensors: &[Tensor],
     params: &mut [f32],
     grads: &[f32],
     moments: &mut Moments,
@@ -38,7 +38,7 @@ pub fn step(
     let correct1 = (1.0 - f64::from(b1).powf(moments.n_steps as f64)) as f32;
     let correct2 = (1.0 - f64::from(b2).powf(moments.n_steps as f64)) as f32;
     let (lr, eps) = (settings.learning_rate, settings.eps);
-    for tensor in &layout.tensors {
+    for tensor in tensors {
         let decay = if tensor.decays() { lr * settings.weight_decay } else { 0.0 };
         let range = tensor.range.clone();
         let (w, g) = (&mut params[range.clone()], &grads[range.clone()]);

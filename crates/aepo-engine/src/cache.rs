@@ -117,6 +117,12 @@ impl BlockPool {
         }
     }
 
+    /// Bytes of all blocks, in use or not.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        4 * self.block_len * self.blocks.len()
+    }
+
     /// Blocks in use.
     #[must_use]
     pub fn n_live(&self) -> usize {

@@ -2,7 +2,8 @@
 //! attention.
 //!
 //! A *row* is one token of one path whose keys are not cached yet: prompts, tool results and just-sampled tokens go
-//! through the same code. Rows are padded to [`MIN_ROWS`], so each row's bits depend on its own path only.
+//! through the same code. Each row's bits depend on its own
+//! path only, because every product's do.
 
 use std::ops::Range;
 
@@ -11,11 +12,13 @@ use rayon::prelude::*;
 use crate::cache::{BLOCK, BlockPool, BlockRef, PathCache};
 use crate::config::MAX_HEAD_DIM;
 use crate::kernels::norm::rms_norm;
+use crate::kernels::product::{self, Columns, Scratch};
 use crate::kernels::swiglu::swiglu;
 use crate::kernels::{add_bias, gather_rows};
-use crate::matmul::{MIN_ROWS, Mat, MatMut, Store, matmul};
+use crate::linear::{Buffers, Site};
+use crate::matmul::Store;
 use crate::model::Model;
-use crate::real::{Real, max, sum, vectorize};
+use crate::real::{Real, fit, max, sum, vectorize};
 
 /// One token to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,16 @@ pub struct DecodeBuffers {
     slots: Vec<(u32, usize)>,
     hidden: Vec<f32>,
     logits: Vec<f32>,
+    linear: Buffers<f32>,
+    products: Scratch<f32>,
+}
+
+impl DecodeBuffers {
+    /// Bytes of it.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let numbers = [&self.x, &self.normed, &self.qkv, &self.wide, &self.gate_up, &self.hidden, &self.logits];
+        4 * numbers.map(Vec::capacity).iter().sum::<usize>() + self.linear.n_bytes() + self.products.n_bytes()
+    }
 }
 
 impl Model<f32> {
@@ -55,10 +68,9 @@ impl Model<f32> {
         read: impl Fn(usize, &[f32]) -> R + Sync,
     ) -> Vec<R> {
         let c = &self.config;
-        let (d, f, n) = (c.hidden_size, c.intermediate_size, rows.len().max(MIN_ROWS));
+        let (d, f, n) = (c.hidden_size, c.intermediate_size, rows.len());
         b.tokens.clear();
         b.tokens.extend(rows.iter().map(|r| r.token));
-        b.tokens.resize(n, 0);
         b.slots.clear();
         for row in rows {
             let cache = &mut *caches[row.path];
@@ -67,14 +79,13 @@ impl Model<f32> {
             b.slots.extend(cache.tail());
         }
         for (buffer, width) in [(&mut b.x, d), (&mut b.normed, d), (&mut b.qkv, c.qkv_dim()), (&mut b.gate_up, 2 * f)] {
-            buffer.resize(n * width, 0.0);
+            fit(buffer, n * width);
         }
-        b.wide.clear();
-        b.wide.resize(n * c.q_dim().max(f), 0.0);
-        gather_rows(self.weight(&self.layout.embed), d, &b.tokens, &mut b.x);
+        fit(&mut b.wide, n * c.q_dim().max(f));
+        gather_rows(self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
         for (layer, w) in self.layout.layers.iter().enumerate() {
             rms_norm(&b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
-            self.project(&b.normed, &w.qkv, n, d, Store::Replace, &mut b.qkv);
+            self.project(layer, Site::Qkv, &b.normed, n, Store::Replace, &mut b.qkv, &mut b.linear);
             if let Some(bias) = &w.qkv_bias {
                 add_bias(&mut b.qkv, self.weight(bias));
             }
@@ -84,11 +95,11 @@ impl Model<f32> {
                 pool.write(block, slot, layer, key, value);
             }
             self.attend_rows(rows, caches, pool, layer, &b.qkv, &mut b.wide);
-            self.project(&b.wide, &w.o, n, c.q_dim(), Store::Add, &mut b.x);
+            self.project(layer, Site::Output, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
             rms_norm(&b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
-            self.project(&b.normed, &w.gate_up, n, d, Store::Replace, &mut b.gate_up);
+            self.project(layer, Site::GateUp, &b.normed, n, Store::Replace, &mut b.gate_up, &mut b.linear);
             swiglu(&b.gate_up, f, &mut b.wide[..n * f]);
-            self.project(&b.wide, &w.down, n, f, Store::Add, &mut b.x);
+            self.project(layer, Site::Down, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
         }
         self.read_logits(wanted, b, read)
     }
@@ -112,7 +123,7 @@ impl Model<f32> {
         });
     }
 
-    /// Attention of each row over its own path, `out`: `[n, q_dim]`; rows of padding give zeros.
+    /// Attention of each row over its own path, `out`: `[n, q_dim]`.
     fn attend_rows(
         &self,
         rows: &[Row],
@@ -125,8 +136,7 @@ impl Model<f32> {
         let c = &self.config;
         let window = c.window(layer).unwrap_or(usize::MAX);
         let refs: Vec<&[BlockRef]> = caches.iter().map(|cache| &cache.refs[..]).collect();
-        let (out, padding) = out[..qkv.len() / c.qkv_dim() * c.q_dim()].split_at_mut(rows.len() * c.q_dim());
-        padding.fill(0.0);
+        let out = &mut out[..rows.len() * c.q_dim()];
         out.par_chunks_exact_mut(c.q_dim())
             .zip(qkv.par_chunks_exact(c.qkv_dim()))
             .zip(rows)
@@ -159,19 +169,18 @@ impl Model<f32> {
         let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
         let mut results = Vec::with_capacity(wanted.len());
         for (start, chunk) in (0..).step_by(CHUNK).zip(wanted.chunks(CHUNK)) {
-            let n = chunk.len().max(MIN_ROWS);
-            b.normed.resize(n * d, 0.0);
+            let n = chunk.len();
+            fit(&mut b.normed, n * d);
             b.hidden.clear();
             for &i in chunk {
                 b.hidden.extend_from_slice(&b.x[i * d..][..d]);
             }
-            b.hidden.resize(n * d, 0.0);
             let norm = self.weight(&self.layout.final_norm);
             rms_norm(&b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
-            b.logits.resize(n * vocab, 0.0);
-            let weight = Mat::new(self.weight(&self.layout.head), vocab, d);
-            let (out, hidden) = (MatMut::new(&mut b.logits, n, vocab), Mat::new(&b.normed, n, d));
-            matmul(out, Store::Replace, hidden, weight.t(), self.threads);
+            fit(&mut b.logits, n * vocab);
+            let weight = self.params.matrix(self.layout.head.clone());
+            let out = Columns { data: &mut b.logits, width: vocab, range: 0..vocab };
+            product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.threads, &mut b.products);
             let rows = b.logits.par_chunks_exact(vocab).take(chunk.len()).enumerate().with_min_len(2);
             results.par_extend(rows.map(|(i, logits)| read(start + i, logits)));
         }

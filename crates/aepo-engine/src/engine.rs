@@ -7,42 +7,44 @@ use aepo::policy::{
     Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
     StepReport, TokenStats,
 };
-use aepo::seed::Seed;
 use aepo::train::batch::TreeBatch;
 
 use crate::adamw::{self, Moments};
 use crate::cache::{BlockPool, PathCache};
-use crate::checkpoint::{self, MAX_SHARD_BYTES, Precision};
+use crate::checkpoint::{self, Precision};
 use crate::config::ModelConfig;
 use crate::decode::{DecodeBuffers, Row};
 use crate::error::EngineError;
-use crate::gguf;
-use crate::layout::Layout;
-use crate::model::{Model, Workspace};
+use crate::model::{Keep, Model, Workspace};
 use crate::sampler::sample;
 
 /// Rows computed in one go while prompts and tool results are read; bounds the buffers.
-const MAX_ROWS: usize = 1024;
+pub(crate) const MAX_ROWS: usize = 1024;
 
 /// The embedded CPU engine.
 pub struct Engine {
-    model: Model<f32>,
-    grads: Vec<f32>,
-    moments: Moments,
-    work: Workspace<f32>,
-    kept: bool,
-    pool: BlockPool,
-    paths: BTreeMap<u64, LivePath>,
-    next_path: u64,
-    buffers: DecodeBuffers,
-    threads: rayon::ThreadPool,
+    pub(crate) model: Model<f32>,
+    /// `[n_trained]`, or empty before the first backward pass.
+    pub(crate) grads: Vec<f32>,
+    pub(crate) moments: Moments,
+    pub(crate) work: Workspace<f32>,
+    pub(crate) kept: bool,
+    /// What a pass keeps for a backward pass; nothing where nothing is trained.
+    pub(crate) keep: Keep,
+    pub(crate) pool: BlockPool,
+    pub(crate) paths: BTreeMap<u64, LivePath>,
+    pub(crate) next_path: u64,
+    pub(crate) buffers: DecodeBuffers,
+    pub(crate) threads: rayon::ThreadPool,
     /// Ids that can be drawn are below this.
-    n_drawn: usize,
+    pub(crate) n_drawn: usize,
     /// The source's `generation_config.json`, handed on when the model is saved.
-    generation_config: Option<String>,
+    pub(crate) generation_config: Option<String>,
+    /// What the files of LoRA's matrices say that they belong to: where the model was read from, unless it is renamed.
+    pub base_name: String,
 }
 
-struct LivePath {
+pub(crate) struct LivePath {
     tokens: Vec<u32>,
     cache: PathCache,
     request: Option<(SampleRequest, Vec<SampledToken>)>,
@@ -55,91 +57,6 @@ impl LivePath {
 }
 
 impl Engine {
-    /// An engine over given weights (layout order) that works on `n_threads` threads.
-    pub fn new(config: ModelConfig, params: Vec<f32>, n_threads: usize) -> Result<Engine, PolicyError> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(n_threads.max(1))
-            .thread_name(|i| format!("engine-{i}"))
-            .build()
-            .map_err(|e| PolicyError::Misuse(format!("cannot start {n_threads} threads: {e}")))?;
-        let n_drawn = config.vocab_size;
-        Ok(Engine {
-            pool: BlockPool::new(&config),
-            grads: vec![0.0; params.len()],
-            model: Model::new(config, params, n_threads.max(1)),
-            moments: Moments::default(),
-            work: Workspace::default(),
-            kept: false,
-            paths: BTreeMap::new(),
-            next_path: 0,
-            buffers: DecodeBuffers::default(),
-            threads,
-            n_drawn,
-            generation_config: None,
-        })
-    }
-
-    /// Random weights: normal with standard deviation 0.02, residual outputs scaled by 1/√(2·layers) (GPT-2), norms 1.
-    pub fn random(config: ModelConfig, seed: Seed, n_threads: usize) -> Result<Engine, PolicyError> {
-        let layout = Layout::new(&config);
-        let mut params = vec![0.0; layout.n_parameters()];
-        for (i, tensor) in layout.tensors.iter().enumerate() {
-            let residual = tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
-            let std = 0.02 / if residual { (2.0 * config.num_hidden_layers as f64).sqrt() } else { 1.0 };
-            let seed = seed.child(i as u64);
-            for (j, x) in params[tensor.range.clone()].iter_mut().enumerate() {
-                *x = match (tensor.decays(), tensor.name.ends_with("bias")) {
-                    (true, _) => (std * normal(seed, j as u64)) as f32,
-                    (false, true) => 0.0,
-                    (false, false) => 1.0,
-                };
-            }
-        }
-        Engine::new(config, params, n_threads)
-    }
-
-    /// Reads a model directory: `config.json` and `model.safetensors`, or shards and their index. A path that ends in
-    /// `.gguf` is read as such a file, of which [`gguf::load`] also gives the tokenizer.
-    pub fn load(path: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
-        if gguf::is_gguf(path) && !path.is_dir() {
-            let model = gguf::load(path).map_err(checkpoint_error)?;
-            return Engine::new(model.config, model.params, n_threads);
-        }
-        let (config, params) = checkpoint::load_model(path).map_err(checkpoint_error)?;
-        let mut engine = Engine::new(config, params, n_threads)?;
-        engine.generation_config = checkpoint::load_generation_config(path).map_err(checkpoint_error)?;
-        Ok(engine)
-    }
-
-    /// Reads a model from the bytes of its two files; `label` names them in errors.
-    pub fn from_bytes(label: &Path, config: &[u8], weights: &[u8], n_threads: usize) -> Result<Engine, PolicyError> {
-        let (config, params) = checkpoint::parse_model(label, config, weights).map_err(checkpoint_error)?;
-        Engine::new(config, params, n_threads)
-    }
-
-    /// Reads what [`Policy::save`] wrote with the optimiser: training goes on exactly.
-    pub fn resume(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
-        let mut engine = Engine::load(dir, n_threads)?;
-        engine.moments = checkpoint::load_moments(dir, engine.model.params.len()).map_err(checkpoint_error)?;
-        Ok(engine)
-    }
-
-    /// Writes the model directory in a chosen precision, without optimiser state.
-    pub fn export(&self, dir: &Path, precision: Precision) -> Result<(), PolicyError> {
-        self.export_shards(dir, precision, MAX_SHARD_BYTES)
-    }
-
-    /// [`Engine::export`] with a bound on the bytes of weights in a file.
-    pub fn export_shards(&self, dir: &Path, precision: Precision, max_shard_bytes: u64) -> Result<(), PolicyError> {
-        let m = &self.model;
-        checkpoint::save_shards(dir, &m.config, &m.layout, &m.params, precision, max_shard_bytes)
-            .and_then(|()| match &self.generation_config {
-                Some(text) => checkpoint::save_generation_config(dir, text),
-                None => Ok(()),
-            })
-            .map_err(checkpoint_error)
-    }
-
     /// Leaves only the first `n` ids to be drawn: rows of the embedding behind a tokenizer's last id are padding.
     /// Like the cuts of top-p and top-k this changes what is drawn and nothing else: log-probabilities and entropies
     /// stay those of all rows, which is what training computes and what `transformers` gives.
@@ -157,6 +74,12 @@ impl Engine {
     #[must_use]
     pub fn n_parameters(&self) -> usize {
         self.model.params.len()
+    }
+
+    /// Number of weights that training changes.
+    #[must_use]
+    pub fn n_trained(&self) -> usize {
+        self.model.n_trained()
     }
 
     fn path(&self, path: PathId) -> Result<&LivePath, PolicyError> {
@@ -403,7 +326,8 @@ impl Policy for Engine {
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
         self.check_batch(batch)?;
         let (model, work) = (&self.model, &mut self.work);
-        self.kept = keep;
+        let keep = if keep { self.keep } else { Keep::Nothing };
+        self.kept = keep != Keep::Nothing;
         let (logprobs, entropies) = self.threads.install(|| model.forward(batch, f64::from(temperature), keep, work));
         if logprobs.iter().chain(&entropies).any(|x| !x.is_finite()) {
             return Err(PolicyError::NotFinite("a log-probability of the training batch"));
@@ -413,6 +337,9 @@ impl Policy for Engine {
 
     fn backward(&mut self, batch: &TreeBatch, dlogp: &[f32], dentropy: &[f32]) -> Result<(), PolicyError> {
         let n = batch.targets.len();
+        if self.keep == Keep::Nothing {
+            return Err(PolicyError::Misuse("this policy was made to learn nothing".into()));
+        }
         if !std::mem::take(&mut self.kept) {
             return Err(PolicyError::Misuse("backward needs a forward pass of the same batch with `keep`".into()));
         }
@@ -421,6 +348,7 @@ impl Policy for Engine {
             return Err(PolicyError::Misuse(message));
         }
         let (model, work, grads) = (&self.model, &mut self.work, &mut self.grads);
+        grads.resize(model.n_trained(), 0.0);
         self.threads.install(|| model.backward(batch, dlogp, dentropy, work, grads));
         Ok(())
     }
@@ -433,8 +361,12 @@ impl Policy for Engine {
             )));
         }
         let (model, grads, moments) = (&mut self.model, &mut self.grads, &mut self.moments);
+        grads.resize(model.n_trained(), 0.0);
+        let Some((tensors, weights)) = model.trained_mut().filter(|_| self.keep != Keep::Nothing) else {
+            return Err(PolicyError::Misuse("this policy was made to learn nothing".into()));
+        };
         let report = self.threads.install(|| {
-            let report = adamw::step(&model.layout, &mut model.params, grads, moments, params);
+            let report = adamw::step(tensors, weights, grads, moments, params);
             grads.fill(0.0);
             report
         });
@@ -442,7 +374,10 @@ impl Policy for Engine {
     }
 
     fn save(&mut self, dir: &Path, optimizer: bool) -> Result<(), PolicyError> {
-        self.export(dir, Precision::F32)?;
+        match &self.model.lora {
+            Some(lora) => checkpoint::save_adapter(dir, lora, &self.base_name).map_err(checkpoint_error)?,
+            None => self.export(dir, Precision::F32)?,
+        }
         match optimizer {
             true => checkpoint::save_moments(dir, &self.moments).map_err(checkpoint_error),
             false => Ok(()),
@@ -450,12 +385,6 @@ impl Policy for Engine {
     }
 }
 
-fn checkpoint_error(e: EngineError) -> PolicyError {
+pub(crate) fn checkpoint_error(e: EngineError) -> PolicyError {
     PolicyError::Checkpoint(e.to_string())
-}
-
-/// The `index`-th standard normal number of a seed (Box–Muller).
-fn normal(seed: Seed, index: u64) -> f64 {
-    let radius = (-2.0 * (1.0 - seed.uniform(2 * index)).ln()).sqrt();
-    radius * (std::f64::consts::TAU * seed.uniform(2 * index + 1)).cos()
 }

@@ -5,6 +5,7 @@
 //! `sampler` its generation along forkable paths, `adamw` and `checkpoint` what moves and keeps the weights, `gguf` what
 //! reads those that others wrote in one file, and `engine` puts them behind the pipeline's [`aepo::policy::Policy`].
 pub mod adamw;
+mod build;
 pub mod cache;
 pub mod checkpoint;
 pub mod config;
@@ -14,11 +15,16 @@ pub mod error;
 pub mod gguf;
 pub mod kernels;
 pub mod layout;
+mod linear;
+pub mod lora;
 pub mod matmul;
+pub mod memory;
 pub mod model;
 pub mod real;
 pub mod sampler;
+pub mod setup;
 #[cfg(test)]
 mod testing;
+pub mod weights;
 
 pub use engine::Engine;

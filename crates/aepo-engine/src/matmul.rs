@@ -44,8 +44,13 @@ pub struct MatMut<'a, T> {
 impl<'a, T> MatMut<'a, T> {
     /// A dense row-major `rows × cols` matrix at the start of `data`.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Self {
-        assert!(fits(data.len(), rows, cols, cols));
-        MatMut { data, rows, cols, row_stride: cols }
+        MatMut::strided(data, rows, cols, cols)
+    }
+
+    /// A row-major matrix whose rows lie `row_stride` apart.
+    pub fn strided(data: &'a mut [T], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(cols <= row_stride && fits(data.len(), rows, cols, row_stride));
+        MatMut { data, rows, cols, row_stride }
     }
 }
 
@@ -114,12 +119,12 @@ pub fn matmul<T: Real>(out: MatMut<'_, T>, store: Store, a: Mat<'_, T>, b: Mat<'
 }
 
 /// From this many rows on (and 17 columns), the library takes its general route; below, it has special kernels that
-/// sum in another order. Whoever needs a row to be independent of its company pads to it.
+/// sum in another order. Whoever needs a row to be independent of its company goes by [`crate::kernels::product`].
 pub const MIN_ROWS: usize = 16;
 
 /// Inner dimension handed to the library at once. The library would choose its own blocks by the shape of the whole
 /// product, and with them the order of summation; up to this depth it always uses one block.
-const K_BLOCK: usize = 512;
+pub(crate) const K_BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {

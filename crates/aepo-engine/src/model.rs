@@ -17,9 +17,12 @@ use crate::kernels::norm::{rms_norm, rms_norm_backward};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
 use crate::kernels::swiglu::{swiglu, swiglu_backward_in_place};
 use crate::kernels::{add_bias, add_bias_backward, gather_rows, scatter_add_rows};
-use crate::layout::{LayerRanges, Layout};
-use crate::matmul::{Mat, MatMut, Store, matmul};
-use crate::real::Real;
+use crate::layout::{LayerRanges, Layout, Tensor};
+use crate::linear::{Buffers, Grads, Site};
+use crate::lora::Lora;
+use crate::matmul::Store;
+use crate::real::{Real, fit};
+use crate::weights::{Matrix, Weights};
 
 /// A transformer's weights and constants.
 pub struct Model<T> {
@@ -27,12 +30,26 @@ pub struct Model<T> {
     pub config: ModelConfig,
     /// Where each weight lies in `params`.
     pub layout: Layout,
-    /// All weights.
-    pub params: Vec<T>,
+    /// All weights of the layout.
+    pub params: Weights<T>,
+    /// What is added to them and trained in their place.
+    pub lora: Option<Lora<T>>,
     /// RoPE angles.
     pub rope: RopeTable<T>,
     /// Threads for matrix products.
     pub threads: usize,
+}
+
+/// What a forward pass leaves for the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: there will be none.
+    #[default]
+    Nothing,
+    /// What went into each block; the backward pass computes the block again, to the same bits.
+    Inputs,
+    /// What each block computed.
+    All,
 }
 
 /// What one block's forward pass leaves for its backward pass.
@@ -57,7 +74,10 @@ struct LayerActivations<T> {
 /// Buffers of a pass over a batch; reused from batch to batch.
 #[derive(Default)]
 pub struct Workspace<T> {
+    /// One of each block, or, where only inputs are kept, one that all blocks share and the inputs of each behind it.
     layers: Vec<LayerActivations<T>>,
+    kept: Keep,
+    linear: Buffers<T>,
     trees: Vec<TreeRange>,
     positions: Vec<u32>,
     /// `[n, hidden]`, the residual stream.
@@ -77,19 +97,39 @@ impl<T: Real> Model<T> {
     /// Puts weights and constants together. `params` must have the layout's length.
     #[must_use]
     pub fn new(config: ModelConfig, params: Vec<T>, threads: usize) -> Self {
+        Model::with(config, Weights::full(params), None, threads)
+    }
+
+    /// [`Model::new`] of weights that may be rounded or shared, with LoRA's matrices where there are any.
+    #[must_use]
+    pub fn with(config: ModelConfig, params: Weights<T>, lora: Option<Lora<T>>, threads: usize) -> Self {
         let layout = Layout::new(&config);
         assert_eq!(params.len(), layout.n_parameters());
         let rope = RopeTable::new(&config);
-        Model { config, layout, params, rope, threads }
+        Model { config, layout, params, lora, rope, threads }
+    }
+
+    /// Numbers that an optimiser step changes: LoRA's where there are any, all weights otherwise.
+    #[must_use]
+    pub fn n_trained(&self) -> usize {
+        self.lora.as_ref().map_or(self.params.len(), |lora| lora.params.len())
+    }
+
+    /// The tensors that an optimiser step changes and their numbers; `None` where they are rounded or shared.
+    pub(crate) fn trained_mut(&mut self) -> Option<(&[Tensor], &mut [T])> {
+        match &mut self.lora {
+            Some(lora) => Some((&lora.layout.tensors, &mut lora.params)),
+            None => Some((&self.layout.tensors, self.params.numbers_mut()?)),
+        }
     }
 
     /// Log-probabilities and entropies of the batch's targets, `[n_targets]` each. Token ids and depths must be in
-    /// range (the caller checks). With `keep`, `work` is ready for [`Model::backward`].
+    /// range (the caller checks). Unless `keep` is [`Keep::Nothing`], `work` is ready for [`Model::backward`].
     pub fn forward(
         &self,
         batch: &TreeBatch,
         temperature: f64,
-        keep: bool,
+        keep: Keep,
         work: &mut Workspace<T>,
     ) -> (Vec<T>, Vec<T>) {
         let (n, d) = (batch.tokens.len(), self.config.hidden_size);
@@ -98,14 +138,23 @@ impl<T: Real> Model<T> {
         for s in &batch.segments {
             work.positions.extend(s.depth..s.depth + s.n_tokens);
         }
-        work.x.resize(n * d, T::ZERO);
-        work.normed.resize(n * d, T::ZERO);
-        gather_rows(self.weight(&self.layout.embed), d, &batch.tokens, &mut work.x);
-        work.layers.resize_with(if keep { self.layout.layers.len() } else { 1 }, LayerActivations::default);
-        for (i, ranges) in self.layout.layers.iter().enumerate() {
-            let mut layer = std::mem::take(&mut work.layers[if keep { i } else { 0 }]);
-            self.layer_forward(batch, i, ranges, &mut layer, work);
-            work.layers[if keep { i } else { 0 }] = layer;
+        fit(&mut work.x, n * d);
+        fit(&mut work.normed, n * d);
+        fit(&mut work.wide, n * self.config.q_dim().max(self.config.intermediate_size));
+        gather_rows(self.params.matrix(self.layout.embed.clone()), d, &batch.tokens, &mut work.x);
+        let n_layers = self.layout.layers.len();
+        let wanted = [1, n_layers + 1, n_layers][keep as usize].max(work.layers.len());
+        work.layers.resize_with(wanted, LayerActivations::default);
+        work.kept = keep;
+        for i in 0..n_layers {
+            let slot = if keep == Keep::All { i } else { 0 };
+            let mut layer = std::mem::take(&mut work.layers[slot]);
+            self.block_inside(batch, i, &mut layer, work);
+            self.block_output(batch.tokens.len(), i, &layer, work);
+            if keep == Keep::Inputs {
+                std::mem::swap(&mut layer.x, &mut work.layers[i + 1].x);
+            }
+            work.layers[slot] = layer;
         }
         work.sources.clear();
         work.sources.extend(batch.targets.iter().map(|t| t.from_idx));
@@ -114,7 +163,7 @@ impl<T: Real> Model<T> {
         work.temperature = temperature;
         let n_targets = batch.targets.len();
         let mut hidden = vec![T::ZERO; n_targets * d];
-        gather_rows(&work.x, d, &work.sources, &mut hidden);
+        gather_rows(Matrix::Full(&work.x), d, &work.sources, &mut hidden);
         let mut normed = vec![T::ZERO; n_targets * d];
         rms_norm(&hidden, self.weight(&self.layout.final_norm), self.config.rms_norm_eps, &mut normed);
         let mut logprobs = vec![T::ZERO; n_targets];
@@ -124,56 +173,67 @@ impl<T: Real> Model<T> {
         (logprobs, work.stats.iter().map(|s| s.entropy).collect())
     }
 
-    /// Adds to `grads` the gradient of `Σ c·logp + Σ d·H` over the batch of the last kept forward pass. `c`:
-    /// `[n_targets]`; `d`: `[n_targets]` or empty. Targets whose coefficients are zero cost nothing in the head.
+    /// Adds to `grads` (`[n_trained]`) the gradient of `Σ c·logp + Σ d·H` over the batch of the last kept forward pass.
+    /// `c`: `[n_targets]`; `d`: `[n_targets]` or empty. Targets whose coefficients are zero cost nothing in the head.
     pub fn backward(&self, batch: &TreeBatch, c: &[T], d: &[T], work: &mut Workspace<T>, grads: &mut [T]) {
+        assert_eq!(grads.len(), self.n_trained());
+        let mut grads = if self.lora.is_some() { Grads::Lora(grads) } else { Grads::All(grads) };
         let (n, dim) = (batch.tokens.len(), self.config.hidden_size);
         let mut dx = vec![T::ZERO; n * dim];
-        self.head_backward(c, d, work, &mut dx, grads);
+        self.head_backward(c, d, work, &mut dx, &mut grads);
         let mut buffers = BackwardBuffers::default();
+        fit(&mut buffers.wide, n * self.config.q_dim().max(self.config.intermediate_size));
         for i in (0..self.layout.layers.len()).rev() {
-            let mut layer = std::mem::take(&mut work.layers[i]);
-            self.layer_backward(batch, i, &mut layer, work, &mut dx, &mut buffers, grads);
-            work.layers[i] = layer;
+            let slot = if work.kept == Keep::All { i } else { 0 };
+            let mut layer = std::mem::take(&mut work.layers[slot]);
+            if work.kept == Keep::Inputs {
+                work.x.copy_from_slice(&work.layers[i + 1].x);
+                self.block_inside(batch, i, &mut layer, work);
+            }
+            self.layer_backward(batch, i, &mut layer, work, &mut dx, &mut buffers, &mut grads);
+            work.layers[slot] = layer;
         }
-        scatter_add_rows(&dx, dim, &batch.tokens, &mut grads[self.layout.embed.clone()]);
+        if let Some(dembed) = grads.of(&self.layout.embed) {
+            scatter_add_rows(&dx, dim, &batch.tokens, dembed);
+        }
     }
 
-    fn layer_forward(
-        &self,
-        batch: &TreeBatch,
-        index: usize,
-        w: &LayerRanges,
-        a: &mut LayerActivations<T>,
-        work: &mut Workspace<T>,
-    ) {
-        let c = &self.config;
-        let (n, d, f, eps) = (batch.tokens.len(), c.hidden_size, c.intermediate_size, c.rms_norm_eps);
-        a.x.clone_from(&work.x);
+    /// A block but for its last product.
+    fn block_inside(&self, batch: &TreeBatch, index: usize, a: &mut LayerActivations<T>, work: &mut Workspace<T>) {
+        let (w, c) = (&self.layout.layers[index], &self.config);
+        let (n, f, eps) = (batch.tokens.len(), c.intermediate_size, c.rms_norm_eps);
+        fit(&mut a.x, work.x.len());
+        a.x.copy_from_slice(&work.x);
         rms_norm(&a.x, self.weight(&w.input_norm), eps, &mut work.normed);
-        a.qkv.resize(n * c.qkv_dim(), T::ZERO);
-        self.project(&work.normed, &w.qkv, n, d, Store::Replace, &mut a.qkv);
+        fit(&mut a.qkv, n * c.qkv_dim());
+        self.project(index, Site::Qkv, &work.normed, n, Store::Replace, &mut a.qkv, &mut work.linear);
         if let Some(bias) = &w.qkv_bias {
             add_bias(&mut a.qkv, self.weight(bias));
         }
-        a.heads.resize(n * c.qkv_dim(), T::ZERO);
+        fit(&mut a.heads, n * c.qkv_dim());
         split_heads(&self.heads(w), &a.qkv, &work.positions, &mut a.heads);
-        a.o.resize(n * c.q_dim(), T::ZERO);
-        a.lse.resize(n * c.num_attention_heads, T::ZERO);
+        fit(&mut a.o, n * c.q_dim());
+        fit(&mut a.lse, n * c.num_attention_heads);
         tree_attention(batch, &work.trees, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
-        work.wide.resize(n * c.q_dim(), T::ZERO);
+        fit(&mut work.wide, n * c.q_dim());
         merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
-        self.project(&work.wide, &w.o, n, c.q_dim(), Store::Add, &mut work.x);
-        a.x_mid.clone_from(&work.x);
+        self.project(index, Site::Output, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
+        fit(&mut a.x_mid, work.x.len());
+        a.x_mid.copy_from_slice(&work.x);
         rms_norm(&a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
-        a.gate_up.resize(n * 2 * f, T::ZERO);
-        self.project(&work.normed, &w.gate_up, n, d, Store::Replace, &mut a.gate_up);
-        work.wide.resize(n * f, T::ZERO);
-        swiglu(&a.gate_up, f, &mut work.wide);
-        self.project(&work.wide, &w.down, n, f, Store::Add, &mut work.x);
+        fit(&mut a.gate_up, n * 2 * f);
+        self.project(index, Site::GateUp, &work.normed, n, Store::Replace, &mut a.gate_up, &mut work.linear);
     }
 
-    fn head_backward(&self, c: &[T], d: &[T], work: &mut Workspace<T>, dx: &mut [T], grads: &mut [T]) {
+    /// The last product of a block.
+    fn block_output(&self, n: usize, index: usize, a: &LayerActivations<T>, work: &mut Workspace<T>) {
+        let f = self.config.intermediate_size;
+        fit(&mut work.wide, n * f);
+        swiglu(&a.gate_up, f, &mut work.wide);
+        self.project(index, Site::Down, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
+    }
+
+    fn head_backward(&self, c: &[T], d: &[T], work: &mut Workspace<T>, dx: &mut [T], grads: &mut Grads<'_, T>) {
         let dim = self.config.hidden_size;
         let live: Vec<usize> =
             (0..c.len()).filter(|&i| c[i] != T::ZERO || d.get(i).is_some_and(|&d| d != T::ZERO)).collect();
@@ -183,16 +243,15 @@ impl<T: Real> Model<T> {
         let c: Vec<T> = live.iter().map(|&i| c[i]).collect();
         let d: Vec<T> = if d.is_empty() { Vec::new() } else { live.iter().map(|&i| d[i]).collect() };
         let mut hidden = vec![T::ZERO; live.len() * dim];
-        gather_rows(&work.x, dim, &sources, &mut hidden);
+        gather_rows(Matrix::Full(&work.x), dim, &sources, &mut hidden);
         let norm = self.weight(&self.layout.final_norm);
         let mut normed = vec![T::ZERO; hidden.len()];
         rms_norm(&hidden, norm, self.config.rms_norm_eps, &mut normed);
         let mut dnormed = vec![T::ZERO; hidden.len()];
         let head = self.head(work.temperature);
-        let dweight = &mut grads[self.layout.head.clone()];
-        head_backward(head, &normed, &targets, &stats, &c, &d, &mut dnormed, dweight);
+        head_backward(head, &normed, &targets, &stats, &c, &d, &mut dnormed, grads.of(&self.layout.head));
         let mut dhidden = vec![T::ZERO; hidden.len()];
-        let dnorm = &mut grads[self.layout.final_norm.clone()];
+        let dnorm = grads.of(&self.layout.final_norm);
         rms_norm_backward(&hidden, norm, self.config.rms_norm_eps, &dnormed, &mut dhidden, dnorm);
         scatter_add_rows(&dhidden, dim, &sources, dx);
     }
@@ -207,79 +266,52 @@ impl<T: Real> Model<T> {
         work: &mut Workspace<T>,
         dx: &mut [T],
         b: &mut BackwardBuffers<T>,
-        grads: &mut [T],
+        grads: &mut Grads<'_, T>,
     ) {
         let (w, c) = (&self.layout.layers[index], &self.config);
         let (n, d, f, eps) = (batch.tokens.len(), c.hidden_size, c.intermediate_size, c.rms_norm_eps);
         // MLP.
-        work.wide.resize(n * f, T::ZERO);
+        fit(&mut work.wide, n * f);
         swiglu(&a.gate_up, f, &mut work.wide);
-        b.wide.resize(n * f, T::ZERO);
-        self.project_backward(&work.wide, &w.down, n, f, dx, &mut b.wide, grads);
+        fit(&mut b.wide, n * f);
+        self.project_backward(index, Site::Down, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
         swiglu_backward_in_place(&mut a.gate_up, f, &b.wide);
         rms_norm(&a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
-        b.normed.resize(n * d, T::ZERO);
-        self.project_backward(&work.normed, &w.gate_up, n, d, &a.gate_up, &mut b.normed, grads);
+        fit(&mut b.normed, n * d);
+        let linear = &mut work.linear;
+        self.project_backward(index, Site::GateUp, &work.normed, n, &a.gate_up, &mut b.normed, grads, linear);
         let post_norm = self.weight(&w.post_norm);
-        rms_norm_backward(&a.x_mid, post_norm, eps, &b.normed, dx, &mut grads[w.post_norm.clone()]);
+        rms_norm_backward(&a.x_mid, post_norm, eps, &b.normed, dx, grads.of(&w.post_norm));
         // Attention.
-        work.wide.resize(n * c.q_dim(), T::ZERO);
+        fit(&mut work.wide, n * c.q_dim());
         merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
-        b.wide.resize(n * c.q_dim(), T::ZERO);
-        self.project_backward(&work.wide, &w.o, n, c.q_dim(), dx, &mut b.wide, grads);
+        fit(&mut b.wide, n * c.q_dim());
+        self.project_backward(index, Site::Output, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
         unmerge_heads(&b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
-        b.heads.resize(n * c.qkv_dim(), T::ZERO);
+        fit(&mut b.heads, n * c.qkv_dim());
         let shape = self.attention_shape(index);
         tree_attention_backward(batch, &work.trees, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
-        b.qkv.resize(n * c.qkv_dim(), T::ZERO);
-        let dnorm = w.qk_norm.as_ref().map(|(q, k)| {
-            let (before, after) = grads.split_at_mut(k.start);
-            (&mut before[q.clone()], &mut after[..k.len()])
-        });
+        fit(&mut b.qkv, n * c.qkv_dim());
+        // The two norms lie behind each other.
+        let dnorm = w.qk_norm.as_ref().and_then(|(q, k)| Some(grads.of(&(q.start..k.end))?.split_at_mut(q.len())));
         split_heads_backward(&self.heads(w), &a.qkv, &work.positions, &mut b.heads, &mut b.qkv, dnorm);
-        if let Some(bias) = &w.qkv_bias {
-            add_bias_backward(&b.qkv, &mut grads[bias.clone()]);
+        if let Some(dbias) = w.qkv_bias.as_ref().and_then(|bias| grads.of(bias)) {
+            add_bias_backward(&b.qkv, dbias);
         }
         rms_norm(&a.x, self.weight(&w.input_norm), eps, &mut work.normed);
-        self.project_backward(&work.normed, &w.qkv, n, d, &b.qkv, &mut b.normed, grads);
+        self.project_backward(index, Site::Qkv, &work.normed, n, &b.qkv, &mut b.normed, grads, &mut work.linear);
         let input_norm = self.weight(&w.input_norm);
-        rms_norm_backward(&a.x, input_norm, eps, &b.normed, dx, &mut grads[w.input_norm.clone()]);
+        rms_norm_backward(&a.x, input_norm, eps, &b.normed, dx, grads.of(&w.input_norm));
     }
 
-    /// `y = x·Wᵀ`.
-    pub(crate) fn project(&self, x: &[T], w: &Range<usize>, n: usize, d_in: usize, store: Store, y: &mut [T]) {
-        let d_out = w.len() / d_in;
-        let weight = Mat::new(self.weight(w), d_out, d_in);
-        matmul(MatMut::new(y, n, d_out), store, Mat::new(x, n, d_in), weight.t(), self.threads);
-    }
-
-    /// `dx = dy·W`, `dW += dyᵀ·x`.
-    #[allow(clippy::too_many_arguments)]
-    fn project_backward(
-        &self,
-        x: &[T],
-        w: &Range<usize>,
-        n: usize,
-        d_in: usize,
-        dy: &[T],
-        dx: &mut [T],
-        grads: &mut [T],
-    ) {
-        let d_out = w.len() / d_in;
-        let (weight, dy) = (Mat::new(self.weight(w), d_out, d_in), Mat::new(dy, n, d_out));
-        matmul(MatMut::new(dx, n, d_in), Store::Replace, dy, weight, self.threads);
-        let dw = MatMut::new(&mut grads[w.clone()], d_out, d_in);
-        matmul(dw, Store::Add, dy.t(), Mat::new(x, n, d_in), self.threads);
-    }
-
-    /// The numbers of one tensor or group.
+    /// The numbers of a norm or a bias.
     pub(crate) fn weight(&self, range: &Range<usize>) -> &[T] {
-        &self.params[range.clone()]
+        self.params.vector(range.clone())
     }
 
     /// The output projection at a temperature.
     pub(crate) fn head(&self, temperature: f64) -> Head<'_, T> {
-        let weight = self.weight(&self.layout.head);
+        let weight = self.params.matrix(self.layout.head.clone());
         Head { weight, d: self.config.hidden_size, temperature, threads: self.threads }
     }
 
@@ -301,6 +333,17 @@ impl<T: Real> Model<T> {
             head_dim: self.config.head_dim,
             window: self.config.window(layer),
         }
+    }
+}
+
+impl<T> Workspace<T> {
+    /// Bytes of what a pass leaves.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let of_layer = |a: &LayerActivations<T>| {
+            [&a.x, &a.qkv, &a.heads, &a.o, &a.lse, &a.x_mid, &a.gate_up].map(Vec::capacity).iter().sum::<usize>()
+        };
+        let of_pass = [&self.x, &self.normed, &self.wide].map(Vec::capacity).iter().sum::<usize>();
+        size_of::<T>() * (self.layers.iter().map(of_layer).sum::<usize>() + of_pass)
     }
 }
 
@@ -351,24 +394,25 @@ mod tests {
         for (family, tied) in [(Family::Llama, false), (Family::Qwen2, true), (Family::Qwen3, false)] {
             let mut m = model::<f64>(family, tied);
             if family == Family::Qwen2 {
-                m = Model::new(stretched(m.config), m.params, 1);
+                m = Model::with(stretched(m.config), m.params, None, 1);
             }
             let mut work = Workspace::default();
-            m.forward(&batch, 0.8, true, &mut work);
-            let mut grads = vec![0.0; m.params.len()];
+            m.forward(&batch, 0.8, Keep::All, &mut work);
+            let mut grads = vec![0.0; m.n_trained()];
             m.backward(&batch, &c, &d, &mut work, &mut grads);
             // Every tensor, a spread of its elements: all of them would take minutes.
             let picked: Vec<usize> =
                 m.layout.tensors.iter().flat_map(|t| t.range.clone().step_by(t.range.len() / 7 + 1)).collect();
-            let x: Vec<f64> = picked.iter().map(|&i| m.params[i]).collect();
+            let x: Vec<f64> = picked.iter().map(|&i| m.params.numbers().unwrap()[i]).collect();
             let g: Vec<f64> = picked.iter().map(|&i| grads[i]).collect();
             let cell = std::cell::RefCell::new((&mut m, Workspace::default()));
             assert_gradient(&x, &g, |x| {
                 let (m, work) = &mut *cell.borrow_mut();
+                let params = m.params.numbers_mut().unwrap();
                 for (&i, &v) in picked.iter().zip(x) {
-                    m.params[i] = v;
+                    params[i] = v;
                 }
-                let (logp, entropy) = m.forward(&batch, 0.8, false, work);
+                let (logp, entropy) = m.forward(&batch, 0.8, Keep::Nothing, work);
                 dot(&logp, &c) + dot(&entropy, &d)
             });
         }
@@ -417,14 +461,14 @@ mod tests {
             summed[i] += c;
         }
         let plain = model::<f32>(Family::Qwen3, true);
-        let stretched = Model::new(stretched(plain.config.clone()), plain.params.clone(), 1);
+        let stretched = Model::with(stretched(plain.config.clone()), plain.params.clone(), None, 1);
         for m in [plain, stretched] {
             let mut work = Workspace::default();
-            let (logp, _) = m.forward(&batch, 1.0, true, &mut work);
-            let mut grads = vec![0.0; m.params.len()];
+            let (logp, _) = m.forward(&batch, 1.0, Keep::All, &mut work);
+            let mut grads = vec![0.0; m.n_trained()];
             m.backward(&batch, &summed, &[], &mut work, &mut grads);
-            let (logp_unrolled, _) = m.forward(&unrolled, 1.0, true, &mut work);
-            let mut grads_unrolled = vec![0.0; m.params.len()];
+            let (logp_unrolled, _) = m.forward(&unrolled, 1.0, Keep::All, &mut work);
+            let mut grads_unrolled = vec![0.0; m.n_trained()];
             m.backward(&unrolled, &c, &[], &mut work, &mut grads_unrolled);
             for (&i, &l) in origin.iter().zip(&logp_unrolled) {
                 assert!((l - logp[i]).abs() < 1e-5);
@@ -440,8 +484,8 @@ mod tests {
         let batch = tree_batch(&[3, 2, 1, 2, 2], 40);
         let m = model::<f32>(Family::Llama, true);
         let mut work = Workspace::default();
-        m.forward(&batch, 1.0, true, &mut work);
-        let mut grads = vec![0.0; m.params.len()];
+        m.forward(&batch, 1.0, Keep::All, &mut work);
+        let mut grads = vec![0.0; m.n_trained()];
         m.backward(&batch, &vec![0.0; batch.targets.len()], &[], &mut work, &mut grads);
         assert!(grads.iter().all(|&g| g == 0.0));
     }

@@ -1,5 +1,6 @@
 //! On which numbers do the kernels run? On `f32` in use, on `f64` in the finite-difference tests: the same code.
 
+use half::bf16;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 /// A floating-point number the kernels are written over.
@@ -28,6 +29,8 @@ pub trait Real:
     fn of(x: f64) -> Self;
     /// Widens.
     fn to_f64(self) -> f64;
+    /// Widens a stored number, exactly.
+    fn from_bf16(x: bf16) -> Self;
     /// `self · a + b`, fused.
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// `e^self`; for `f32` a branch-free polynomial that vectorises, relative error below 3e-7.
@@ -47,6 +50,10 @@ impl Real for f32 {
     #[inline(always)]
     fn of(x: f64) -> f32 {
         x as f32
+    }
+    #[inline(always)]
+    fn from_bf16(x: bf16) -> f32 {
+        f32::from_bits(u32::from(x.to_bits()) << 16)
     }
     #[inline(always)]
     fn to_f64(self) -> f64 {
@@ -99,6 +106,10 @@ impl Real for f64 {
         x
     }
     #[inline(always)]
+    fn from_bf16(x: bf16) -> f64 {
+        f64::from(f32::from_bits(u32::from(x.to_bits()) << 16))
+    }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self
     }
@@ -129,6 +140,16 @@ impl Real for f64 {
 #[inline(always)]
 pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
+}
+
+/// Gives a reused buffer a length, and no more memory than the longest it has had: doubling, as vectors grow, would
+/// hold twice what a batch a little larger than the last one needs. What it holds is not defined.
+pub(crate) fn fit<T: Real>(buffer: &mut Vec<T>, n: usize) {
+    if buffer.capacity() < n {
+        *buffer = Vec::new();
+        buffer.reserve_exact(n);
+    }
+    buffer.resize(n, T::ZERO);
 }
 
 /// Σ a·b, in sixteen fixed lanes: the order of summation depends on the length alone.

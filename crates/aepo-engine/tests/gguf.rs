@@ -104,11 +104,11 @@ fn whole_models_equal_their_hugging_face_directories() {
 fn the_text_of_a_model_comes_with_it() {
     for family in FAMILIES {
         let model = gguf::load(&golden(family).join("model.gguf")).expect("the model loads");
-        assert!(model.chat_template.is_some_and(|t| t.contains("message.content")), "{family}");
-        let tokenizer: tokenizers::Tokenizer = model.tokenizer_json.parse().expect("the tokenizer loads");
+        assert!(model.text.chat_template.is_some_and(|t| t.contains("message.content")), "{family}");
+        let tokenizer: tokenizers::Tokenizer = model.text.tokenizer_json.parse().expect("the tokenizer loads");
         let first = if family == "llama" { 2 } else { 0 };
         let (begin, end) = if family == "llama" { (0, 1) } else { (34, 35) };
-        assert_eq!((model.special_ids.bos, model.special_ids.eos), (Some(begin), Some(end)), "{family}");
+        assert_eq!((model.text.special_ids.bos, model.text.special_ids.eos), (Some(begin), Some(end)), "{family}");
         // "he" is entry 32 of the tokens that are not special, " the" 33, "a" 0.
         let ids = tokenizer.encode("he the<|end|>a", false).expect("the text is cut").get_ids().to_vec();
         assert_eq!(ids, [first + 32, first + 33, end, first], "{family}");

@@ -7,7 +7,7 @@ use aepo::policy::{Policy, StepParams};
 use aepo::train::batch::{Segment, Target, TreeBatch};
 use aepo_engine::adamw::{self, Moments};
 use aepo_engine::checkpoint::load_model;
-use aepo_engine::model::{Model, Workspace};
+use aepo_engine::model::{Keep, Model, Workspace};
 use aepo_engine::{Engine, real::Real};
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -126,7 +126,7 @@ fn check_tree<T: Real>(name: &str, tolerance: Tolerance) {
     let c: Vec<T> = golden.json.logp_coefs.iter().map(number).collect();
     let d: Vec<T> = golden.json.entropy_coefs.iter().map(number).collect();
     for (tag, temperature) in [("t1.0", 1.0), ("t0.7", 0.7)] {
-        let (logp, entropy) = model.forward(&golden.batch, temperature, true, &mut work);
+        let (logp, entropy) = model.forward(&golden.batch, temperature, Keep::All, &mut work);
         close(&format!("{name} logp.{tag}"), &logp, &golden.values(&format!("logp.{tag}")), tolerance);
         close(&format!("{name} entropy.{tag}"), &entropy, &golden.values(&format!("entropy.{tag}")), tolerance);
         if !golden.has(&format!("scalar.{tag}")) {
@@ -166,7 +166,7 @@ fn the_whole_distribution_of_a_sequence_agrees() {
         let n_tokens = golden.json.sequence.len();
         let target = |i: usize| Target { from_idx: (i / vocab) as u32, token: (i % vocab) as u32 };
         batch.targets = (0..n_tokens * vocab).map(target).collect();
-        let (logp, _) = model.forward(&batch, 1.0, false, &mut Workspace::default());
+        let (logp, _) = model.forward(&batch, 1.0, Keep::Nothing, &mut Workspace::default());
         let mut expected = golden.values("logits");
         for row in expected.chunks_exact_mut(vocab) {
             let log_sum = row.iter().map(|x| x.exp()).sum::<f64>().ln();
@@ -197,17 +197,18 @@ fn adamw_agrees() {
     let (mut moments, mut work) = (Moments::default(), Workspace::default());
     let mut norms = Vec::new();
     for _ in 0..o.n_steps {
-        model.forward(&golden.batch, 1.0, true, &mut work);
+        model.forward(&golden.batch, 1.0, Keep::All, &mut work);
         let mut grads = vec![0.0; model.layout.n_parameters()];
         model.backward(&golden.batch, &c, &d, &mut work, &mut grads);
-        let report = adamw::step(&model.layout, &mut model.params, &grads, &mut moments, &settings);
+        let report =
+            adamw::step(&model.layout.tensors, model.params.numbers_mut().unwrap(), &grads, &mut moments, &settings);
         assert!(report.applied);
         norms.push(report.grad_norm);
     }
     close("norms", &norms, &golden.values("adamw.grad_norms"), F32);
     for tensor in &model.layout.tensors {
         let key = format!("adamw.{}", tensor.name);
-        close(&key, &model.params[tensor.range.clone()], &golden.values(&key), F32);
+        close(&key, &model.params.numbers().unwrap()[tensor.range.clone()], &golden.values(&key), F32);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where does a model come from, and what comes with its weights? All kinds of places, brought to one form.
 
 mod chat;
+mod facts;
 mod files;
 mod gguf;
 mod hub;
@@ -8,9 +9,13 @@ mod hub;
 use std::path::{Path, PathBuf};
 
 use aepo_engine::Engine;
+use aepo_engine::checkpoint::{ADAPTER_CONFIG, Adapter, load_adapter_config};
 use aepo_engine::gguf::is_gguf;
+use aepo_engine::setup::{Setup, Train};
+use anyhow::Context as _;
 
 pub use chat::Chat;
+pub use facts::{check_expected, expected, look, shape};
 pub use files::TokenizerFiles;
 pub use hub::{Named, bring, hub_name, is_pinned, named};
 
@@ -77,22 +82,70 @@ fn in_run(dir: &Path) -> anyhow::Result<Place> {
 }
 
 /// Loads a model to sample from or to train afresh.
-pub fn load(place: &Place, n_threads: usize) -> anyhow::Result<Source> {
+pub fn load(place: &Place, setup: &Setup) -> anyhow::Result<Source> {
     match place {
         Place::Embedded => {
             let label = Path::new("the model inside the program");
-            let engine = Engine::from_bytes(label, assets::MODEL_CONFIG, assets::MODEL_WEIGHTS, n_threads)?;
+            let mut engine = Engine::from_bytes(label, assets::MODEL_CONFIG, assets::MODEL_WEIGHTS, setup)?;
+            engine.base_name = QUICKSTART.to_owned();
             let files = TokenizerFiles::alone(assets::TOKENIZER.to_vec());
             Ok(Source { engine, label: label.to_owned(), files, chat: Chat::default() })
         }
-        Place::Directory(dir) => in_directory(Engine::load(dir, n_threads)?, dir),
-        Place::Gguf(path) => gguf::load(path, n_threads),
+        Place::Directory(dir) if is_adapter(dir) => with_adapter(dir, setup),
+        Place::Directory(dir) => {
+            let mut engine = Engine::load_as(dir, setup)?;
+            engine.base_name = absolute(dir);
+            in_directory(engine, dir)
+        }
+        Place::Gguf(path) => {
+            let mut source = gguf::load(path, setup)?;
+            source.engine.base_name = absolute(path);
+            Ok(source)
+        }
     }
 }
 
 /// Loads a checkpoint to go on from exactly.
-pub fn load_checkpoint(dir: &Path, n_threads: usize) -> anyhow::Result<Source> {
-    in_directory(Engine::resume(dir, n_threads)?, dir)
+pub fn load_checkpoint(dir: &Path, setup: &Setup) -> anyhow::Result<Source> {
+    let mut source = load(&Place::Directory(dir.to_owned()), setup)?;
+    source.engine.load_optimizer(dir)?;
+    Ok(source)
+}
+
+/// Whether a directory holds what LoRA adds to a model, and not a model.
+pub fn is_adapter(dir: &Path) -> bool {
+    dir.join(ADAPTER_CONFIG).is_file()
+}
+
+/// Loads the model that LoRA's matrices belong to, with them.
+fn with_adapter(dir: &Path, setup: &Setup) -> anyhow::Result<Source> {
+    let Adapter { spec, base } = load_adapter_config(dir)?;
+    let at = || format!("{}: base_model_name_or_path is `{base}`", dir.join(ADAPTER_CONFIG).display());
+    if setup.train == Train::All {
+        let message = format!("{} holds what LoRA adds to a model: all weights cannot be trained", dir.display());
+        return Err(usage(message, "set lora.rank, lora.alpha and lora.targets to those of its adapter_config.json"));
+    }
+    let base = match hub_name(&base, Path::new("")) {
+        Some(name) => hub::from_cache(&name),
+        None => place(&base),
+    };
+    let base = base.with_context(at)?;
+    if matches!(&base, Place::Directory(dir) if is_adapter(dir)) {
+        anyhow::bail!("{}, which holds what LoRA adds to a model, and not a model", at());
+    }
+    let train = if setup.train == Train::Nothing { Train::Lora(spec) } else { setup.train.clone() };
+    let mut source = load(&base, &Setup { train, ..setup.clone() })?;
+    source.engine.load_adapter(dir)?;
+    // What a checkpoint was written with counts more than what lies beside the model.
+    match dir.join(checkpoint::TOKENIZER).is_file() {
+        true => in_directory(source.engine, dir),
+        false => Ok(source),
+    }
+}
+
+/// A path that means the same wherever it is read.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 fn in_directory(engine: Engine, dir: &Path) -> anyhow::Result<Source> {

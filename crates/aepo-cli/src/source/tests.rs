@@ -31,11 +31,11 @@ fn a_gguf_file_and_the_directory_made_of_it_are_the_same_model() {
     for family in ["llama", "qwen2", "qwen3"] {
         let place = place(golden(family).to_str().unwrap()).unwrap();
         assert!(matches!(place, Place::Gguf(_)));
-        let source = load(&place, 1).unwrap();
+        let source = load(&place, &Setup::full(1)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         source.engine.export(dir.path(), Precision::F32).unwrap();
         source.files.write(dir.path()).unwrap();
-        let again = load(&self::place(dir.path().to_str().unwrap()).unwrap(), 1).unwrap();
+        let again = load(&self::place(dir.path().to_str().unwrap()).unwrap(), &Setup::full(1)).unwrap();
         assert_eq!(again.engine.config(), source.engine.config(), "{family}");
         assert_eq!((&again.files, &again.chat), (&source.files, &source.chat), "{family}");
         assert!(source.chat.specials.contains_key("eos_token"), "{family}: {:?}", source.chat);

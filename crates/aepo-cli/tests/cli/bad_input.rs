@@ -123,7 +123,7 @@ fn models_and_tasks_that_cannot_be_used() {
         expect![[r#"
             $ aepo train tiny.toml --out never --set model.init=nowhere
             error: there is no model in DIR/nowhere: no such directory
-            hint: name `quickstart`, a run directory, a .gguf file, or a directory of config.json, model.safetensors and tokenizer.json
+            hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
             [2]
             $ aepo train tiny.toml --out never --set model.init=cut
             error: DIR/cut/model.safetensors: damaged or truncated safetensors file (incomplete metadata, file not fully covered)
@@ -148,7 +148,7 @@ fn models_and_tasks_that_cannot_be_used() {
             [1]
             $ aepo eval nowhere
             error: there is no model in nowhere: no such directory
-            hint: name `quickstart`, a run directory, a .gguf file, or a directory of config.json, model.safetensors and tokenizer.json
+            hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
             [2]
             $ aepo rollout tiny.toml --task 99
             error: --task 99: there are 8 questions, 0 to 7

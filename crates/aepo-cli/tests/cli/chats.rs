@@ -166,12 +166,12 @@ fn long_rows_are_cut_or_left_out_and_told() {
     expect![[r#"
         chat.toml, line 14: `sft.eval_every` is left out: sft.holdout is 0
         DIR/long.jsonl: 8 conversations, 1 learned and 0 held out, 14 tokens per epoch, 2 of them trained
-        of them 7 left out, longer than 90 tokens (the longest has 416)
+        of them 7 left out, longer than 100 tokens (the longest has 416)
         keys of it that nothing reads: source
-        DIR/long.jsonl: 8 conversations, 6 learned and 1 held out, 464 tokens per epoch, 285 of them trained
-        of them 6 cut behind 90 tokens (the longest has 416); 1 left out, nothing to train within 90 tokens
+        DIR/long.jsonl: 8 conversations, 6 learned and 1 held out, 514 tokens per epoch, 299 of them trained
+        of them 6 cut behind 100 tokens (the longest has 416); 1 left out, nothing to train within 100 tokens
         keys of it that nothing reads: source
-        chat: cold start of 0.1M weights, 5 steps from step 0, seed 0, 2 threads, into cut
+        chat: cold start of 0.1M weights, 5 steps from step 0, seed 0, 2 threads, into chat-cut
     "#]]
     .assert_eq(&text);
 }
@@ -265,7 +265,7 @@ fn conversations_that_cannot_be_learned() {
             [2]
             $ aepo sft chat.toml --out never --set sft.init=nowhere
             error: there is no model in DIR/nowhere: no such directory
-            hint: name `quickstart`, a run directory, a .gguf file, or a directory of config.json, model.safetensors and tokenizer.json
+            hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
             [2]
             $ aepo sft chat.toml --out never --set sft.init=cold/model
             error: DIR/cold/model holds no chat template

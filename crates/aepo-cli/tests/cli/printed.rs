@@ -55,6 +55,7 @@ fn help_teaches() {
               --set <KEY=VALUE>  Change a setting of the recipe, `section.key=value`; may be repeated (see `aepo check`)
               --threads <N>      Threads of the engine, 0 for every core; stands for train.threads
               --resume           Go on with the run in its directory
+              --offline          Use no network: a model of the hub must be in the cache (so does HF_HUB_OFFLINE=1)
           -q, --quiet            No progress, only the result
               --json             One JSON object per line on stdout, and nothing else
               --stop-on-eof      Stop as after Ctrl-C when standard input ends: for a program that looks after this one

@@ -1,4 +1,5 @@
-//! Which numbers are the bytes of a tensor? f32, f16 and bf16 to f32, and f32 to f32 or bf16, little end first.
+//! Which numbers are the bytes of a tensor? f32, f16 and bf16 to what they are kept in, and f32 to f32 or
+//! bf16, little end first.
 
 use std::io::{self, Write};
 
@@ -7,6 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::error::WeightsError;
+use crate::weights::Kept;
 
 /// How numbers are stored in a weights file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +49,15 @@ pub(super) fn is_readable(dtype: Dtype) -> bool {
 }
 
 /// Appends a tensor's numbers.
-pub(super) fn append(name: &str, view: &TensorView<'_>, to: &mut Vec<f32>) -> Result<(), WeightsError> {
+pub(super) fn append<N: Kept>(name: &str, view: &TensorView<'_>, to: &mut Vec<N>) -> Result<(), WeightsError> {
     let (data, start) = (view.data(), to.len());
     match view.dtype() {
-        Dtype::F32 => to.extend(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
-        Dtype::F16 => to.extend(data.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
-        Dtype::BF16 => to.extend(data.as_chunks::<2>().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+        Dtype::F32 => to.extend(data.as_chunks::<4>().0.iter().map(|b| N::rounded(f32::from_le_bytes(*b)))),
+        Dtype::F16 => to.extend(data.as_chunks::<2>().0.iter().map(|b| N::rounded(f16::from_le_bytes(*b).to_f32()))),
+        Dtype::BF16 => to.extend(data.as_chunks::<2>().0.iter().map(|b| N::rounded(bf16::from_le_bytes(*b).to_f32()))),
         other => return Err(WeightsError::Type { tensor: name.into(), found: format!("{other:?}") }),
     }
-    match to[start..].iter().all(|x| x.is_finite()) {
+    match to[start..].iter().all(|x| x.is_a_number()) {
         true => Ok(()),
         false => Err(WeightsError::NotFinite { tensor: name.into() }),
     }

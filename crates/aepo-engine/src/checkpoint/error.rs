@@ -89,8 +89,21 @@ pub enum WeightsError {
     /// More weights than memory.
     #[error("there is no memory for {n_bytes} bytes of weights")]
     NoMemory {
-        /// What all weights take in f32.
+        /// What all weights take.
         n_bytes: usize,
+    },
+    /// The description of LoRA's matrices is no JSON object.
+    #[error("not a JSON object: {0}")]
+    AdapterConfig(String),
+    /// LoRA's matrices are of a kind that is not built, or not those that were asked for.
+    #[error("`{key}` is {found}, but must be {wanted}")]
+    Adapter {
+        /// Key of the description.
+        key: String,
+        /// Its value; `missing` where it has none.
+        found: String,
+        /// What is possible.
+        wanted: String,
     },
     /// The optimiser's file lacks its number of steps.
     #[error("metadata key `n_steps` is missing")]

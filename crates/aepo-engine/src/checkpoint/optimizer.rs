@@ -1,6 +1,8 @@
 //! What does training go on from besides the weights? AdamW's moments and the number of its steps.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -9,24 +11,26 @@ use super::convert::{Precision, append};
 use super::error::WeightsError;
 use super::map::map;
 use super::read::{damaged, io_error, weights_error};
-use super::write::{Numbers, write_tensors};
+use super::write::write_tensors;
 use crate::adamw::Moments;
 use crate::error::EngineError;
+use crate::layout::Tensor;
 
 const OPTIMIZER: &str = "optimizer.safetensors";
+const FIRST: &str = "first";
+const SECOND: &str = "second";
 
 /// Writes the optimiser's state into `dir`.
 pub fn save_moments(dir: &Path, moments: &Moments) -> Result<(), EngineError> {
-    let tensors = [("first", &moments.first), ("second", &moments.second)].map(|(name, x)| Numbers {
-        name,
-        shape: vec![x.len()],
-        numbers: x,
-    });
+    let (first, second) = (&moments.first, &moments.second);
+    let tensor = |name: &str, range: Range<usize>| Tensor { name: name.into(), shape: vec![range.len()], range };
+    let tensors = [tensor(FIRST, 0..first.len()), tensor(SECOND, 0..second.len())];
+    let numbers = |t: &Tensor| Cow::Borrowed(&(if t.name == FIRST { first } else { second })[..]);
     let metadata = HashMap::from([("n_steps".to_owned(), moments.n_steps.to_string())]);
-    write_tensors(&dir.join(OPTIMIZER), &tensors, Precision::F32, metadata)
+    write_tensors(&dir.join(OPTIMIZER), &tensors, &numbers, Precision::F32, metadata)
 }
 
-/// Reads what [`save_moments`] wrote for a model of `n_parameters`.
+/// Reads what [`save_moments`] wrote for `n_parameters` numbers that are trained.
 pub fn load_moments(dir: &Path, n_parameters: usize) -> Result<Moments, EngineError> {
     let path = dir.join(OPTIMIZER);
     let bytes = map(&path).map_err(|e| io_error(&path, e))?;
@@ -46,5 +50,5 @@ pub fn load_moments(dir: &Path, n_parameters: usize) -> Result<Moments, EngineEr
         append(name, &view, &mut numbers).map_err(|e| weights_error(&path, e))?;
         Ok(numbers)
     };
-    Ok(Moments { first: read("first")?, second: read("second")?, n_steps })
+    Ok(Moments { first: read(FIRST)?, second: read(SECOND)?, n_steps })
 }

@@ -19,6 +19,7 @@ use super::{CONFIG, GENERATION_CONFIG, INDEX, WEIGHTS};
 use crate::config::{ConfigError, ModelConfig};
 use crate::error::EngineError;
 use crate::layout::{Layout, Tensor};
+use crate::weights::Kept;
 
 const HEAD: &str = "lm_head.weight";
 /// No JSON file of a model directory is larger; the index of the largest models has some hundred kilobytes.
@@ -26,6 +27,11 @@ const MAX_JSON_BYTES: u64 = 1 << 26;
 
 /// Reads a model directory. Returns the weights in layout order.
 pub fn load_model(dir: &Path) -> Result<(ModelConfig, Vec<f32>), EngineError> {
+    load_model_as(dir)
+}
+
+/// [`load_model`] into numbers of another precision.
+pub fn load_model_as<N: Kept>(dir: &Path) -> Result<(ModelConfig, Vec<N>), EngineError> {
     let config = parse_config(&dir.join(CONFIG), &read_json(&dir.join(CONFIG))?)?;
     let (files, index) = find_files(dir)?;
     let params = load(&config, &files, index.as_ref())?;
@@ -153,12 +159,16 @@ fn is_plain_name(file: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !file.contains(['/', '\\', '\0'])
 }
 
-fn load(config: &ModelConfig, files: &[WeightsFile<'_>], index: Option<&Index>) -> Result<Vec<f32>, EngineError> {
+fn load<N: Kept>(
+    config: &ModelConfig,
+    files: &[WeightsFile<'_>],
+    index: Option<&Index>,
+) -> Result<Vec<N>, EngineError> {
     let layout = Layout::new(config);
     let entries = survey(files, index)?;
     check(config, &layout, files, &entries)?;
-    let mut params: Vec<f32> = Vec::new();
-    let n_bytes = layout.n_parameters() * size_of::<f32>();
+    let mut params: Vec<N> = Vec::new();
+    let n_bytes = layout.n_parameters() * size_of::<N>();
     params.try_reserve_exact(layout.n_parameters()).map_err(|_| files[0].error(WeightsError::NoMemory { n_bytes }))?;
     // A tied head is read behind all others, compared, and dropped.
     let head = Tensor { name: HEAD.into(), shape: vec![config.vocab_size, config.hidden_size], range: 0..0 };
@@ -246,7 +256,7 @@ fn check(
     Ok(())
 }
 
-fn check_shape(tensor: &Tensor, found: &[usize]) -> Result<(), WeightsError> {
+pub(super) fn check_shape(tensor: &Tensor, found: &[usize]) -> Result<(), WeightsError> {
     match found == tensor.shape {
         true => Ok(()),
         false => Err(WeightsError::Shape {
@@ -277,7 +287,7 @@ pub(super) fn damaged(path: &Path, e: SafeTensorError) -> EngineError {
     weights_error(path, WeightsError::Damaged(e.to_string()))
 }
 
-fn read_json(path: &Path) -> Result<Vec<u8>, EngineError> {
+pub(super) fn read_json(path: &Path) -> Result<Vec<u8>, EngineError> {
     let read = || {
         let metadata = std::fs::metadata(path)?;
         match metadata.is_file() && metadata.len() <= MAX_JSON_BYTES {

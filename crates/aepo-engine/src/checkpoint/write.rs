@@ -1,5 +1,6 @@
 //! How does a model come onto the disk? Each file under a temporary name, flushed and renamed; large ones in shards.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -14,12 +15,8 @@ use crate::config::ModelConfig;
 use crate::error::EngineError;
 use crate::layout::{Layout, Tensor};
 
-/// A tensor to be written.
-pub(super) struct Numbers<'a> {
-    pub(super) name: &'a str,
-    pub(super) shape: Vec<usize>,
-    pub(super) numbers: &'a [f32],
-}
+/// Gives the numbers of a tensor when its turn to be written comes, so that no second copy of all is made.
+pub type Source<'a> = dyn Fn(&Tensor) -> Cow<'a, [f32]> + 'a;
 
 /// [`save_shards`] with [`MAX_SHARD_BYTES`].
 pub fn save_model(
@@ -29,7 +26,8 @@ pub fn save_model(
     params: &[f32],
     precision: Precision,
 ) -> Result<(), EngineError> {
-    save_shards(dir, config, layout, params, precision, MAX_SHARD_BYTES)
+    let numbers = |t: &Tensor| Cow::Borrowed(&params[t.range.clone()]);
+    save_shards(dir, config, layout, &numbers, precision, MAX_SHARD_BYTES)
 }
 
 /// Writes weights and `config.json` into `dir`: one file where `max_shard_bytes` allows it, or shards and their index.
@@ -38,7 +36,7 @@ pub fn save_shards(
     dir: &Path,
     config: &ModelConfig,
     layout: &Layout,
-    params: &[f32],
+    numbers: &Source<'_>,
     precision: Precision,
     max_shard_bytes: u64,
 ) -> Result<(), EngineError> {
@@ -51,15 +49,11 @@ pub fn save_shards(
     let mut weight_map: BTreeMap<&str, String> = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         weight_map.extend(shard.iter().map(|t| (t.name.as_str(), name(i))));
-        let tensors: Vec<Numbers<'_>> = shard
-            .iter()
-            .map(|t| Numbers { name: &t.name, shape: t.shape.clone(), numbers: &params[t.range.clone()] })
-            .collect();
-        write_tensors(&dir.join(name(i)), &tensors, precision, metadata.clone())?;
+        write_tensors(&dir.join(name(i)), shard, numbers, precision, metadata.clone())?;
     }
     let mut kept: Vec<String> = (0..shards.len()).map(name).collect();
     if shards.len() > 1 {
-        let total_size = params.len() * precision.n_bytes();
+        let total_size = layout.n_parameters() * precision.n_bytes();
         let index = serde_json::json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map });
         write_whole(&dir.join(INDEX), format!("{index:#}\n").as_bytes())?;
         kept.push(INDEX.to_owned());
@@ -104,23 +98,24 @@ fn remove_others(dir: &Path, kept: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a safetensors file, tensor by tensor: no second copy of the weights is made.
+/// Writes a safetensors file, tensor by tensor.
 pub(super) fn write_tensors(
     path: &Path,
-    tensors: &[Numbers<'_>],
+    tensors: &[Tensor],
+    numbers: &Source<'_>,
     precision: Precision,
     metadata: HashMap<String, String>,
 ) -> Result<(), EngineError> {
     // In the order of names, as other writers do.
-    let mut sorted: Vec<&Numbers<'_>> = tensors.iter().collect();
-    sorted.sort_by_key(|t| t.name);
+    let mut sorted: Vec<&Tensor> = tensors.iter().collect();
+    sorted.sort_by_key(|t| &t.name);
     let mut end = 0;
     let mut infos = Vec::with_capacity(sorted.len());
     for tensor in &sorted {
         let start = end;
-        end += tensor.numbers.len() * precision.n_bytes();
+        end += tensor.range.len() * precision.n_bytes();
         let info = TensorInfo { dtype: precision.dtype(), shape: tensor.shape.clone(), data_offsets: (start, end) };
-        infos.push((tensor.name.to_owned(), info));
+        infos.push((tensor.name.clone(), info));
     }
     let header = Metadata::new(Some(metadata), infos).map_err(|e| damaged(path, e))?;
     let mut header = serde_json::to_vec(&header).map_err(|e| damaged(path, e.into()))?;
@@ -129,7 +124,7 @@ pub(super) fn write_tensors(
     write_with(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        sorted.iter().try_for_each(|tensor| write_numbers(tensor.numbers, precision, file))
+        sorted.iter().try_for_each(|tensor| write_numbers(&numbers(tensor), precision, file))
     })
 }
 

@@ -23,15 +23,23 @@ pub use tokenizer::SpecialIds;
 use crate::config::{MAX_HEAD_DIM, ModelConfig};
 use crate::error::EngineError;
 use crate::layout::Layout;
+use crate::weights::Kept;
 
 /// A language model, whole.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GgufModel {
+pub struct GgufModel<N = f32> {
     /// Its shape.
     pub config: ModelConfig,
     /// Its weights in the order of [`Layout`], dequantised.
-    pub params: Vec<f32>,
-    /// Its tokenizer as the text of a `tokenizer.json`.
+    pub params: Vec<N>,
+    /// What it says about text.
+    pub text: GgufText,
+}
+
+/// What makes text of a model's ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufText {
+    /// The tokenizer as the text of a `tokenizer.json`.
     pub tokenizer_json: String,
     /// Ids with a meaning.
     pub special_ids: SpecialIds,
@@ -47,12 +55,51 @@ pub fn is_gguf(path: &Path) -> bool {
 
 /// Reads a file.
 pub fn load(path: &Path) -> Result<GgufModel, EngineError> {
+    load_as(path)
+}
+
+/// [`load`] into numbers of another precision.
+pub fn load_as<N: Kept>(path: &Path) -> Result<GgufModel<N>, EngineError> {
     let file = File::open(path).map_err(|source| EngineError::Io { path: path.to_owned(), source })?;
-    read(file).map_err(|source| EngineError::Gguf { path: path.to_owned(), source })
+    read_as(file).map_err(|source| EngineError::Gguf { path: path.to_owned(), source })
 }
 
 /// Reads a file from an open source.
 pub fn read(source: impl Read + Seek) -> Result<GgufModel, GgufError> {
+    read_as(source)
+}
+
+/// [`read`] into numbers of another precision.
+pub fn read_as<N: Kept>(source: impl Read + Seek) -> Result<GgufModel<N>, GgufError> {
+    let (mut file, config, layout, text) = head(source)?;
+    // The vocabulary is copied; its room is worth having before the weights take theirs.
+    file.keys.clear();
+    let mut params: Vec<N> = Vec::with_capacity(layout.n_parameters());
+    for tensor in &layout.tensors {
+        let name = names::in_file(&tensor.name);
+        let info = file.tensors.get(&name).cloned().ok_or_else(|| GgufError::MissingTensor { name: name.clone() })?;
+        N::extend(&mut params, tensor.range.len(), |out| {
+            file.read_tensor(&info, out)?;
+            if names::is_interleaved(config.model_type, &tensor.name) {
+                names::rotate_halves(out, config.head_dim, config.hidden_size);
+            }
+            Ok::<(), GgufError>(())
+        })?;
+        if let Some(at) = params[tensor.range.clone()].iter().position(|x| !x.is_a_number()) {
+            return Err(GgufError::tensor(&name, format!("holds a number that is not finite, at {at}")));
+        }
+    }
+    Ok(GgufModel { config, params, text })
+}
+
+/// Reads what a file says besides its weights.
+pub fn look(path: &Path) -> Result<(ModelConfig, GgufText), EngineError> {
+    let file = File::open(path).map_err(|source| EngineError::Io { path: path.to_owned(), source })?;
+    let (_, config, _, text) = head(file).map_err(|source| EngineError::Gguf { path: path.to_owned(), source })?;
+    Ok((config, text))
+}
+
+fn head<R: Read + Seek>(source: R) -> Result<(GgufFile<R>, ModelConfig, Layout, GgufText), GgufError> {
     let mut file = GgufFile::open(source)?;
     let factors = rope_factors(&mut file)?;
     let config = names::config(&file.keys, &file.tensors, factors.as_deref())?;
@@ -60,22 +107,7 @@ pub fn read(source: impl Read + Seek) -> Result<GgufModel, GgufError> {
     check_tensors(&file, &config, &layout)?;
     let (tokenizer_json, special_ids) = tokenizer::tokenizer(&file.keys, config.vocab_size)?;
     let chat_template = names::text(&file.keys, "tokenizer.chat_template")?.map(str::to_owned);
-    // The vocabulary is copied; its room is worth having before the weights take theirs.
-    file.keys.clear();
-    let mut params = vec![0.0; layout.n_parameters()];
-    for tensor in &layout.tensors {
-        let name = names::in_file(&tensor.name);
-        let info = file.tensors.get(&name).cloned().ok_or_else(|| GgufError::MissingTensor { name: name.clone() })?;
-        let out = &mut params[tensor.range.clone()];
-        file.read_tensor(&info, out)?;
-        if let Some(at) = out.iter().position(|x| !x.is_finite()) {
-            return Err(GgufError::tensor(&name, format!("holds a number that is not finite, at {at}")));
-        }
-        if names::is_interleaved(config.model_type, &tensor.name) {
-            names::rotate_halves(out, config.head_dim, config.hidden_size);
-        }
-    }
-    Ok(GgufModel { config, params, tokenizer_json, special_ids, chat_template })
+    Ok((file, config, layout, GgufText { tokenizer_json, special_ids, chat_template }))
 }
 
 /// Takes out the tensor that is no weight.

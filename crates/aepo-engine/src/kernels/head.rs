@@ -5,17 +5,19 @@
 
 use rayon::prelude::*;
 
+use super::product::{self, Columns, Scratch};
 use crate::matmul::{Mat, MatMut, Store, matmul};
 use crate::real::{Real, max, sum_lanes, vectorize};
+use crate::weights::Matrix;
 
 /// Rows of logits held at once.
-const CHUNK: usize = 128;
+pub(crate) const CHUNK: usize = 128;
 
 /// The output projection and how it is read.
 #[derive(Clone, Copy)]
 pub struct Head<'a, T> {
     /// `[vocab, d]`
-    pub weight: &'a [T],
+    pub weight: Matrix<'a, T>,
     /// Width of a hidden row.
     pub d: usize,
     /// Softmax temperature.
@@ -69,9 +71,10 @@ pub fn head_forward<T: Real>(
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
+    let mut scratch = Scratch::default();
     let chunks = targets.chunks(CHUNK).zip(logprobs.chunks_mut(CHUNK)).zip(stats.chunks_mut(CHUNK));
     for (((targets, logprobs), stats), hidden) in chunks.zip(hidden.chunks(CHUNK * head.d)) {
-        compute_logits(head, hidden, targets.len(), &mut logits);
+        compute_logits(head, hidden, targets.len(), &mut logits, &mut scratch);
         let rows = logits.par_chunks_exact(vocab).zip(targets).zip(logprobs).zip(stats);
         rows.with_min_len(8).for_each(|(((row, &target), logprob), stats)| {
             *stats = vectorize(
@@ -84,7 +87,7 @@ pub fn head_forward<T: Real>(
 }
 
 /// The backward pass of [`head_forward`] for coefficients `c = dlogp` and `d = dentropy` (`[n]`, or empty for zero):
-/// overwrites `dhidden`, adds to `dweight`.
+/// overwrites `dhidden`, adds to `dweight` where it is wanted.
 #[allow(clippy::too_many_arguments)]
 pub fn head_backward<T: Real>(
     head: Head<'_, T>,
@@ -94,14 +97,15 @@ pub fn head_backward<T: Real>(
     c: &[T],
     d: &[T],
     dhidden: &mut [T],
-    dweight: &mut [T],
+    mut dweight: Option<&mut [T]>,
 ) {
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
+    let mut scratch = Scratch::default();
     for (start, hidden) in (0..targets.len()).step_by(CHUNK).zip(hidden.chunks(CHUNK * head.d)) {
         let n = CHUNK.min(targets.len() - start);
-        compute_logits(head, hidden, n, &mut logits);
+        compute_logits(head, hidden, n, &mut logits, &mut scratch);
         logits.par_chunks_exact_mut(vocab).take(n).enumerate().with_min_len(8).for_each(|(i, row)| {
             let i = start + i;
             let d = if d.is_empty() { T::ZERO } else { d[i] };
@@ -112,9 +116,12 @@ pub fn head_backward<T: Real>(
             row[targets[i] as usize] += c[i] * inverse;
         });
         let dlogits = Mat::new(&logits, n, vocab);
-        let weight = Mat::new(head.weight, vocab, head.d);
-        matmul(MatMut::new(&mut dhidden[start * head.d..], n, head.d), Store::Replace, dlogits, weight, head.threads);
-        matmul(MatMut::new(dweight, vocab, head.d), Store::Add, dlogits.t(), Mat::new(hidden, n, head.d), head.threads);
+        let dhidden = &mut dhidden[start * head.d..][..n * head.d];
+        product::backward(dhidden, &logits[..n * vocab], n, head.weight, vocab, head.threads, &mut scratch);
+        if let Some(dweight) = dweight.as_deref_mut() {
+            let dweight = MatMut::new(dweight, vocab, head.d);
+            matmul(dweight, Store::Add, dlogits.t(), Mat::new(hidden, n, head.d), head.threads);
+        }
     }
 }
 
@@ -128,10 +135,10 @@ fn row_backward<T: Real>(row: &mut [T], stats: RowStats<T>, c: T, d: T, inverse:
     }
 }
 
-fn compute_logits<T: Real>(head: Head<'_, T>, hidden: &[T], n: usize, logits: &mut [T]) {
+fn compute_logits<T: Real>(head: Head<'_, T>, hidden: &[T], n: usize, logits: &mut [T], scratch: &mut Scratch<T>) {
     let vocab = head.weight.len() / head.d;
-    let (h, w) = (Mat::new(hidden, n, head.d), Mat::new(head.weight, vocab, head.d));
-    matmul(MatMut::new(logits, n, vocab), Store::Replace, h, w.t(), head.threads);
+    let columns = Columns { data: logits, width: vocab, range: 0..vocab };
+    product::forward(columns, Store::Replace, &hidden[..n * head.d], n, head.weight, head.threads, scratch);
 }
 
 #[cfg(test)]
@@ -148,7 +155,7 @@ mod tests {
         let (c, e) = (random(3, n), random(4, n));
         for temperature in [1.0, 0.7] {
             let run = |hidden: &[f64], weight: &[f64]| {
-                let head = Head { weight, d, temperature, threads: 1 };
+                let head = Head { weight: Matrix::Full(weight), d, temperature, threads: 1 };
                 let (mut logprobs, mut stats) = (vec![0.0; n], vec![RowStats::default(); n]);
                 head_forward(head, hidden, &targets, &mut logprobs, &mut stats);
                 (logprobs, stats)
@@ -159,9 +166,9 @@ mod tests {
                 dot(&logprobs, &c) + dot(&entropies, &e)
             };
             let (_, stats) = run(&hidden, &weight);
-            let head = Head { weight: &weight, d, temperature, threads: 1 };
+            let head = Head { weight: Matrix::Full(&weight), d, temperature, threads: 1 };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
-            head_backward(head, &hidden, &targets, &stats, &c, &e, &mut dhidden, &mut dweight);
+            head_backward(head, &hidden, &targets, &stats, &c, &e, &mut dhidden, Some(&mut dweight));
             assert_gradient(&hidden, &dhidden, |h| value(h, &weight));
             assert_gradient(&weight, &dweight, |w| value(&hidden, w));
         }

@@ -8,12 +8,14 @@
 pub mod attention;
 pub mod head;
 pub mod norm;
+pub mod product;
 pub mod qkv;
 pub mod swiglu;
 
 use rayon::prelude::*;
 
 use crate::real::{Real, vectorize};
+use crate::weights::Matrix;
 
 /// Rows one task works on at least.
 pub(crate) const ROW_CHUNK: usize = 32;
@@ -77,10 +79,11 @@ pub(crate) fn reduce_rows<T: Real>(
 }
 
 /// Copies rows of width `d` of `from` into `to`, in the order of `indices`.
-pub fn gather_rows<T: Real>(from: &[T], d: usize, indices: &[u32], to: &mut [T]) {
+pub fn gather_rows<T: Real>(from: Matrix<'_, T>, d: usize, indices: &[u32], to: &mut [T]) {
     to.par_chunks_mut(ROW_CHUNK * d).zip(indices.par_chunks(ROW_CHUNK)).for_each(|(rows, indices)| {
         for (row, &i) in rows.chunks_exact_mut(d).zip(indices) {
-            row.copy_from_slice(&from[i as usize * d..][..d]);
+            let start = i as usize * d;
+            from.part(start..start + d).copy_to(row);
         }
     });
 }

@@ -34,10 +34,10 @@ fn inverse_rms<T: Real>(x: &[T], eps: f64) -> T {
     T::ONE / (dot(x, x) / T::of(x.len() as f64) + T::of(eps)).sqrt()
 }
 
-/// Adds the input gradient to `dx` and the weight gradient to `dw`.
+/// Adds the input gradient to `dx` and, where it is wanted, the weight gradient to `dw`.
 ///
 /// With `x̂ = x·r`, `r = 1/rms(x)` and `g = dy·w`: `dx = r·(g − x̂·mean(g·x̂))`, `dw = Σ_rows dy·x̂`.
-pub fn rms_norm_backward<T: Real>(x: &[T], w: &[T], eps: f64, dy: &[T], dx: &mut [T], dw: &mut [T]) {
+pub fn rms_norm_backward<T: Real>(x: &[T], w: &[T], eps: f64, dy: &[T], dx: &mut [T], dw: Option<&mut [T]>) {
     let d = w.len();
     dx.par_chunks_mut(ROW_CHUNK * d).zip(x.par_chunks(ROW_CHUNK * d)).zip(dy.par_chunks(ROW_CHUNK * d)).for_each(
         |((dx, x), dy)| {
@@ -58,6 +58,7 @@ pub fn rms_norm_backward<T: Real>(x: &[T], w: &[T], eps: f64, dy: &[T], dx: &mut
             );
         },
     );
+    let Some(dw) = dw else { return };
     reduce_rows(
         x.len() / d,
         dw,
@@ -108,7 +109,7 @@ mod tests {
             dot(&y, &c)
         };
         let (mut dx, mut dw) = (vec![0.0; n * d], vec![0.0; d]);
-        rms_norm_backward(&x, &w, eps, &c, &mut dx, &mut dw);
+        rms_norm_backward(&x, &w, eps, &c, &mut dx, Some(&mut dw));
         assert_gradient(&x, &dx, |x| value(x, &w));
         assert_gradient(&w, &dw, |w| value(&x, w));
     }

@@ -27,6 +27,7 @@ const RANGES: &[(&str, Range)] = &[
     ("model.shape.head_dim", Range::AtLeast(2.0)),
     ("model.shape.rope_theta", Range::Above(1.0)),
     ("model.shape.context_len", Range::AtLeast(2.0)),
+    ("lora.alpha", Range::Above(0.0)),
     ("tasks.n_train", Range::AtLeast(1.0)),
     ("rollout.k", Range::AtLeast(2.0)),
     ("rollout.beta", Range::AtLeast(0.0)),
@@ -138,7 +139,21 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return Err(out_of_range(config, path, range.words()));
         }
     }
+    expectations(config)?;
     together(config)
+}
+
+/// `[model.expect]` says everything or nothing, and names a family that there is.
+fn expectations(c: &Config) -> Result<(), ConfigError> {
+    let mut keys = KEYS.iter().filter(|key| key.section == "model.expect").map(Key::path);
+    let n_set = keys.clone().filter(|path| value(c, path).is_some()).count();
+    if let Some(missing) = keys.find(|path| n_set > 0 && value(c, path).is_none()) {
+        return Err(out_of_range(c, &missing, "set where another key of [model.expect] is".to_owned()));
+    }
+    match c.expect.family.as_deref() {
+        None | Some("llama" | "qwen2" | "qwen3") => Ok(()),
+        Some(_) => Err(out_of_range(c, "model.expect.family", "\"llama\", \"qwen2\" or \"qwen3\"".to_owned())),
+    }
 }
 
 /// Values that are each possible but not together; the key named is the one to change.
@@ -279,6 +294,11 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
         "loss.clip" | "loss.dual_clip" => (
             one_update,
             "with train.minibatches = 1 and train.epochs = 1 every ratio is 1 and nothing is ever clipped".to_owned(),
+        ),
+        "lora.alpha" | "lora.targets" => (c.lora.rank == 0, "lora.rank is 0: all weights are trained".to_owned()),
+        "model.frozen" => (
+            c.lora.rank == 0 && !c.rules().needs_reference(),
+            "lora.rank is 0 and there is no reference policy: no weights are frozen".to_owned(),
         ),
         "prompt.system" | "prompt.code_fences" | "prompt.thinking" | "prompt.date" => (
             c.prompt.protocol == Protocol::Tags,

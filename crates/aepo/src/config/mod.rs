@@ -2,6 +2,7 @@
 
 mod check;
 mod derive;
+pub mod lora;
 mod sections;
 mod value;
 
@@ -13,11 +14,11 @@ use std::fmt;
 use std::fmt::Write as _;
 
 pub use sections::{
-    AdvantageSettings, AlgorithmSettings, EvalSettings, GigpoSettings, KEYS, Key, LossSettings, ModelSettings,
-    PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings,
-    Shape, TaskSettings, ToolSettings, TrainSettings,
+    AdvantageSettings, AlgorithmSettings, EvalSettings, ExpectSettings, GigpoSettings, KEYS, Key, LoraSettings,
+    LossSettings, ModelSettings, PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings,
+    SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
 };
-pub use value::Setting;
+pub use value::{Setting, Stored};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use toml::Value;
 
-use super::value::Setting;
+use super::lora::LoraTargets;
+use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
 use crate::sft::rows::LongRows;
@@ -98,6 +99,44 @@ sections! {
     model: ModelSettings = "model" {
         /// Where training starts: a checkpoint folder, or "quickstart" for the one inside the program.
         init: String = "quickstart".to_owned();
+        /// Numbers that frozen weights are kept in (under LoRA, and those of a reference policy): "f32", or "bf16",
+        /// which rounds them and takes half the memory.
+        frozen: Stored = Stored::F32;
+    }
+
+    /// What a published model's config.json is known to say: memory can be estimated without it, and where it is there
+    /// it must say the same. All keys or none.
+    expect: ExpectSettings = "model.expect" {
+        /// Architecture, model_type in config.json: "llama", "qwen2" or "qwen3".
+        family: Option<String> = None;
+        /// Rows of the embedding.
+        vocab_size: Option<usize> = None;
+        /// Width of the residual stream.
+        hidden_size: Option<usize> = None;
+        /// Width of the gated MLP.
+        intermediate_size: Option<usize> = None;
+        /// Number of blocks.
+        n_layers: Option<usize> = None;
+        /// Query heads.
+        n_heads: Option<usize> = None;
+        /// Key/value heads.
+        n_kv_heads: Option<usize> = None;
+        /// Width of one head.
+        head_dim: Option<usize> = None;
+        /// Longest sequence, tokens.
+        context_len: Option<usize> = None;
+        /// Whether the output head is the embedding.
+        tied_head: Option<bool> = None;
+    }
+
+    /// Training of small matrices beside frozen weights (LoRA, arXiv 2106.09685).
+    lora: LoraSettings = "lora" {
+        /// Rank of what is added to each matrix (r); 0 trains all weights instead.
+        rank: usize = 0;
+        /// What is added has the factor alpha / rank (α).
+        alpha: f64 = 32.0;
+        /// Matrices that it is added to: "all", "attention", "mlp", or a list of names like "q_proj".
+        targets: LoraTargets = LoraTargets::all();
     }
 
     /// The shape of a model that `sft` makes from random weights (a Qwen3-style decoder).
@@ -275,6 +314,9 @@ sections! {
         eps: f64 = 1e-8;
         /// Tokens per forward pass (a larger tree has a pass to itself); memory grows with it, results do not change.
         max_batch_tokens: usize = 16384;
+        /// Keep only what goes into each block for the backward pass and compute the block again there: far less memory,
+        /// up to half more time, results do not change.
+        recompute: bool = false;
         /// Steps between checkpoints; 0 writes one at the end only.
         checkpoint_every: u64 = 0;
         /// The run's seed: sampling, task order, tools.

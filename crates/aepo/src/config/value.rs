@@ -100,6 +100,15 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
+/// Numbers that weights are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Four bytes each; what they were.
+    F32,
+    /// Two bytes each; rounded to eight bits of mantissa.
+    Bf16,
+}
+
 /// Names of a closed set of choices.
 macro_rules! choices {
     ($type:ty, $expected:literal, $($name:literal => $value:path),+ $(,)?) => {
@@ -133,6 +142,7 @@ choices!(Protocol, "\"tags\", \"aepo\", \"hermes\" or \"llama3\"",
     "tags" => Protocol::Tags, "aepo" => Protocol::Aepo, "hermes" => Protocol::Hermes, "llama3" => Protocol::Llama3);
 choices!(ClipName, "\"ppo\", \"balanced\", \"cispo\" or \"gppo\"",
     "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced, "cispo" => ClipName::Cispo, "gppo" => ClipName::Gppo);
+choices!(Stored, "\"f32\" or \"bf16\"", "f32" => Stored::F32, "bf16" => Stored::Bf16);
 choices!(RatioScope, "\"token\", \"sequence\" or \"turn\"",
     "token" => RatioScope::Token, "sequence" => RatioScope::Sequence, "turn" => RatioScope::Turn);
 choices!(SharedTokens, "\"own\" or \"mean\"", "own" => SharedTokens::Own, "mean" => SharedTokens::Mean);

@@ -1,0 +1,279 @@
+//! How much memory will a run take? A formula over the model's shape and what it is used for, before anything starts.
+//!
+//! With `P` weights, `V` of them in vectors (norms, biases), `T` that may change, `L` blocks, `d` the residual stream,
+//! `q`, `c` the widths of queries and of queries, keys and values together, `f` the gated MLP, `h` query heads, `n`
+//! tokens of the largest pass and `t` threads, in bytes:
+//!
+//! - weights: `4P`, or `2P + 4V` where they are kept in bf16, and LoRA's own `4T`; the same again for a reference policy
+//!   that shares nothing;
+//! - gradients `4T`, AdamW's moments `8T`;
+//! - activations: a block keeps `a = 2d + 2c + q + h + 2f` numbers a token. A backward pass needs those of all blocks,
+//!   `4n·L·a`, or with recomputation the inputs of all and the rest of one, `4n·(L·d + a)`; a forward pass alone `4n·a`.
+//!   Beside them the pass itself has `4n·(2d + max(q, f))`;
+//! - backward, while it runs: `4n·(2d + max(q, f) + 2c)`, and `8n·r` for LoRA of rank `r`;
+//! - head: `4·128·vocab` of logits at once, `4n·4d` of hidden rows;
+//! - attention, for each thread keys, values and scores of the longest path, `s` tokens: `4t·s·(2·hd + 64)`, backward
+//!   twice that;
+//! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
+//! - decoding: `4·rows·(2d + c + max(q, f) + 2f)`, where prompts are read 1024 tokens at once, `4·128·(2d + vocab)` of
+//!   logits, and for few rows the product on its side, `4·32·(vocab + max(q, f))`;
+//! - widening bf16: `4·max(2²¹, 512·max(d, q, f))` at each of four places.
+//!
+//! What is left out: the program itself with its tools, token ids, the packing buffers of matrix products (a few MiB a
+//! thread), and mapped files while weights are read, which the system takes back.
+
+use aepo::config::Stored;
+
+use crate::cache::BLOCK;
+use crate::config::ModelConfig;
+use crate::engine::{Engine, MAX_ROWS};
+use crate::kernels::head::CHUNK;
+use crate::kernels::product::{FEW_ROWS, WIDE};
+use crate::layout::Layout;
+use crate::lora;
+use crate::matmul::K_BLOCK;
+use crate::setup::{Setup, Train};
+
+/// What an engine will be used for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// How it is made.
+    pub setup: Setup,
+    /// Tokens of the largest pass over a batch: `max_batch_tokens`, or the largest tree where that has more; 0 for an
+    /// engine that only samples.
+    pub pass_tokens: usize,
+    /// Tokens of the longest path, the prompt included.
+    pub path_tokens: usize,
+    /// Paths that are sampled at the same time, each counted as if it shared no token with another.
+    pub live_paths: usize,
+    /// The policy that a divergence is measured from.
+    pub reference: Reference,
+}
+
+/// Where the weights of a reference policy are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// There is none.
+    None,
+    /// They are the frozen weights under LoRA.
+    Shared,
+    /// In memory of their own, kept as [`Setup::frozen`] says.
+    Own,
+}
+
+/// Bytes, by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// The model, LoRA's matrices and the reference policy.
+    pub weights: u64,
+    /// Of what may change.
+    pub gradients: u64,
+    /// AdamW's.
+    pub moments: u64,
+    /// What passes over batches keep, those of a reference policy included.
+    pub activations: u64,
+    /// Keys and values of live paths.
+    pub kv_cache: u64,
+    /// Logits and hidden rows of the training pass.
+    pub head: u64,
+    /// Rows and logits of sampling.
+    pub decoding: u64,
+    /// What only a backward pass, attention and the widening of weights take while they run.
+    pub scratch: u64,
+}
+
+impl Estimate {
+    /// Everything at once: no buffer is given back while an engine lives.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.weights
+            + self.gradients
+            + self.moments
+            + self.activations
+            + self.kv_cache
+            + self.head
+            + self.decoding
+            + self.scratch
+    }
+}
+
+/// The formula above.
+#[must_use]
+pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
+    let Plan { setup, pass_tokens: n, path_tokens, live_paths, reference } = plan;
+    let n_weights = config_parameters(config);
+    let kept = |stored: Stored| match stored {
+        Stored::F32 => 4 * n_weights.all,
+        Stored::Bf16 => 2 * n_weights.all + 4 * n_weights.vectors,
+    };
+    let (rank, n_lora) = match &setup.train {
+        Train::Lora(spec) => (spec.rank, lora::n_parameters(config, spec)),
+        Train::All | Train::Nothing => (0, 0),
+    };
+    let (n_trained, learns) = match setup.train {
+        Train::All => (n_weights.all, true),
+        Train::Lora(_) => (n_lora, true),
+        Train::Nothing => (0, false),
+    };
+    let (blocks, d, f) = (config.num_hidden_layers, config.hidden_size, config.intermediate_size);
+    let (q, qkv, threads) = (config.q_dim(), config.qkv_dim(), setup.n_threads.max(1));
+    let of_block = 2 * d + 2 * qkv + q + config.num_attention_heads + 2 * f;
+    let of_pass = 2 * d + q.max(f);
+    let of_blocks = match (learns, setup.recompute) {
+        (false, _) => of_block,
+        (true, false) => blocks * of_block,
+        (true, true) => blocks * d + of_block,
+    };
+    let of_reference = if *reference == Reference::None { 0 } else { of_block + of_pass };
+    let of_backward = if learns { 2 * d + q.max(f) + 2 * qkv + 2 * rank } else { 0 };
+    let of_attention = threads * path_tokens.min(n) * (2 * config.head_dim + 64) * if learns { 2 } else { 1 };
+    let is_narrow = setup.stored() == Stored::Bf16 || (*reference == Reference::Own && setup.frozen == Stored::Bf16);
+    let widened = if is_narrow { 4 * WIDE.max(K_BLOCK * d.max(q).max(f)) } else { 0 };
+    let rows = live_paths.max(&MAX_ROWS) * (2 * d + qkv + q.max(f) + 2 * f);
+    let of_logits = CHUNK * (2 * d + config.vocab_size) + FEW_ROWS * (config.vocab_size + q.max(f));
+    let slots = live_paths * path_tokens.next_multiple_of(BLOCK);
+    let of_own = if *reference == Reference::Own { kept(setup.frozen) } else { 0 };
+    let bytes = |numbers: usize| 4 * numbers as u64;
+    Estimate {
+        weights: (kept(setup.stored()) + of_own) as u64 + bytes(n_lora),
+        gradients: bytes(n_trained),
+        moments: 2 * bytes(n_trained),
+        activations: bytes(n * (of_blocks + of_pass + of_reference)),
+        kv_cache: bytes(slots * blocks * 2 * config.kv_dim()),
+        head: if *n == 0 { 0 } else { bytes(CHUNK * config.vocab_size + n * 4 * d) },
+        decoding: if *live_paths == 0 { 0 } else { bytes(rows + of_logits) },
+        scratch: bytes(n * of_backward + of_attention + widened),
+    }
+}
+
+/// What an engine's buffers hold now; of what is given back after a pass there is nothing.
+#[must_use]
+pub fn held(engine: &Engine) -> Estimate {
+    let n_lora = engine.model.lora.as_ref().map_or(0, |lora| lora.params.capacity());
+    Estimate {
+        weights: (engine.model.params.n_bytes() + 4 * n_lora) as u64,
+        gradients: 4 * engine.grads.capacity() as u64,
+        moments: 4 * (engine.moments.first.capacity() + engine.moments.second.capacity()) as u64,
+        activations: engine.work.n_bytes() as u64,
+        kv_cache: engine.pool.n_bytes() as u64,
+        head: 0,
+        decoding: engine.buffers.n_bytes() as u64,
+        scratch: 0,
+    }
+}
+
+/// Numbers of weights.
+struct Parameters {
+    all: usize,
+    /// Of norms and biases.
+    vectors: usize,
+}
+
+fn config_parameters(config: &ModelConfig) -> Parameters {
+    let tensors = Layout::new(config).tensors;
+    let vectors = tensors.iter().filter(|t| !t.decays()).map(|t| t.range.len()).sum();
+    Parameters { all: tensors.last().map_or(0, |t| t.range.end), vectors }
+}
+
+#[cfg(test)]
+mod tests {
+    use aepo::config::lora::LoraTargets;
+    use aepo::policy::{Policy, SampleParams, SampleRequest, StepParams};
+    use aepo::seed::Seed;
+    use aepo::stop::Stop;
+
+    use super::*;
+    use crate::config::Family;
+    use crate::setup::LoraSpec;
+    use crate::testing::{config, tree_batch};
+
+    fn used(config: &ModelConfig, setup: &Setup, n_paths: usize, path_tokens: usize) -> (Engine, usize) {
+        let mut engine = Engine::random_as(config.clone(), Seed(1), setup).unwrap();
+        let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
+        let mut n_open = n_paths;
+        for i in 0..n_paths {
+            let path = engine.open(&[i as u32]).unwrap();
+            let (stop, seed) = (Stop::at(&[]), Seed(i as u64));
+            // The last token that is sampled is never read.
+            engine.submit(SampleRequest { path, max_tokens: path_tokens, stop, n_turn: 0, params, seed }).unwrap();
+        }
+        while n_open > 0 {
+            for done in engine.poll().unwrap() {
+                engine.close(done.path);
+                n_open -= 1;
+            }
+        }
+        // A smaller batch before the larger one must not leave more than the larger one needs.
+        let largest = tree_batch(&[30, 20, 9, 40], 40);
+        for batch in [tree_batch(&[30, 20, 9, 20], 40), largest.clone(), tree_batch(&[3, 2, 1], 40)] {
+            engine.forward(&batch, 1.0, false).unwrap();
+            engine.forward(&batch, 1.0, true).unwrap();
+            engine.backward(&batch, &vec![-0.1; batch.targets.len()], &[]).unwrap();
+            let (learning_rate, weight_decay, max_grad_norm) = (1e-3, 0.0, 1.0);
+            let (beta1, beta2, eps) = (0.9, 0.95, 1e-8);
+            let params = StepParams { learning_rate, weight_decay, beta1, beta2, eps, max_grad_norm };
+            engine.step(&params).unwrap();
+        }
+        (engine, largest.tokens.len())
+    }
+
+    #[test]
+    fn the_formula_is_what_buffers_take() {
+        let spec = LoraSpec { rank: 3, alpha: 4.0, targets: LoraTargets::all() };
+        for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+            for tied in [false, true] {
+                for (train, frozen, recompute) in [
+                    (Train::All, Stored::F32, false),
+                    (Train::All, Stored::F32, true),
+                    (Train::Lora(spec.clone()), Stored::F32, true),
+                    (Train::Lora(spec.clone()), Stored::Bf16, false),
+                ] {
+                    let config = config(family, tied);
+                    let setup = Setup { train, frozen, recompute, ..Setup::full(1) };
+                    let (n_paths, path_tokens) = (5, 37);
+                    let (engine, pass_tokens) = used(&config, &setup, n_paths, path_tokens);
+                    let reference = Reference::None;
+                    let plan = Plan { setup, pass_tokens, path_tokens, live_paths: n_paths, reference };
+                    let (said, found) = (estimate(&config, &plan), held(&engine));
+                    let exact = |e: Estimate| (e.weights, e.gradients, e.moments, e.activations, e.kv_cache);
+                    assert_eq!(exact(said), exact(found), "{plan:?}");
+                    // Rows of sampling are counted as for long prompts, which these are not.
+                    assert!(found.decoding > 0 && found.decoding <= said.decoding + said.scratch);
+                    assert_eq!(said.total(), exact_total(said));
+                }
+            }
+        }
+    }
+
+    fn exact_total(e: Estimate) -> u64 {
+        let Estimate { weights, gradients, moments, activations, kv_cache, head, decoding, scratch } = e;
+        [weights, gradients, moments, activations, kv_cache, head, decoding, scratch].iter().sum()
+    }
+
+    #[test]
+    fn what_is_shared_or_not_there_costs_nothing() {
+        let config = config(Family::Llama, false);
+        let plan = |train, reference| Plan {
+            setup: Setup { train, frozen: Stored::Bf16, ..Setup::full(2) },
+            pass_tokens: 100,
+            path_tokens: 50,
+            live_paths: 4,
+            reference,
+        };
+        let of = |train, reference| estimate(&config, &plan(train, reference));
+        let all = of(Train::All, Reference::None);
+        let own = of(Train::All, Reference::Own);
+        let spec = LoraSpec { rank: 2, alpha: 4.0, targets: LoraTargets::all() };
+        let lora = of(Train::Lora(spec.clone()), Reference::None);
+        let shared = of(Train::Lora(spec), Reference::Shared);
+        assert!(own.weights > all.weights && own.weights < 2 * all.weights);
+        assert_eq!(lora.weights, shared.weights);
+        assert!(shared.activations > lora.activations);
+        assert!(lora.weights < all.weights && lora.gradients < all.gradients / 2);
+        let nothing = of(Train::Nothing, Reference::None);
+        assert_eq!((nothing.gradients, nothing.moments), (0, 0));
+        let idle = Plan { live_paths: 0, pass_tokens: 0, ..plan(Train::Nothing, Reference::None) };
+        let idle = estimate(&config, &idle);
+        assert_eq!((idle.activations, idle.kv_cache, idle.head, idle.decoding), (0, 0, 0, 0));
+    }
+}
