@@ -23,7 +23,8 @@ pub enum Job {
     Sft,
 }
 
-/// Memory that a run takes: where trajectories are a quarter as long as they may be, and where all are that long.
+/// Memory that a run takes: where trajectories are a quarter as long as they may be and the paths of a tree have one
+/// prompt, and where all are as long and share nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Need {
     /// At least.
@@ -56,7 +57,7 @@ impl Need {
 fn prompt_tokens(settings: &Settings) -> usize {
     match settings.prompt.protocol {
         Protocol::Tags => 32,
-        _ => 512,
+        _ => 256,
     }
 }
 
@@ -71,8 +72,11 @@ fn lengths(settings: &Settings, shape: &ModelConfig, response: usize) -> (usize,
 pub fn need(settings: &Settings, needs_reference: bool, shape: &ModelConfig, job: Job) -> Need {
     let setup = Setup::of(settings, settings.train.threads);
     let n_workers = if settings.tools.n_workers == 0 { machine::n_cores() } else { settings.tools.n_workers };
-    let plan = |response: usize| {
-        let (path_tokens, tree) = lengths(settings, shape, response);
+    let plan = |response: usize, shares: bool| {
+        let (path, tree) = lengths(settings, shape, response);
+        // A tree's paths have one prompt among them; how much more they share is not known before they fork.
+        let prompt = if shares { prompt_tokens(settings).div_ceil(settings.rollout.k) } else { 0 };
+        let path_tokens = if shares { prompt + path.saturating_sub(prompt_tokens(settings)) } else { path };
         let t = &settings.train;
         let of_training = t.max_batch_tokens.max(tree).min(t.tasks_per_step * tree);
         let n_paths = (t.tasks_per_step * settings.rollout.k).max(settings.eval.n_tasks * settings.eval.samples);
@@ -100,7 +104,7 @@ pub fn need(settings: &Settings, needs_reference: bool, shape: &ModelConfig, job
     };
     let most = settings.rollout.max_response_tokens;
     let besides = PROGRAM + if job == Job::Train { n_workers as u64 * INTERPRETER } else { 0 };
-    Need { low: estimate(shape, &plan(most.div_ceil(SHORT))), high: estimate(shape, &plan(most)), besides }
+    Need { low: estimate(shape, &plan(most.div_ceil(SHORT), true)), high: estimate(shape, &plan(most, false)), besides }
 }
 
 /// Fails where a run cannot fit this machine, or its model is not what the recipe expects, before weights are read or

@@ -43,7 +43,7 @@ fn learn(engine: &mut Engine, n_steps: usize) -> Vec<f32> {
     let batch = batch();
     for _ in 0..n_steps {
         engine.forward(&batch, 1.0, true).unwrap();
-        engine.backward(&batch, &vec![-1.0 / 39.0; 39], &[]).unwrap();
+        engine.backward(&batch, &[-1.0 / 39.0; 39], &[]).unwrap();
         assert!(engine.step(&params).unwrap().applied);
     }
     logprobs(engine)

@@ -190,7 +190,7 @@ fn what_cannot_be_compared_is_said_before_anything_is_written() {
         [2]
         $ … --algos grpo --set model.init=nowhere
         error: there is no model in DIR/nowhere: no such directory
-        hint: name `quickstart`, a run directory, a .gguf file, or a directory of config.json, model.safetensors and tokenizer.json
+        hint: name `quickstart`, a run directory, a .gguf file, a directory of config.json, model.safetensors and tokenizer.json, or org/name of the Hugging Face hub
         [2]
         $ … --algos grpo --report-only
         error: there is no comparison in unborn
@@ -222,6 +222,7 @@ fn help_teaches() {
               --jobs <J>         Runs at once [default: 1]
               --threads <N>      Threads of each run's engine; stands for train.threads [default: the recipe's, else cores / jobs]
               --report-only      Train nothing: write the report of what is there
+              --offline          Use no network: a model of the hub must be in the cache (so does HF_HUB_OFFLINE=1)
           -q, --quiet            No progress, only the result
               --json             One JSON object per line on stdout, and nothing else
           -h, --help             Print help
