@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use aepo_engine::matmul::{Mat, MatMut, Store, matmul};
+
 /// Threads that can run at once.
 pub fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -29,6 +31,86 @@ fn cpu_secs_of(stat: &str) -> f64 {
     let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = behind_name.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS_PER_SEC
+}
+
+/// Memory that a program may still take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// Who says so.
+    pub by: &'static str,
+}
+
+/// The lesser of what the system has available and what the groups of this process (cgroups) have left; `None` where
+/// the system says neither.
+pub fn free_memory() -> Option<Free> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let available = available_in(&read("/proc/meminfo").unwrap_or_default());
+    let available = available.map(|bytes| Free { bytes, by: "MemAvailable of the system" });
+    let group = read("/proc/self/cgroup").and_then(|text| left_in_groups(&text, &read));
+    let group = group.map(|bytes| Free { bytes, by: "the memory limit of this process's cgroup" });
+    available.into_iter().chain(group).min_by_key(|free| free.bytes)
+}
+
+/// `MemAvailable` of `/proc/meminfo`, bytes.
+fn available_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What is left below the limits of a process's groups, from its own up to the root; file pages that can be given back
+/// count as left. `groups` is `/proc/self/cgroup`: `0::/path` in version 2, `N:memory:/path` in version 1.
+fn left_in_groups(groups: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
+    let mut least: Option<u64> = None;
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(kinds), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (root, limit, used, reclaimable) = match kinds {
+            "" => ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "),
+            kinds if kinds.split(',').any(|kind| kind == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
+            }
+            _ => continue,
+        };
+        // In a container the path is often that of the host, and only the root is there to be read.
+        let mut path = path.trim_end_matches('/');
+        loop {
+            let folder = format!("{root}{path}");
+            let number = |name: &str| read(&format!("{folder}/{name}"))?.trim().parse::<u64>().ok();
+            if let (Some(limit), Some(used)) = (number(limit), number(used)) {
+                let stat = read(&format!("{folder}/memory.stat")).unwrap_or_default();
+                let cached = stat.lines().find_map(|line| line.strip_prefix(reclaimable)?.trim().parse::<u64>().ok());
+                let left = limit.saturating_sub(used.saturating_sub(cached.unwrap_or(0)));
+                least = Some(least.map_or(left, |least| least.min(left)));
+            }
+            match path.rsplit_once('/') {
+                Some((above, _)) => path = above,
+                None => break,
+            }
+        }
+    }
+    least
+}
+
+/// Operations per second of the product of `rows` rows with a matrix of at most `rows_of_b · cols` numbers, on
+/// `n_threads` threads, measured for a fifth of a second.
+pub fn product_speed(rows: usize, rows_of_b: usize, cols: usize, n_threads: usize) -> f64 {
+    let a = vec![0.5f32; rows * rows_of_b];
+    let b = vec![0.25f32; rows_of_b * cols];
+    let mut out = vec![0.0f32; rows * cols];
+    let mut product = || {
+        let out = MatMut::new(&mut out, rows, cols);
+        matmul(out, Store::Replace, Mat::new(&a, rows, rows_of_b), Mat::new(&b, rows_of_b, cols), n_threads);
+    };
+    // Threads start and pages are mapped in the first.
+    product();
+    let (clock, mut n) = (Instant::now(), 0);
+    while n < 1 || clock.elapsed().as_secs_f64() < 0.2 {
+        product();
+        n += 1;
+    }
+    (n * 2 * rows * rows_of_b * cols) as f64 / clock.elapsed().as_secs_f64().max(1e-9)
 }
 
 /// The processor, its cores and the memory, in words.
@@ -72,6 +154,39 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        assert_eq!(available_in("MemTotal: 9 kB\nMemAvailable:    1024 kB\n"), Some(1 << 20));
+        assert_eq!(available_in("MemTotal: 9 kB\n"), None);
+    }
+
+    #[test]
+    fn the_tightest_group_counts_with_what_it_can_give_back() {
+        let files = |list: &'static [(&'static str, &'static str)]| {
+            move |path: &str| list.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
+        };
+        let two = files(&[
+            ("/sys/fs/cgroup/a/b/memory.max", "max\n"),
+            ("/sys/fs/cgroup/a/b/memory.current", "50\n"),
+            ("/sys/fs/cgroup/a/memory.max", "1000\n"),
+            ("/sys/fs/cgroup/a/memory.current", "600\n"),
+            ("/sys/fs/cgroup/a/memory.stat", "anon 500\ninactive_file 100\n"),
+        ]);
+        assert_eq!(left_in_groups("0::/a/b\n", &two), Some(500));
+        assert_eq!(left_in_groups("0::/elsewhere\n", &two), None);
+        let one = files(&[
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "300"),
+            ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "100"),
+        ]);
+        assert_eq!(left_in_groups("3:cpu,memory:/of/the/host\n0::/\n", &one), Some(200));
+        assert_eq!(left_in_groups("nonsense", &one), None);
+    }
+
+    #[test]
+    fn a_product_has_a_speed() {
+        assert!(product_speed(16, 64, 64, 1) > 0.0);
+    }
 
     #[test]
     fn processor_time_is_of_the_process_and_its_children() {

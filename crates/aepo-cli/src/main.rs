@@ -9,6 +9,7 @@ mod interrupt;
 mod machine;
 mod progress;
 mod recipe;
+mod room;
 mod row;
 mod run_dir;
 mod source;

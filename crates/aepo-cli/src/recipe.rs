@@ -68,11 +68,11 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
         Ok(text.to_owned())
     };
     // A model of the hub has the same name everywhere.
-    let is_hub = |key: &str, value: &str| {
+    let is_hub = |config: &Config, key: &str, value: &str| {
         let from_file = matches!(config.source(key), Source::Recipe { .. });
         hub_name(value, if from_file { &recipe.dir } else { Path::new("") }).is_some()
     };
-    if config.model.init != QUICKSTART && !is_hub("model.init", &config.model.init) {
+    if config.model.init != QUICKSTART && !is_hub(&config, "model.init", &config.model.init) {
         config.settings.model.init = absolute(&config, "model.init", &config.model.init)?;
     }
     if config.tasks.source != QUICKSTART {
@@ -84,7 +84,7 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
     if config.sft.source != QUICKSTART {
         config.settings.sft.source = absolute(&config, "sft.source", &config.sft.source)?;
     }
-    if ![QUICKSTART, RANDOM].contains(&config.sft.init.as_str()) {
+    if ![QUICKSTART, RANDOM].contains(&config.sft.init.as_str()) && !is_hub(&config, "sft.init", &config.sft.init) {
         config.settings.sft.init = absolute(&config, "sft.init", &config.sft.init)?;
     }
     // A bare name is looked up on the search path, not in a folder.

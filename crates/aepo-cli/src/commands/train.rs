@@ -23,9 +23,10 @@ use crate::interrupt::{self, Interruptible};
 use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
+use crate::room::{self, Job};
 use crate::row::{Row, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
-use crate::source::{self, TokenizerFiles};
+use crate::source::{self, Named, Place, TokenizerFiles};
 use crate::table::{minutes, percent};
 use crate::world;
 
@@ -160,6 +161,8 @@ impl Trainer {
                 (state, saved, from) = (at, Some(at.step), Some(path));
             }
         }
+        let first = from.clone().map_or_else(|| named.clone(), |path| Named::Here(Place::Directory(path)));
+        room::before_weights(&config, &first, Job::Train, args.net.offline, teller)?;
         // A run that goes on from a checkpoint may not need what it began with any more.
         let needs_reference = config.rules().needs_reference();
         let init = match from.is_none() || needs_reference {
@@ -364,6 +367,7 @@ pub fn resumed_config(dir: &RunDir, asked: Config) -> anyhow::Result<Config> {
     let may_change = |key: &str| match key {
         // A run writes down which commit of a hub's model it began with.
         "model.init" => source::is_pinned(&own.model.init, &asked.model.init),
+        "sft.init" => source::is_pinned(&own.sft.init, &asked.sft.init),
         "train.threads" => by_machine,
         "train.steps" => own.train.schedule == Schedule::Constant,
         _ => false,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use aepo_engine::Engine;
 use aepo_engine::config::ModelConfig;
-use aepo_engine::gguf::{GgufText, SpecialIds};
+use aepo_engine::gguf::{self, GgufText, SpecialIds};
 use aepo_engine::setup::Setup;
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -19,6 +19,14 @@ pub fn load(path: &Path, setup: &Setup) -> anyhow::Result<Source> {
     let (files, chat) = text(engine.config(), tokenizer_json, special_ids, chat_template)
         .with_context(|| path.display().to_string())?;
     Ok(Source { engine, label: path.to_owned(), files, chat })
+}
+
+/// What a file says besides its weights.
+pub fn look(path: &Path) -> anyhow::Result<(ModelConfig, TokenizerFiles, Chat)> {
+    let (config, GgufText { tokenizer_json, special_ids, chat_template }) = gguf::look(path)?;
+    let (files, chat) =
+        text(&config, tokenizer_json, special_ids, chat_template).with_context(|| path.display().to_string())?;
+    Ok((config, files, chat))
 }
 
 /// The files that `transformers` and vLLM would find beside the weights, had they been published that way.

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use aepo_engine::checkpoint::load_adapter_config;
 use aepo_engine::gguf::is_gguf;
 use aepo_tools::hub::{Event, Fetched, Hub, HubError, ModelName, What};
 
-use super::{Place, place};
+use super::{Place, is_adapter, place};
 use crate::error::Interrupted;
 use crate::interrupt;
 use crate::progress::Teller;
@@ -47,7 +48,10 @@ pub fn bring(
     teller: &mut Teller,
 ) -> anyhow::Result<(Place, Option<ModelName>)> {
     let name = match named {
-        Named::Here(place) => return Ok((place.clone(), None)),
+        Named::Here(place) => {
+            bring_base(place, what, offline, teller)?;
+            return Ok((place.clone(), None));
+        }
         Named::Hub(name) => name,
     };
     let mut hub = Hub::from_environment(&|variable| std::env::var(variable).ok())?;
@@ -67,8 +71,28 @@ pub fn bring(
         }
         error => anyhow::Error::new(error),
     })?;
-    let place = if is_gguf(&path) && path.is_file() { Place::Gguf(path) } else { Place::Directory(path) };
-    Ok((place, Some(name.at(&commit))))
+    Ok((on_disk(path), Some(name.at(&commit))))
+}
+
+/// The model that LoRA's matrices of a directory belong to, where the hub has it: brought here before both are loaded.
+fn bring_base(place: &Place, what: What, offline: bool, teller: &mut Teller) -> anyhow::Result<()> {
+    if let Place::Directory(dir) = place
+        && is_adapter(dir)
+        && let Some(name) = hub_name(&load_adapter_config(dir)?.base, Path::new(""))
+    {
+        bring(&Named::Hub(name), what, offline, teller)?;
+    }
+    Ok(())
+}
+
+/// A model of the hub as it was last fetched.
+pub fn from_cache(name: &ModelName) -> anyhow::Result<Place> {
+    let hub = Hub { offline: true, ..Hub::from_environment(&|variable| std::env::var(variable).ok())? };
+    Ok(on_disk(hub.fetch(name, What::Everything, &|_| ControlFlow::Continue(()))?.path))
+}
+
+fn on_disk(path: PathBuf) -> Place {
+    if is_gguf(&path) && path.is_file() { Place::Gguf(path) } else { Place::Directory(path) }
 }
 
 /// Whether a name of the hub is another with a commit behind it.

@@ -1,6 +1,7 @@
 //! Where does a model come from, and what comes with its weights? All kinds of places, brought to one form.
 
 mod chat;
+mod facts;
 mod files;
 mod gguf;
 mod hub;
@@ -14,8 +15,9 @@ use aepo_engine::setup::{Setup, Train};
 use anyhow::Context as _;
 
 pub use chat::Chat;
+pub use facts::{check_expected, expected, look, shape};
 pub use files::TokenizerFiles;
-pub use hub::{bring, hub_name, is_pinned, named};
+pub use hub::{Named, bring, hub_name, is_pinned, named};
 
 use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
@@ -123,7 +125,11 @@ fn with_adapter(dir: &Path, setup: &Setup) -> anyhow::Result<Source> {
         let message = format!("{} holds what LoRA adds to a model: all weights cannot be trained", dir.display());
         return Err(usage(message, "set lora.rank, lora.alpha and lora.targets to those of its adapter_config.json"));
     }
-    let base = place(&base).with_context(at)?;
+    let base = match hub_name(&base, Path::new("")) {
+        Some(name) => hub::from_cache(&name),
+        None => place(&base),
+    };
+    let base = base.with_context(at)?;
     if matches!(&base, Place::Directory(dir) if is_adapter(dir)) {
         anyhow::bail!("{}, which holds what LoRA adds to a model, and not a model", at());
     }

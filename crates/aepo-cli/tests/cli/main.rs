@@ -6,6 +6,7 @@ mod chats;
 mod compare;
 mod hub;
 mod printed;
+mod room;
 mod runs;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]

@@ -71,13 +71,7 @@ pub fn read(source: impl Read + Seek) -> Result<GgufModel, GgufError> {
 
 /// [`read`] into numbers of another precision.
 pub fn read_as<N: Kept>(source: impl Read + Seek) -> Result<GgufModel<N>, GgufError> {
-    let mut file = GgufFile::open(source)?;
-    let factors = rope_factors(&mut file)?;
-    let config = names::config(&file.keys, &file.tensors, factors.as_deref())?;
-    let layout = Layout::new(&config);
-    check_tensors(&file, &config, &layout)?;
-    let (tokenizer_json, special_ids) = tokenizer::tokenizer(&file.keys, config.vocab_size)?;
-    let chat_template = names::text(&file.keys, "tokenizer.chat_template")?.map(str::to_owned);
+    let (mut file, config, layout, text) = head(source)?;
     // The vocabulary is copied; its room is worth having before the weights take theirs.
     file.keys.clear();
     let mut params: Vec<N> = Vec::with_capacity(layout.n_parameters());
@@ -95,7 +89,25 @@ pub fn read_as<N: Kept>(source: impl Read + Seek) -> Result<GgufModel<N>, GgufEr
             return Err(GgufError::tensor(&name, format!("holds a number that is not finite, at {at}")));
         }
     }
-    Ok(GgufModel { config, params, text: GgufText { tokenizer_json, special_ids, chat_template } })
+    Ok(GgufModel { config, params, text })
+}
+
+/// Reads what a file says besides its weights.
+pub fn look(path: &Path) -> Result<(ModelConfig, GgufText), EngineError> {
+    let file = File::open(path).map_err(|source| EngineError::Io { path: path.to_owned(), source })?;
+    let (_, config, _, text) = head(file).map_err(|source| EngineError::Gguf { path: path.to_owned(), source })?;
+    Ok((config, text))
+}
+
+fn head<R: Read + Seek>(source: R) -> Result<(GgufFile<R>, ModelConfig, Layout, GgufText), GgufError> {
+    let mut file = GgufFile::open(source)?;
+    let factors = rope_factors(&mut file)?;
+    let config = names::config(&file.keys, &file.tensors, factors.as_deref())?;
+    let layout = Layout::new(&config);
+    check_tensors(&file, &config, &layout)?;
+    let (tokenizer_json, special_ids) = tokenizer::tokenizer(&file.keys, config.vocab_size)?;
+    let chat_template = names::text(&file.keys, "tokenizer.chat_template")?.map(str::to_owned);
+    Ok((file, config, layout, GgufText { tokenizer_json, special_ids, chat_template }))
 }
 
 /// Takes out the tensor that is no weight.

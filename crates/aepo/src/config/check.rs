@@ -139,7 +139,21 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return Err(out_of_range(config, path, range.words()));
         }
     }
+    expectations(config)?;
     together(config)
+}
+
+/// `[model.expect]` says everything or nothing, and names a family that there is.
+fn expectations(c: &Config) -> Result<(), ConfigError> {
+    let mut keys = KEYS.iter().filter(|key| key.section == "model.expect").map(Key::path);
+    let n_set = keys.clone().filter(|path| value(c, path).is_some()).count();
+    if let Some(missing) = keys.find(|path| n_set > 0 && value(c, path).is_none()) {
+        return Err(out_of_range(c, &missing, "set where another key of [model.expect] is".to_owned()));
+    }
+    match c.expect.family.as_deref() {
+        None | Some("llama" | "qwen2" | "qwen3") => Ok(()),
+        Some(_) => Err(out_of_range(c, "model.expect.family", "\"llama\", \"qwen2\" or \"qwen3\"".to_owned())),
+    }
 }
 
 /// Values that are each possible but not together; the key named is the one to change.

@@ -14,9 +14,9 @@ use std::fmt;
 use std::fmt::Write as _;
 
 pub use sections::{
-    AdvantageSettings, AlgorithmSettings, EvalSettings, GigpoSettings, KEYS, Key, LoraSettings, LossSettings,
-    ModelSettings, PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings,
-    SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
+    AdvantageSettings, AlgorithmSettings, EvalSettings, ExpectSettings, GigpoSettings, KEYS, Key, LoraSettings,
+    LossSettings, ModelSettings, PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings,
+    SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
 };
 pub use value::{Setting, Stored};
 

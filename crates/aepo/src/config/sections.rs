@@ -104,6 +104,31 @@ sections! {
         frozen: Stored = Stored::F32;
     }
 
+    /// What a published model's config.json is known to say: memory can be estimated without it, and where it is there
+    /// it must say the same. All keys or none.
+    expect: ExpectSettings = "model.expect" {
+        /// Architecture, model_type in config.json: "llama", "qwen2" or "qwen3".
+        family: Option<String> = None;
+        /// Rows of the embedding.
+        vocab_size: Option<usize> = None;
+        /// Width of the residual stream.
+        hidden_size: Option<usize> = None;
+        /// Width of the gated MLP.
+        intermediate_size: Option<usize> = None;
+        /// Number of blocks.
+        n_layers: Option<usize> = None;
+        /// Query heads.
+        n_heads: Option<usize> = None;
+        /// Key/value heads.
+        n_kv_heads: Option<usize> = None;
+        /// Width of one head.
+        head_dim: Option<usize> = None;
+        /// Longest sequence, tokens.
+        context_len: Option<usize> = None;
+        /// Whether the output head is the embedding.
+        tied_head: Option<bool> = None;
+    }
+
     /// Training of small matrices beside frozen weights (LoRA, arXiv 2106.09685).
     lora: LoraSettings = "lora" {
         /// Rank of what is added to each matrix (r); 0 trains all weights instead.

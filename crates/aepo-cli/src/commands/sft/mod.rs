@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::SftArgs;
+use crate::args::{RunArgs, SftArgs};
 use crate::checkpoint::{self, State};
 use crate::commands::train::{resume_command, resumed_config};
 use crate::error::Interrupted;
@@ -95,7 +95,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("{}-sft-seed{}", recipe.name, config.sft.seed)));
     let mut teller = Teller::new(args.run.telling);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
-    let mut start = ColdStart::open(config, &recipe.name, &out, args.run.resume, &mut teller)?;
+    let mut start = ColdStart::open(config, &recipe.name, &out, &args.run, &mut teller)?;
     match start.run(&mut teller) {
         Ok(summary) => {
             teller.event("summary", &summary);
@@ -146,13 +146,13 @@ impl ColdStart {
         mut config: Config,
         recipe: &str,
         out: &Path,
-        resume: bool,
+        args: &RunArgs,
         teller: &mut Teller,
     ) -> anyhow::Result<ColdStart> {
         let clock = Clock::start();
         let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
         let (mut from, mut dir) = (None, None);
-        if resume {
+        if args.resume {
             let opened = RunDir::resume(out)?;
             config = resumed_config(&opened, config)?;
             let checkpoint::Found { newest, damaged } = checkpoint::newest(&out.join("checkpoints"))?;
@@ -166,7 +166,7 @@ impl ColdStart {
         }
         let Model { engine, renderer, tokenizer } = match &from {
             Some(path) => world::load_checkpoint(path, &config)?,
-            None => start::model(&config)?,
+            None => start::model(&mut config, args.net, teller)?,
         };
         let began = dir.as_ref().map(FileFacts::of).transpose()?.flatten();
         let (source, data) = rows::source(&config, &renderer, engine.context_len(), began.as_ref())?;

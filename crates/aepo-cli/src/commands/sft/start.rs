@@ -9,22 +9,33 @@ use aepo_engine::Engine;
 use aepo_engine::checkpoint::Precision;
 use aepo_engine::config::rope::RopeScaling;
 use aepo_engine::config::{Family, ModelConfig, TokenIds};
+use aepo_tools::hub::What;
 use anyhow::Context as _;
 
+use crate::args::Net;
 use crate::assets::{self, RANDOM};
 use crate::error::usage;
+use crate::machine;
+use crate::progress::Teller;
+use crate::room::{self, Job};
 use crate::source::{self, Chat, Source, TokenizerFiles};
 use crate::world::{self, Model};
 
 /// Label of the seed's stream that draws the first weights.
 const INIT: u64 = 2;
 
-/// The model that `sft.init` names.
-pub fn model(config: &Config) -> anyhow::Result<Model> {
-    match config.sft.init.as_str() {
-        RANDOM => random(config),
-        name => world::load(&source::place(name)?, config),
+/// The model that `sft.init` names; one of the hub is fetched, and its commit written into the settings.
+pub fn model(config: &mut Config, net: Net, teller: &mut Teller) -> anyhow::Result<Model> {
+    if config.sft.init == RANDOM {
+        return random(config);
     }
+    let named = source::named(&config.sft.init)?;
+    room::before_weights(config, &named, Job::Sft, net.offline, teller)?;
+    let (place, pinned) = source::bring(&named, What::Everything, net.offline, teller)?;
+    if let Some(pinned) = pinned {
+        config.settings.sft.init = pinned.to_string();
+    }
+    world::load(&place, config)
 }
 
 /// A Qwen3-style decoder of the recipe's shape with random weights and the vocabulary inside the program.
@@ -54,6 +65,9 @@ fn random(config: &Config) -> anyhow::Result<Model> {
         token_ids: TokenIds::default(),
     };
     shape.validate().map_err(|e| usage(format!("[model.shape]: {e}"), ""))?;
+    if let Some(free) = machine::free_memory() {
+        room::require(config, false, &shape, Job::Sft, free)?;
+    }
     let engine = Engine::random(shape, Seed(config.sft.seed).child(INIT), config.train.threads)?;
     let files = TokenizerFiles::alone(assets::TOKENIZER.to_vec());
     world::model(Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() }, config)
