@@ -3,7 +3,6 @@
 //! The model is not part of this project. `AEPO_SMOLLM2_GGUF=SmolLM2-135M-Instruct.Q4_1.gguf cargo test` names it; without
 //! that the test has nothing to read, and says so.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use aepo::train::batch::{Target, TreeBatch};
@@ -19,11 +18,6 @@ const LOGIT: f32 = 2e-4;
 /// Nats.
 const LOGP: f32 = 1e-3;
 
-/// Past the capture of passing tests, so that a test that had nothing to read does not look like one that had.
-fn say(words: &str) {
-    writeln!(std::io::stderr(), "{words}").unwrap();
-}
-
 fn worst(got: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(got.len(), expected.len());
     got.iter().zip(expected).map(|(g, e)| (g - e).abs()).fold(0.0, f32::max)
@@ -32,7 +26,8 @@ fn worst(got: &[f32], expected: &[f32]) -> f32 {
 #[test]
 fn a_real_model_has_the_logits_of_transformers() {
     let Ok(path) = std::env::var("AEPO_SMOLLM2_GGUF") else {
-        return say("nothing compared: AEPO_SMOLLM2_GGUF does not name SmolLM2-135M-Instruct.Q4_1.gguf");
+        eprintln!("nothing compared: AEPO_SMOLLM2_GGUF does not name SmolLM2-135M-Instruct.Q4_1.gguf");
+        return;
     };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smollm2/expected.safetensors");
     let bytes = std::fs::read(file).unwrap();
@@ -49,7 +44,7 @@ fn a_real_model_has_the_logits_of_transformers() {
     let read = |_, logits: &[f32]| logits.iter().copied().step_by(EVERY).collect::<Vec<f32>>();
     let logits = model.decode(&rows, &mut [&mut cache], &mut pool, &wanted, &mut DecodeBuffers::default(), read);
     let off = worst(&logits.concat(), &floats("logits"));
-    say(&format!("{} tokens: largest |logit difference| {off:.1e}", tokens.len()));
+    println!("{} tokens: largest |logit difference| {off:.1e}", tokens.len());
     assert!(off <= LOGIT, "{off:e}");
 
     let mut batch = TreeBatch::default();
@@ -57,6 +52,6 @@ fn a_real_model_has_the_logits_of_transformers() {
     batch.targets = (1..tokens.len()).map(|i| Target { from_idx: i as u32 - 1, token: tokens[i] }).collect();
     let (logp, _) = model.forward(&batch, 1.0, Keep::Nothing, &mut Workspace::default());
     let off = worst(&logp, &floats("logprobs"));
-    say(&format!("training pass: largest |log-probability difference| {off:.1e}"));
+    println!("training pass: largest |log-probability difference| {off:.1e}");
     assert!(off <= LOGP, "{off:e}");
 }
