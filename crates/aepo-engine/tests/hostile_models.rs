@@ -30,9 +30,9 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 fn read(name: &str) -> Files {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transformers").join(name);
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.map(|p| (p.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&p).unwrap()));
-    files.filter(|(name, _)| name.starts_with("model") || name == CONFIG).collect()
+    let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let of_model = names.filter(|name| name.starts_with("model") || name == CONFIG);
+    of_model.map(|name| (name.clone(), std::fs::read(dir.join(name)).unwrap())).collect()
 }
 
 fn odd_value(draws: &mut Draws) -> Value {
