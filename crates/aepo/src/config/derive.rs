@@ -21,12 +21,12 @@ impl Config {
         let p = &self.prompt;
         let dialect = p.protocol.dialect()?;
         let thinking = p.thinking.map(|on| ("enable_thinking".to_owned(), on.into()));
-        let date = p.date.clone().map(|date| ("date_string".to_owned(), date.into()));
         Some(ChatSettings {
             dialect,
             system: p.system.clone().unwrap_or_else(|| dialect.system().to_owned()),
             code_fences: p.code_fences,
-            variables: thinking.into_iter().chain(date).collect(),
+            variables: thinking.into_iter().collect(),
+            today: p.date,
             eos,
         })
     }

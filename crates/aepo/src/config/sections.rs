@@ -6,6 +6,7 @@ use super::lora::LoraTargets;
 use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
+use crate::prompt::template::Date;
 use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
@@ -170,8 +171,8 @@ sections! {
         code_fences: bool = false;
         /// What a chat template finds under `enable_thinking`; undefined there unless set.
         thinking: Option<bool> = None;
-        /// What a chat template finds under `date_string`, for those that write a date; undefined there unless set.
-        date: Option<String> = None;
+        /// Today's date to a chat template that writes one; it is an error there unless set.
+        date: Option<Date> = None;
     }
 
     /// The questions.

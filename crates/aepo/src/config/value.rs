@@ -4,6 +4,7 @@ use toml::Value;
 
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
+use crate::prompt::template::Date;
 use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
@@ -87,6 +88,16 @@ impl Setting for String {
     }
     fn write(&self) -> Option<Value> {
         Some(Value::String(self.clone()))
+    }
+}
+
+impl Setting for Date {
+    const EXPECTED: &'static str = "a date like \"2026-11-23\"";
+    fn read(value: &Value) -> Option<Self> {
+        Date::parse(value.as_str()?)
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::String(self.to_string()))
     }
 }
 

@@ -115,6 +115,9 @@ pub enum PromptError {
     /// The template leaves out what the assistant wrote.
     #[error("the chat template does not show a turn of the assistant that follows a question")]
     TurnNotShown,
+    /// The template has no place for tools.
+    #[error("the chat template does not tell the model of its tools; choose prompt.protocol = \"aepo\"")]
+    ToolsNotShown,
     /// The template does not write a token of the vocabulary behind the assistant's turns.
     #[error(
         "the chat template ends a turn of the assistant with {found:?}, which does not begin with a token of its own"

@@ -37,7 +37,7 @@ const ROWS: [&str; 2] = [
 fn rows_of(dialect: Dialect) -> (Renderer, Vec<Row>) {
     let template = ChatTemplate::parse(TEMPLATE, BTreeMap::new()).unwrap();
     let (system, variables) = (String::new(), BTreeMap::new());
-    let settings = ChatSettings { dialect, system, code_fences: false, variables, eos: Vec::new() };
+    let settings = ChatSettings { dialect, system, code_fences: false, variables, today: None, eos: Vec::new() };
     let renderer = Renderer::chat(Arc::new(Tokenizer::from_bytes(VOCABULARY).unwrap()), template, settings).unwrap();
     let chats = parse_chats("c.jsonl", &ROWS.join("\n")).unwrap();
     let rows = chats.conversations.iter().map(|c| renderer.dialogue(&c.messages, &c.tools).unwrap()).collect();

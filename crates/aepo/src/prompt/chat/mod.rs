@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::message::{Message, Speaker};
-use super::template::{ChatTemplate, RenderOptions};
+use super::template::{ChatTemplate, Date, RenderOptions};
 use super::tokenizer::{Tokenizer, pick_guard};
 use super::{Action, PromptError};
 use crate::data::demos::Role;
@@ -40,6 +40,8 @@ pub struct ChatSettings {
     pub code_fences: bool,
     /// Further names that the template may use, as `enable_thinking`.
     pub variables: BTreeMap<String, Value>,
+    /// The date, for templates that write one.
+    pub today: Option<Date>,
     /// Ids that end a turn by the model's own account, besides the one its template writes.
     pub eos: Vec<u32>,
 }
@@ -77,6 +79,15 @@ impl Chat {
         chat.stop = Arc::new(Stop { ids: stop_ids, texts, pieces });
         let prompt = chat.first_prompt(tok, "?")?;
         chat.tool_result(tok, "?", 1)?;
+        if let [first, ..] = &mut chat.schemas[..] {
+            // A model that is not told of its tools could never call one.
+            let name = first["function"]["name"].take();
+            let untold = chat.first_prompt(tok, "?").is_ok_and(|without| without == prompt);
+            chat.schemas[0]["function"]["name"] = name;
+            if untold {
+                return Err(PromptError::ToolsNotShown);
+            }
+        }
         for name in chat.settings.variables.keys().cloned().collect::<Vec<String>>() {
             let value = chat.settings.variables.remove(&name);
             let same = chat.first_prompt(tok, "?").is_ok_and(|without| without == prompt);
@@ -84,6 +95,14 @@ impl Chat {
                 return Err(PromptError::UnusedVariable { name });
             }
             chat.settings.variables.extend(value.map(|value| (name, value)));
+        }
+        if let Some(today) = chat.settings.today.take() {
+            // Where another date makes no difference, none was asked for.
+            chat.settings.today = Date::new(1999, 9, 9);
+            if chat.first_prompt(tok, "?").is_ok_and(|another| another == prompt) {
+                return Err(PromptError::UnusedVariable { name: "prompt.date".to_owned() });
+            }
+            chat.settings.today = Some(today);
         }
         Ok(chat)
     }
@@ -260,7 +279,7 @@ impl Chat {
     ) -> Result<String, PromptError> {
         // A date comes as a variable of the settings; a template that asks for another one is refused.
         let variables = &self.settings.variables;
-        let options = RenderOptions { tools, add_generation_prompt, variables, today: None };
+        let options = RenderOptions { tools, add_generation_prompt, variables, today: self.settings.today };
         Ok(self.template.render(messages, &options)?)
     }
 }

@@ -16,11 +16,25 @@ const TEMPLATE: &str = "\
 {%- for c in m.tool_calls or [] %}{{ '\\n<tool_call>' + c.function | tojson + '</tool_call>' }}{% endfor %}
 {{- '<|end|>\\n' }}
 {%- endfor %}
-{%- if tools %}{{ tools | length ~ ' tools\\n' }}{% endif %}
+{%- if tools %}{{ tools | map(attribute='function') | map(attribute='name') | join(' ') ~ '\\n' }}{% endif %}
 {%- if add_generation_prompt %}{{ '<|assistant|>assistant\\n' }}{% if quiet %}<think></think>{% endif %}{% endif %}";
 
+/// As a model's that wants to know the day.
+const DATED: &str = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
+
+fn dated(dialect: Dialect) -> ChatSettings {
+    ChatSettings { today: Date::new(2026, 11, 23), ..settings(dialect) }
+}
+
 fn settings(dialect: Dialect) -> ChatSettings {
-    ChatSettings { dialect, system: String::new(), code_fences: false, variables: BTreeMap::new(), eos: vec![0] }
+    ChatSettings {
+        dialect,
+        system: String::new(),
+        code_fences: false,
+        variables: BTreeMap::new(),
+        today: None,
+        eos: vec![0],
+    }
 }
 
 fn renderer_of(template: &str, settings: ChatSettings) -> Result<Renderer, PromptError> {
@@ -61,7 +75,7 @@ fn a_prompt_grows_by_what_the_template_writes_between_turns() {
         path.push(end);
         let expected = match dialect {
             Dialect::Hermes => {
-                "<|user|>user\nIs it?<|end|>\n2 tools\n<|assistant|>assistant\n<think> I look.</think><|end|>\n\
+                "<|user|>user\nIs it?<|end|>\npython search\n<|assistant|>assistant\n<think> I look.</think><|end|>\n\
                  <|user|>tool\nAlgiers<|end|>\n<|assistant|>assistant\n<answer>\\boxed{1}</answer><|end|>"
             }
             _ => {
@@ -150,14 +164,14 @@ fn conversations_are_the_tokens_of_a_rollout_and_only_turns_are_written() {
     ];
     let hermes = renderer(Dialect::Hermes);
     expect_test::expect![[r#"
-          "<|user|>system\nBe <|end|> brief.<|end|>\n<|user|>user\nIs it?<|end|>\n1 tools\n<|assistant|>assistant\n"
+          "<|user|>system\nBe <|end|> brief.<|end|>\n<|user|>user\nIs it?<|end|>\none\n<|assistant|>assistant\n"
         > "I look.\n<tool_call>{\"name\": \"search\", \"arguments\": {\"query\": \"it\"}}</tool_call><|end|>"
           "\n<|user|>tool\n<|pad|> It is.<|end|>\n<|assistant|>assistant\n"
         > "Yes.<|end|>"
           "\n<|user|>user\nSure?<|end|>\n<|assistant|>assistant\n"
         > "So <result>5</result> yes <|pad|>.<|end|>"
     "#]]
-    .assert_eq(&shown(&hermes, &hermes.dialogue(&messages, &[json!({})]).unwrap()));
+    .assert_eq(&shown(&hermes, &hermes.dialogue(&messages, &[json!({"function": {"name": "one"}})]).unwrap()));
     let aepo = renderer(Dialect::Aepo);
     expect_test::expect![[r#"
           "<|user|>system\nBe <|end|> brief.<|end|>\n<|user|>user\nIs it?<|end|>\n<|assistant|>assistant\n"
@@ -208,7 +222,7 @@ fn demonstrations_have_the_words_of_each_dialect() {
         > "<think>Its population is 11898812.</think><python>print(2335 + 11898812)</python>"
           "<result>\n11901147\n</result>"
         > "<answer>\\boxed{11901147}</answer><|end|>"
-          "<|user|>user\nWhat is the population of Solomon Islands plus the population of Haiti?<|end|>\n2 tools\n<|assistant|>assistant\n"
+          "<|user|>user\nWhat is the population of Solomon Islands plus the population of Haiti?<|end|>\npython search\n<|assistant|>assistant\n"
         > "I will search.\n<tool_call>{\"name\": \"search\", \"arguments\": {\"query\": \"Solomon Islands highest point\"}}</tool_call><|end|>"
           "\n<|user|>tool\nGeography of Solomon Islands\nThe area is 28896 square km. Its highest point is 2335 m. Its coastline is 5313 km. Its capital is Honiara.<|end|>\n<|assistant|>assistant\n"
         > "Its highest point is 2335.\n<tool_call>{\"name\": \"search\", \"arguments\": {\"query\": \"Haiti population\"}}</tool_call><|end|>"
@@ -227,6 +241,7 @@ fn templates_that_cannot_serve_are_refused_with_the_reason() {
     let no_end = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
     let no_tools = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ \
                     m.content }}<|end|>{% endfor %}";
+    let no_schemas = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
     let unused =
         ChatSettings { variables: BTreeMap::from([("loud".into(), json!(true))]), ..settings(Dialect::Hermes) };
     let used = ChatSettings { variables: BTreeMap::from([("quiet".into(), json!(true))]), ..settings(Dialect::Hermes) };
@@ -234,13 +249,17 @@ fn templates_that_cannot_serve_are_refused_with_the_reason() {
         (no_turns, settings(Dialect::Hermes), "does not show a turn"),
         (no_end, settings(Dialect::Hermes), "ends a turn of the assistant with \"\\n\""),
         (no_tools, settings(Dialect::Hermes), "refuses the conversation: no tools"),
+        (no_schemas, settings(Dialect::Hermes), "does not tell the model of its tools"),
         (TEMPLATE, unused, "writes the same whatever loud is"),
+        (TEMPLATE, dated(Dialect::Aepo), "writes the same whatever prompt.date is"),
+        (DATED, settings(Dialect::Aepo), "set prompt.date"),
     ];
     for (template, settings, expected) in table {
         let found = error(template, settings).unwrap_or_default();
         assert!(found.contains(expected), "{expected}: {found}");
     }
     assert_eq!(error(TEMPLATE, used), None);
+    assert_eq!(error(DATED, dated(Dialect::Aepo)), None);
     // The tags of AEPO have no result message, so such a template will do.
     assert_eq!(error(no_tools, settings(Dialect::Aepo)), None);
 }

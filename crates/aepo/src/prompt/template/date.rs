@@ -13,6 +13,12 @@ pub struct Date {
     day: u8,
 }
 
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -35,6 +41,17 @@ impl Date {
     pub fn new(year: u16, month: u8, day: u8) -> Option<Date> {
         let fits = (1..=9999).contains(&year) && (1..=12).contains(&month);
         (fits && (1..=days_in(year, month)).contains(&day)).then_some(Date { year, month, day })
+    }
+
+    /// Reads `2026-11-23`; nothing where that is no day.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Date> {
+        let (year, rest) = text.split_once('-')?;
+        let (month, day) = rest.split_once('-')?;
+        let digits = |part: &str, n: usize| part.len() == n && part.bytes().all(|b| b.is_ascii_digit());
+        let written = digits(year, 4) && digits(month, 2) && digits(day, 2);
+        written.then_some(())?;
+        Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)
     }
 
     /// From 1 on.
@@ -106,6 +123,16 @@ pub(super) fn now(today: Option<Date>, form: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_read_as_it_is_written() {
+        for text in ["2026-11-23", "2024-02-29", "0001-01-01"] {
+            assert_eq!(Date::parse(text).map(|date| date.to_string()).as_deref(), Some(text));
+        }
+        for text in ["2026-2-3", "2025-02-29", "2026-11-23 ", "26 Jul 2024", "+202-11-23", "", "--"] {
+            assert_eq!(Date::parse(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn dates_are_written_as_python_writes_them() {

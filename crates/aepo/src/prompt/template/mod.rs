@@ -61,7 +61,7 @@ pub enum TemplateError {
     #[error("the chat template writes more than {MAX_OUTPUT} bytes")]
     OutputTooLong,
     /// The template writes the date and was given none.
-    #[error("the chat template writes today's date; a run needs a fixed one, as the variable it reads or as `today`")]
+    #[error("the chat template writes today's date; set prompt.date to the one that it is to be")]
     NoDate,
     /// There are function calls to write and the template has no place for them, so they would be lost.
     #[error("the chat template does not write function calls")]
