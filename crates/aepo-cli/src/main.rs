@@ -5,6 +5,7 @@ mod assets;
 mod checkpoint;
 mod commands;
 mod error;
+mod export;
 mod interrupt;
 mod machine;
 mod progress;

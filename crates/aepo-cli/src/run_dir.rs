@@ -6,6 +6,7 @@
 //! trees/step-NNNNNN.jsonl        every tree of step N, token by token
 //! evals/step-NNNNNN.json         what was measured after N steps
 //! checkpoints/step-NNNNNN/       what training goes on from after N steps
+//! model/                         the model that came out, of a cold start and of LoRA
 //! summary.json                   the result, once there is one
 //! lock                           held while a trainer is at work
 //! ```

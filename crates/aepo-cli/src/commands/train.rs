@@ -19,6 +19,7 @@ use crate::args::{RunArgs, TrainArgs};
 use crate::checkpoint::{self, State};
 use crate::commands::eval::before_after;
 use crate::error::{Interrupted, usage};
+use crate::export;
 use crate::interrupt::{self, Interruptible};
 use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
@@ -231,6 +232,10 @@ impl Trainer {
         // A run resumed behind step 0 has measured before it made its first checkpoint.
         let eval_before = self.measure(0, "before", teller)?;
         teller.begin("train", steps, self.state.step);
+        if self.state.step < steps {
+            // What is trained further is another model; until the new end, checkpoints alone say what it is.
+            export::remove(&self.dir.root)?;
+        }
         while self.state.step < steps {
             stop_if_asked()?;
             self.step(teller)?;
@@ -251,6 +256,12 @@ impl Trainer {
         self.save(teller)?;
         let eval_after = self.measure(steps, "after", teller)?;
         let config = &self.run.config;
+        if config.lora.rank > 0 {
+            // A checkpoint holds LoRA's matrices alone; this is what programs load that know nothing of them.
+            let path = export::write(&self.dir.root, &self.engine, &self.tokenizer)?;
+            teller.note(&format!("LoRA's matrices are merged into the model in {}", path.display()));
+            teller.event("model", &serde_json::json!({ "step": self.state.step, "path": path }));
+        }
         let summary = Summary {
             recipe: self.recipe.clone(),
             algorithm: config.algorithm.name.bundle().name.to_owned(),

@@ -22,6 +22,7 @@ pub use hub::{Named, bring, hub_name, is_pinned, named};
 use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
 use crate::error::usage;
+use crate::export;
 use crate::run_dir;
 
 /// Where a model is.
@@ -47,8 +48,8 @@ pub struct Source {
     pub chat: Chat,
 }
 
-/// The model that `name` means: `quickstart`, a GGUF file, a model directory, or a run directory (its newest whole
-/// checkpoint, or the model that a cold start ended with).
+/// The model that `name` means: `quickstart`, a GGUF file, a model directory, or a run directory (the model that it
+/// ended with, or its newest whole checkpoint).
 pub fn place(name: &str) -> anyhow::Result<Place> {
     if name == QUICKSTART {
         return Ok(Place::Embedded);
@@ -69,8 +70,8 @@ const PLACES: &str = "name `quickstart`, a run directory, a .gguf file, a direct
                       model.safetensors and tokenizer.json, or org/name of the Hugging Face hub";
 
 fn in_run(dir: &Path) -> anyhow::Result<Place> {
-    if dir.join("model/config.json").is_file() {
-        return Ok(Place::Directory(dir.join("model")));
+    if let Some(model) = export::model_of(dir) {
+        return Ok(Place::Directory(model));
     }
     let checkpoints = dir.join("checkpoints");
     let checkpoint::Found { newest, damaged } = checkpoint::newest(&checkpoints)?;

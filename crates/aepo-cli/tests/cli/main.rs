@@ -5,6 +5,7 @@ mod bad_input;
 mod chats;
 mod compare;
 mod hub;
+mod lora;
 mod printed;
 mod room;
 mod runs;

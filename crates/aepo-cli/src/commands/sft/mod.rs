@@ -17,6 +17,7 @@ use crate::args::{RunArgs, SftArgs};
 use crate::checkpoint::{self, State};
 use crate::commands::train::{resume_command, resumed_config};
 use crate::error::Interrupted;
+use crate::export;
 use crate::interrupt;
 use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
@@ -239,7 +240,7 @@ impl ColdStart {
         }
         teller.end();
         self.save(teller)?;
-        start::export(&self.dir.root, &self.engine, &self.tokenizer)?;
+        export::write(&self.dir.root, &self.engine, &self.tokenizer)?;
         let (learned, loss) = self.learned()?;
         let config = &self.run.config;
         let summary = Summary {

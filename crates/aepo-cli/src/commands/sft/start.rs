@@ -1,14 +1,14 @@
-//! Where does a cold start begin, and what does it leave? A model of random weights or another's, and a model directory.
+//! Where does a cold start begin? From a model of random weights, or from another's.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aepo::config::Config;
 use aepo::prompt::{Protocol, Tokenizer};
 use aepo::seed::Seed;
 use aepo_engine::Engine;
-use aepo_engine::checkpoint::Precision;
 use aepo_engine::config::rope::RopeScaling;
 use aepo_engine::config::{Family, ModelConfig, TokenIds};
+use aepo_engine::setup::Setup;
 use aepo_tools::hub::What;
 use anyhow::Context as _;
 
@@ -45,6 +45,13 @@ fn random(config: &Config) -> anyhow::Result<Model> {
             "`sft.init` is \"random\", but a random model has the quickstart's vocabulary and no chat template";
         return Err(usage(message, "name a model with sft.init, or choose prompt.protocol = \"tags\""));
     }
+    if config.lora.rank > 0 {
+        let message = format!(
+            "`lora.rank` is {}, but `sft.init` is \"random\": LoRA would leave the random weights as they are",
+            config.lora.rank
+        );
+        return Err(usage(message, "name a model with sft.init, or set lora.rank = 0"));
+    }
     let tokenizer = Tokenizer::from_bytes(assets::TOKENIZER)?;
     let s = &config.shape;
     let shape = ModelConfig {
@@ -68,23 +75,8 @@ fn random(config: &Config) -> anyhow::Result<Model> {
     if let Some(free) = machine::free_memory() {
         room::require(config, false, &shape, Job::Sft, free)?;
     }
-    let engine = Engine::random(shape, Seed(config.sft.seed).child(INIT), config.train.threads)?;
+    let setup = Setup::of(config, config.train.threads);
+    let engine = Engine::random_as(shape, Seed(config.sft.seed).child(INIT), &setup)?;
     let files = TokenizerFiles::alone(assets::TOKENIZER.to_vec());
     world::model(Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() }, config)
-}
-
-/// Writes `model/`: the weights in half their size, for shipping and for training to start from.
-pub fn export(root: &Path, engine: &Engine, tokenizer: &TokenizerFiles) -> anyhow::Result<()> {
-    let (path, temporary) = (root.join("model"), root.join(".model.tmp"));
-    let write = || -> anyhow::Result<()> {
-        std::fs::create_dir_all(&temporary)?;
-        engine.export(&temporary, Precision::Bf16)?;
-        tokenizer.write(&temporary)?;
-        if path.exists() {
-            std::fs::remove_dir_all(&path)?;
-        }
-        std::fs::rename(&temporary, &path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }
