@@ -160,7 +160,7 @@ fn a_run_that_is_trained_further_has_no_model_of_before() {
     assert!(!child.wait().unwrap().success());
     assert!(!place.path("lora-longer/model").exists());
     // Until there is a new one, the run is its newest checkpoint.
-    let newest = names("lora-longer/checkpoints").into_iter().filter(|name| name.starts_with("step-")).next_back();
+    let newest = names("lora-longer/checkpoints").into_iter().rfind(|name| name.starts_with("step-"));
     let newest = format!("lora-longer/checkpoints/{}", newest.unwrap());
     assert_eq!(
         place.ok(&["eval", "lora-longer", "--json"]),

@@ -10,7 +10,6 @@ use aepo_engine::config::rope::RopeScaling;
 use aepo_engine::config::{Family, ModelConfig, TokenIds};
 use aepo_engine::setup::Setup;
 use aepo_tools::hub::What;
-use anyhow::Context as _;
 
 use crate::args::Net;
 use crate::assets::{self, RANDOM};
