@@ -17,15 +17,17 @@ pub fn model_of(run: &Path) -> Option<PathBuf> {
     path.join("config.json").is_file().then_some(path)
 }
 
-/// Writes `model/`: the weights in bf16, half their size, with LoRA's matrices merged, and the files about text. It is
-/// for shipping and for training to start from.
+/// Writes `model/`: weights and the files about text, for shipping and for training to start from. Weights are in bf16,
+/// half their size; where LoRA's matrices were merged into them they are in f32, because what those add is often smaller
+/// than a step of bf16.
 pub fn write(run: &Path, engine: &Engine, tokenizer: &TokenizerFiles) -> anyhow::Result<PathBuf> {
+    let precision = if engine.has_lora() { Precision::F32 } else { Precision::Bf16 };
     let (path, temporary) = (run.join(MODEL), run.join(".model.tmp"));
     let write = || -> anyhow::Result<()> {
         // Of a writer that was killed.
         remove_all(&temporary)?;
         std::fs::create_dir(&temporary)?;
-        engine.export(&temporary, Precision::Bf16)?;
+        engine.export(&temporary, precision)?;
         tokenizer.write(&temporary)?;
         remove(run)?;
         std::fs::rename(&temporary, &path)?;

@@ -70,6 +70,12 @@ impl Engine {
         &self.model.config
     }
 
+    /// Whether training goes through LoRA's matrices.
+    #[must_use]
+    pub fn has_lora(&self) -> bool {
+        self.model.lora.is_some()
+    }
+
     /// Number of weights.
     #[must_use]
     pub fn n_parameters(&self) -> usize {

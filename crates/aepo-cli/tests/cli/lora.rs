@@ -83,12 +83,14 @@ fn adapters_are_kept_and_a_merged_model_is_left() {
 
     assert_eq!(names("lora/model"), ["config.json", "model.safetensors", "tokenizer.json"]);
     assert!(!place.path("lora/.model.tmp").exists() && !place.path("lora/.model.old").exists());
-    assert_eq!(place.json("lora/model/config.json")["torch_dtype"], "bfloat16");
+    assert_eq!(place.json("lora/model/config.json")["torch_dtype"], "float32");
     assert!(bytes("lora/model/tokenizer.json") == bytes("cold/model/tokenizer.json"));
     let (base, merged) = (bytes("cold/model/model.safetensors"), bytes("lora/model/model.safetensors"));
     let [base, merged] = [&base, &merged].map(|bytes| SafeTensors::deserialize(bytes).unwrap());
-    let same = |name: &str| base.tensor(name).unwrap() == merged.tensor(name).unwrap();
-    assert!(merged.iter().all(|(_, tensor)| tensor.dtype() == Dtype::BF16));
+    assert!(merged.iter().all(|(_, tensor)| tensor.dtype() == Dtype::F32));
+    // The upper half of an f32 is its bf16.
+    let widened = |name: &str| base.tensor(name).unwrap().data().chunks(2).flat_map(|b| [0, 0, b[0], b[1]]).collect();
+    let same = |name: &str| -> bool { Vec::<u8>::eq(&widened(name), merged.tensor(name).unwrap().data()) };
     // Every target has changed, and nothing else.
     for name in base.names() {
         assert_eq!(same(name), !name.contains("_proj"), "{name}");
@@ -130,7 +132,7 @@ fn the_checkpoint_measures_as_the_run_did_and_the_merged_model_is_it_but_for_rou
     let trained = logprobs(&mut engine);
     let merged = logprobs(&mut load(place.path("lora/model")));
     let (moved, rounded) = (distance(&base, &trained), distance(&trained, &merged));
-    assert!(rounded < 0.1 && rounded < moved / 5.0, "training moved {moved}, rounding {rounded}");
+    assert!(rounded < 1e-4 && moved > 0.1, "training moved {moved}, rounding {rounded}");
 }
 
 #[test]

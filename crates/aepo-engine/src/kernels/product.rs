@@ -1,6 +1,6 @@
 //! Products with weights: `y = x·Wᵀ` for few rows and for many, `dx = dy·W`, from weights that may be in bf16.
 //!
-//! Every number of `y` is the same chain of sums whatever way it takes: over blocks of [`K_BLOCK`] inputs in order, in
+//! Every number of `y` is the same chain of sums whatever way it takes: over blocks of `K_BLOCK` inputs in order, in
 //! each one fused multiplication and addition after the other. So a row has the same bits in any company, and bf16
 //! weights give the bits of the same numbers in full (tested below).
 
@@ -20,7 +20,7 @@ const TILE: usize = 8;
 pub const FEW_ROWS: usize = 32;
 /// Columns below which the library of matrix products sums in another order.
 const MIN_COLUMNS: usize = 17;
-/// Weights that are widened at once, where [`K_BLOCK`] rows of them are not more already.
+/// Weights that are widened at once, where `K_BLOCK` rows of them are not more already.
 pub(crate) const WIDE: usize = 1 << 21;
 
 /// Buffers, reused from product to product.
@@ -100,7 +100,7 @@ pub fn backward<T: Real>(
     }
 }
 
-/// Rows of weights that are widened together: all of them where nothing has to be widened. A multiple of [`K_BLOCK`],
+/// Rows of weights that are widened together: all of them where nothing has to be widened. A multiple of `K_BLOCK`,
 /// so that sums over them have the order of the whole, and never a remainder of less than [`MIN_COLUMNS`].
 fn tiles<T: Real>(d_out: usize, d_in: usize, w: Matrix<'_, T>) -> impl Iterator<Item = Range<usize>> + use<T> {
     let tile = match w {

@@ -55,6 +55,8 @@ pub(super) struct Chat {
     pub(super) stop: Arc<Stop>,
     /// What the template is given as tools in a rollout.
     pub(super) schemas: Vec<Value>,
+    /// Whether the template writes them down.
+    shows_tools: bool,
 }
 
 impl Chat {
@@ -62,7 +64,7 @@ impl Chat {
     /// refused here.
     pub(super) fn new(tok: &Tokenizer, template: ChatTemplate, settings: ChatSettings) -> Result<Chat, PromptError> {
         let schemas = settings.dialect.schemas();
-        let mut chat = Chat { template, settings, end: 0, stop: Arc::default(), schemas };
+        let mut chat = Chat { template, settings, end: 0, stop: Arc::default(), schemas, shows_tools: true };
         let behind = chat.behind_marker(&[], false)?;
         let ids = tok.encode_rendered(&behind, MARKER);
         chat.end =
@@ -77,20 +79,16 @@ impl Chat {
         let texts = chat.settings.dialect.stop_texts();
         let pieces = if texts.is_empty() { Arc::default() } else { tok.byte_table() };
         chat.stop = Arc::new(Stop { ids: stop_ids, texts, pieces });
-        let prompt = chat.first_prompt(tok, "?")?;
+        let prompt = chat.question(tok, "?")?;
         chat.tool_result(tok, "?", 1)?;
         if let [first, ..] = &mut chat.schemas[..] {
-            // A model that is not told of its tools could never call one.
             let name = first["function"]["name"].take();
-            let untold = chat.first_prompt(tok, "?").is_ok_and(|without| without == prompt);
+            chat.shows_tools = !chat.question(tok, "?").is_ok_and(|without| without == prompt);
             chat.schemas[0]["function"]["name"] = name;
-            if untold {
-                return Err(PromptError::ToolsNotShown);
-            }
         }
         for name in chat.settings.variables.keys().cloned().collect::<Vec<String>>() {
             let value = chat.settings.variables.remove(&name);
-            let same = chat.first_prompt(tok, "?").is_ok_and(|without| without == prompt);
+            let same = chat.question(tok, "?").is_ok_and(|without| without == prompt);
             if same {
                 return Err(PromptError::UnusedVariable { name });
             }
@@ -99,7 +97,7 @@ impl Chat {
         if let Some(today) = chat.settings.today.take() {
             // Where another date makes no difference, none was asked for.
             chat.settings.today = Date::new(1999, 9, 9);
-            if chat.first_prompt(tok, "?").is_ok_and(|another| another == prompt) {
+            if chat.question(tok, "?").is_ok_and(|another| another == prompt) {
                 return Err(PromptError::UnusedVariable { name: "prompt.date".to_owned() });
             }
             chat.settings.today = Some(today);
@@ -107,8 +105,15 @@ impl Chat {
         Ok(chat)
     }
 
-    /// The conversation up to the model's first turn.
+    /// The conversation up to the model's first turn. A model that is not told of its tools could never call one.
     pub(super) fn first_prompt(&self, tok: &Tokenizer, question: &str) -> Result<Vec<u32>, PromptError> {
+        match self.shows_tools {
+            true => self.question(tok, question),
+            false => Err(PromptError::ToolsNotShown),
+        }
+    }
+
+    fn question(&self, tok: &Tokenizer, question: &str) -> Result<Vec<u32>, PromptError> {
         let mut messages = Vec::new();
         if !self.settings.system.is_empty() {
             messages.push(Message::text(Speaker::System, self.settings.system.as_str()));

@@ -241,7 +241,6 @@ fn templates_that_cannot_serve_are_refused_with_the_reason() {
     let no_end = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
     let no_tools = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ \
                     m.content }}<|end|>{% endfor %}";
-    let no_schemas = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
     let unused =
         ChatSettings { variables: BTreeMap::from([("loud".into(), json!(true))]), ..settings(Dialect::Hermes) };
     let used = ChatSettings { variables: BTreeMap::from([("quiet".into(), json!(true))]), ..settings(Dialect::Hermes) };
@@ -249,7 +248,6 @@ fn templates_that_cannot_serve_are_refused_with_the_reason() {
         (no_turns, settings(Dialect::Hermes), "does not show a turn"),
         (no_end, settings(Dialect::Hermes), "ends a turn of the assistant with \"\\n\""),
         (no_tools, settings(Dialect::Hermes), "refuses the conversation: no tools"),
-        (no_schemas, settings(Dialect::Hermes), "does not tell the model of its tools"),
         (TEMPLATE, unused, "writes the same whatever loud is"),
         (TEMPLATE, dated(Dialect::Aepo), "writes the same whatever prompt.date is"),
         (DATED, settings(Dialect::Aepo), "set prompt.date"),
@@ -262,4 +260,15 @@ fn templates_that_cannot_serve_are_refused_with_the_reason() {
     assert_eq!(error(DATED, dated(Dialect::Aepo)), None);
     // The tags of AEPO have no result message, so such a template will do.
     assert_eq!(error(no_tools, settings(Dialect::Aepo)), None);
+}
+
+#[test]
+fn a_template_that_hides_the_tools_serves_conversations_and_no_questions() {
+    let plain = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
+    let renderer = renderer_of(plain, settings(Dialect::Hermes)).unwrap();
+    let error = renderer.first_prompt(&task("Is it?")).unwrap_err().to_string();
+    assert!(error.contains("does not tell the model of its tools"), "{error}");
+    let messages = [Message::text(Speaker::User, "Is it?"), Message::text(Speaker::Assistant, "Yes.")];
+    assert_eq!(renderer.dialogue(&messages, &[]).unwrap().len(), 2);
+    assert!(renderer_of(plain, settings(Dialect::Aepo)).unwrap().first_prompt(&task("Is it?")).is_ok());
 }
