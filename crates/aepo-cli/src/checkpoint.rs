@@ -251,8 +251,8 @@ mod tests {
                 let bytes = std::fs::read(&file).unwrap();
                 std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
             }),
-            ("optimizer.safetensors is not what was written", |d| {
-                let file = d.join("optimizer.safetensors");
+            ("optimizer.state is not what was written", |d| {
+                let file = d.join("optimizer.state");
                 let mut bytes = std::fs::read(&file).unwrap();
                 *bytes.last_mut().unwrap() ^= 1;
                 std::fs::write(file, bytes).unwrap();

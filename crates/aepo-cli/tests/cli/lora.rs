@@ -58,7 +58,7 @@ fn names(dir: &str) -> Vec<String> {
 #[track_caller]
 fn assert_same_runs(a: &str, b: &str) {
     assert_eq!(place().rows(a), place().rows(b));
-    for file in ["adapter_model.safetensors", "adapter_config.json", "optimizer.safetensors"] {
+    for file in ["adapter_model.safetensors", "adapter_config.json", "optimizer.state"] {
         let read = |run: &str| bytes(&format!("{run}/checkpoints/step-000006/{file}"));
         assert!(read(a) == read(b), "{file} differs");
     }
@@ -74,7 +74,7 @@ fn adapters_are_kept_and_a_merged_model_is_left() {
     whole();
     let place = place();
     assert!(place.rows("lora").iter().any(|row| row["update"]["n_applied"] == 2));
-    let files = ["adapter_config.json", "adapter_model.safetensors", "manifest.json", "optimizer.safetensors"];
+    let files = ["adapter_config.json", "adapter_model.safetensors", "manifest.json", "optimizer.state"];
     let files = files.into_iter().chain(["state.json", "tokenizer.json"]).collect::<Vec<_>>();
     assert_eq!(names("lora/checkpoints/step-000006"), files);
     let adapter = place.json("lora/checkpoints/step-000006/adapter_config.json");

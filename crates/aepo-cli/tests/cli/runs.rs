@@ -15,7 +15,7 @@ fn assert_same_runs(a: &str, b: &str) {
         let read = |run: &str| std::fs::read_to_string(place.path(run).join(file)).unwrap();
         assert!(read(a) == read(b), "{file} differs");
     }
-    for file in ["model.safetensors", "optimizer.safetensors"] {
+    for file in ["model.safetensors", "optimizer.state"] {
         let read = |run: &str| std::fs::read(place.path(run).join("checkpoints/step-000006").join(file)).unwrap();
         assert!(read(a) == read(b), "{file} differs");
     }

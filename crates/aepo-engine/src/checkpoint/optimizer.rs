@@ -16,7 +16,8 @@ use crate::adamw::Moments;
 use crate::error::EngineError;
 use crate::layout::Tensor;
 
-const OPTIMIZER: &str = "optimizer.safetensors";
+/// Safetensors under another ending, because vLLM takes every `*.safetensors` of a directory for weights.
+const OPTIMIZER: &str = "optimizer.state";
 const FIRST: &str = "first";
 const SECOND: &str = "second";
 
