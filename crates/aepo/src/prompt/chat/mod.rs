@@ -125,10 +125,12 @@ impl Chat {
     /// What stands between a call and the model's next words, with at most about `max_tokens` ids of the result's text.
     pub(super) fn tool_result(&self, tok: &Tokenizer, text: &str, max_tokens: usize) -> Result<Vec<u32>, PromptError> {
         let ids = tok.encode_text(text);
-        let cut = if ids.len() > max_tokens { tok.decode(&ids[..max_tokens]) } else { text.to_owned() };
-        // A character whose bytes were cut apart is left out.
-        let cut = if ids.len() > max_tokens { cut.trim_end_matches('\u{FFFD}') } else { cut.as_str() };
-        self.between(tok, &[Message::text(Speaker::Tool, cut)])
+        let shown = match ids.get(..max_tokens) {
+            // A character whose bytes were cut apart is left out.
+            Some(shown) if shown.len() < ids.len() => tok.decode(shown).trim_end_matches('\u{FFFD}').to_owned(),
+            _ => text.to_owned(),
+        };
+        self.between(tok, &[Message::text(Speaker::Tool, shown)])
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -180,10 +182,7 @@ impl Chat {
 
     /// Ids between two turns of the model.
     fn between(&self, tok: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
-        if self.settings.dialect == Dialect::Aepo
-            && let [message] = messages
-            && message.role == Speaker::Tool
-        {
+        if let Some(message) = self.result_in_turn(messages) {
             return Ok(["<result>\n", &message.content, "\n</result>"]
                 .iter()
                 .flat_map(|t| tok.encode_text(t))
@@ -196,6 +195,14 @@ impl Chat {
             // The model sampled it.
             true => Ok(ids.split_off(1)),
             false => Err(PromptError::NoTurnEnd { found: behind }),
+        }
+    }
+
+    /// The result that stands in the model's own turn, where tools are called in tags.
+    fn result_in_turn<'a>(&self, messages: &'a [Message]) -> Option<&'a Message> {
+        match messages {
+            [message] if self.dialect() == Dialect::Aepo && message.role == Speaker::Tool => Some(message),
+            _ => None,
         }
     }
 
@@ -256,9 +263,8 @@ impl Chat {
             rest = &rest[close..];
         }
         let mut ids = tok.encode_text(rest);
-        let calls = self.settings.dialect.stop_texts().iter().any(|stop| rest.ends_with(stop));
-        let answered = matches!(between, Some([message]) if message.role == Speaker::Tool) && calls;
-        if !answered {
+        // A turn that a result goes on with has not ended, whatever white space stands behind its call.
+        if between.and_then(|between| self.result_in_turn(between)).is_none() {
             ids.push(self.end);
         }
         segments.push((Role::Written, ids));
@@ -282,7 +288,6 @@ impl Chat {
         tools: &[Value],
         add_generation_prompt: bool,
     ) -> Result<String, PromptError> {
-        // A date comes as a variable of the settings; a template that asks for another one is refused.
         let variables = &self.settings.variables;
         let options = RenderOptions { tools, add_generation_prompt, variables, today: self.settings.today };
         Ok(self.template.render(messages, &options)?)

@@ -272,3 +272,19 @@ fn a_template_that_hides_the_tools_serves_conversations_and_no_questions() {
     assert_eq!(renderer.dialogue(&messages, &[]).unwrap().len(), 2);
     assert!(renderer_of(plain, settings(Dialect::Aepo)).unwrap().first_prompt(&task("Is it?")).is_ok());
 }
+
+#[test]
+fn a_turn_that_a_result_goes_on_with_has_not_ended() {
+    let renderer = renderer(Dialect::Aepo);
+    for call in ["<search>it</search>", "<search>it</search>\n"] {
+        let messages = [
+            Message::text(Speaker::User, "Is it?"),
+            Message::text(Speaker::Assistant, call),
+            Message::text(Speaker::Tool, "It is."),
+            Message::text(Speaker::Assistant, "Yes."),
+        ];
+        let written = renderer.dialogue(&messages, &[]).unwrap().into_iter().filter(|(role, _)| *role == Role::Written);
+        let texts: Vec<String> = written.map(|(_, ids)| renderer.decode(&ids)).collect();
+        assert_eq!(texts, [call, "Yes.<|end|>"]);
+    }
+}
