@@ -5,12 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use aepo::tool::{Tool, ToolCall};
+use aepo::tool::{ToolCall, ToolSpec};
 
 use crate::error::{ToolsError, io};
 use crate::python::{self, Python, PythonSettings};
 use crate::search::SearchIndex;
-use crate::toolset::provider::{Answer, Basis, Limits, Offer, Provider, ToolInput, ToolSpec};
+use crate::toolset::provider::{Answer, Basis, Limits, Offer, Provider};
 
 /// A program is ended at its own limit; the call is given up this much later, seconds.
 const AFTER_THE_PROGRAM_SECS: f64 = 5.0;
@@ -24,7 +24,7 @@ pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, Tools
     let limits = Limits { n_workers, deadline_secs: settings.wall_secs + AFTER_THE_PROGRAM_SECS };
     // All of the first instances share one private directory and one self-test.
     let ready = Mutex::new(python::start(settings.clone(), n_workers, &cancelled)?);
-    let specs = Arc::new([spec(Tool::Python, "code", "the program")]);
+    let specs = Arc::new([ToolSpec::python()]);
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
         let one = ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let python = match one {
@@ -40,16 +40,11 @@ pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, Tools
 /// The index in memory, `n_workers` searches at once.
 #[must_use]
 pub fn search(index: SearchIndex, n_workers: usize) -> Offer {
-    let (index, specs) = (Arc::new(index), Arc::new([spec(Tool::Search, "query", "what to look for")]));
+    let (index, specs) = (Arc::new(index), Arc::new([ToolSpec::search()]));
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
         Ok(Box::new(SearchTool { index: Arc::clone(&index), specs: Arc::clone(&specs) }))
     };
     Offer { make: Arc::new(make), limits: Limits { n_workers, deadline_secs: SEARCH_SECS }, until: None }
-}
-
-fn spec(tool: Tool, argument: &str, about: &str) -> ToolSpec {
-    let input = ToolInput::Text { argument: argument.to_owned(), about: about.to_owned() };
-    ToolSpec { name: tool.name().to_owned(), description: String::new(), input }
 }
 
 struct PythonTool {
