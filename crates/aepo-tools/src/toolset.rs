@@ -20,7 +20,7 @@ use crate::search::SearchIndex;
 
 /// What a tool says to one call.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// How it ended.
     pub outcome: ToolOutcome,
     /// What the model reads.
