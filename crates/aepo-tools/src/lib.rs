@@ -5,11 +5,13 @@
 
 pub mod error;
 pub mod hub;
+pub mod mcp;
 pub mod python;
 pub mod search;
 pub mod toolset;
 
 pub use error::ToolsError;
 pub use python::{Executor, PythonSettings};
+pub use mcp::{Mcp, McpFile, McpSettings};
 pub use search::{Document, SearchIndex, SearchSettings};
 pub use toolset::Tools;
