@@ -2,7 +2,7 @@
 
 mod common;
 
-use aepo::tool::{Tool, ToolOutcome, Toolset};
+use aepo::tool::{ToolName, ToolOutcome, Toolset};
 use aepo_tools::{PythonSettings, Tools};
 use common::{call, hasty, patient, python, run};
 
@@ -31,7 +31,7 @@ fn time_ends() {
         "print('kept', flush=False)\nwhile True: pass",
     ];
     for (id, code) in programs.iter().enumerate() {
-        tools.submit(call(id as u64, Tool::Python, code));
+        tools.submit(call(id as u64, ToolName::PYTHON, code));
     }
     let mut n_results = 0;
     while n_results < programs.len() {
