@@ -4,8 +4,10 @@
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
 pub mod error;
+pub mod http;
 pub mod hub;
 pub mod mcp;
+pub mod pages;
 pub mod python;
 pub mod search;
 pub mod toolset;
