@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Algo(command) => commands::algo::algo(&command),
+        Command::Cache(command) => commands::cache::cache(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 //!
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
+pub mod cache;
 pub mod error;
 pub mod hub;
 pub mod python;
@@ -12,4 +13,4 @@ pub mod toolset;
 pub use error::ToolsError;
 pub use python::PythonSettings;
 pub use search::{Document, SearchIndex, SearchSettings};
-pub use toolset::Tools;
+pub use toolset::{Tools, ToolsSettings};
