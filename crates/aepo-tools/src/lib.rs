@@ -3,6 +3,7 @@
 //!
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
+pub mod cache;
 pub mod error;
 pub mod http;
 pub mod hub;
@@ -13,7 +14,7 @@ pub mod search;
 pub mod toolset;
 
 pub use error::ToolsError;
-pub use python::{Executor, PythonSettings};
 pub use mcp::{Mcp, McpFile, McpSettings};
+pub use python::{Executor, PythonSettings};
 pub use search::{Document, SearchIndex, SearchSettings};
-pub use toolset::Tools;
+pub use toolset::{Tools, ToolsSettings};
