@@ -208,8 +208,7 @@ pub fn only_tools_open_sockets(f: &Source) -> Vec<Fault> {
 }
 
 /// Tests against something that is not part of this project say so when it is not there.
-pub const SAYS_SKIPPED: &[&str] =
-    &["crates/aepo-engine/tests/smollm2.rs", "crates/aepo-tools/tests/mcp/real.rs"];
+pub const SAYS_SKIPPED: &[&str] = &["crates/aepo-engine/tests/smollm2.rs", "crates/aepo-tools/tests/mcp/real.rs"];
 
 pub fn only_cli_prints(f: &Source) -> Vec<Fault> {
     let may = f.path.contains("/examples/") || SAYS_SKIPPED.contains(&f.path.as_str());
