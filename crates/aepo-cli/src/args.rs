@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::cache::CacheCommand;
+
 /// Train, evaluate and inspect tool-using language-model agents with AEPO (arXiv 2510.14545).
 #[derive(Debug, Parser)]
 #[command(
@@ -102,6 +104,15 @@ Examples:
   aepo algo branch --algo aepo --entropy-delta 0.8 --consecutive 2"
     )]
     Algo(AlgoCommand),
+    /// Look into a cache of tool results, or take over answers from elsewhere
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aepo cache show runs/cache.redb
+  aepo cache import search_cache.json runs/cache.redb --as search"
+    )]
+    Cache(CacheCommand),
 }
 
 #[derive(Debug, Subcommand)]
