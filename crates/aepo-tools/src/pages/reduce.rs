@@ -178,9 +178,10 @@ pub(super) fn reduce(page: &str, title: &str) -> Result<Reduced, TooMuch> {
             continue;
         }
         match token {
-            Token::Text(_) if std::mem::take(&mut is_unread) => {}
+            Token::Text(_) if is_unread => {}
             Token::Text(text) => push_text(&mut to.html, text),
             Token::Close { name } => {
+                is_unread = false;
                 if let Some((at, _)) = element(name) {
                     to.close(at);
                 }
