@@ -100,6 +100,19 @@ impl SearchIndex {
         Ok(SearchIndex { settings, documents, reader, analyser, title, text })
     }
 
+    /// What answers: the whole corpus and what is shown of it.
+    pub(crate) fn identity(&self) -> String {
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        for document in &self.documents {
+            for field in [&document.title, &document.text] {
+                hash.update(&(field.len() as u64).to_le_bytes());
+                hash.update(field.as_bytes());
+            }
+        }
+        let corpus: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("search in memory 1, {:?}, corpus {corpus}", self.settings)
+    }
+
     /// The best articles for `query`, best first; equal scores in the order of the corpus. Every string is a query: it is
     /// taken for words and nothing else.
     ///

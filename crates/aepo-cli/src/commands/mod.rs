@@ -1,10 +1,12 @@
 //! What does each command do?
 
 pub mod algo;
+pub mod cache;
 pub mod check;
 pub mod compare;
 pub mod eval;
 pub mod rollout;
 pub mod sft;
 pub mod show;
+pub mod tool;
 pub mod train;

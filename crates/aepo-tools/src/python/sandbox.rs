@@ -21,16 +21,20 @@ const FIRST_OWN_FD: c_int = 10;
 
 /// What a worker's programs run in; prepared before the first call.
 pub(crate) struct Cage {
-    /// Landlock rules.
-    pub ruleset: OwnedFd,
-    /// System call filters, in the order of their installation.
-    pub filters: [BpfProgram; 2],
-    /// Resource and limit, soft and hard alike.
-    pub limits: Vec<(Resource, u64)>,
+    /// What takes rights away; none where a person asked for an open door.
+    pub locks: Option<Locks>,
     /// Working directory.
     pub scratch: CString,
     /// An empty standard input.
     pub null: OwnedFd,
+}
+
+/// What takes rights away.
+pub(crate) struct Locks {
+    /// Landlock rules.
+    pub ruleset: OwnedFd,
+    /// System call filters, in the order of their installation.
+    pub filters: [BpfProgram; 2],
 }
 
 /// `setrlimit`'s first argument, whose type differs between C libraries.
@@ -44,12 +48,20 @@ pub(crate) struct Start<'a> {
     pub args: &'a [CString],
     /// The whole environment.
     pub env: &'a [CString],
+    /// Resource and limit, soft and hard alike.
+    pub limits: &'a [(Resource, u64)],
+    /// Descriptor 0; none for an empty one.
+    pub input: Option<&'a OwnedFd>,
+    /// Descriptor 1.
+    pub out: &'a OwnedFd,
+    /// Descriptor 2.
+    pub err: &'a OwnedFd,
     /// Descriptor 3: the source.
     pub code: &'a OwnedFd,
-    /// Descriptors 1 and 2.
-    pub out: &'a OwnedFd,
     /// Descriptor 4: how far the bootstrap came.
     pub status: &'a OwnedFd,
+    /// Whether it is killed when the thread that starts it ends. The kernel counts the thread as the parent.
+    pub dies_with_thread: bool,
 }
 
 /// A step of the start that the kernel refused.
@@ -78,6 +90,8 @@ pub(crate) struct Exit {
     pub how: How,
     /// User and system time, seconds.
     pub cpu_secs: f64,
+    /// The most memory it held at once, MiB.
+    pub max_rss_mb: f64,
 }
 
 /// Exit code or signal.
@@ -96,15 +110,19 @@ struct Plan {
     argv: *const *const c_char,
     envp: *const *const c_char,
     scratch: *const c_char,
-    null: c_int,
+    input: c_int,
     out: c_int,
+    err: c_int,
     code: c_int,
     status: c_int,
+    /// Negative for none.
     ruleset: c_int,
     limits: *const (Resource, u64),
     n_limits: usize,
     filters: [libc::sock_fprog; 2],
+    n_filters: usize,
     parent: libc::pid_t,
+    dies_with_thread: bool,
     failed: Option<&'static str>,
     errno: c_int,
 }
@@ -116,7 +134,7 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
     };
     let (argv, envp) = (pointers(start.args), pointers(start.env));
     // The child writes its own id into these copies; the cage's originals keep the placeholder.
-    let mut filters = cage.filters.clone();
+    let mut filters = cage.locks.as_ref().map_or_else(Default::default, |locks| locks.filters.clone());
     let programs = filters
         .each_mut()
         .map(|filter| libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr().cast() });
@@ -125,15 +143,18 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         scratch: cage.scratch.as_ptr(),
-        null: cage.null.as_raw_fd(),
+        input: start.input.unwrap_or(&cage.null).as_raw_fd(),
         out: start.out.as_raw_fd(),
+        err: start.err.as_raw_fd(),
         code: start.code.as_raw_fd(),
         status: start.status.as_raw_fd(),
-        ruleset: cage.ruleset.as_raw_fd(),
-        limits: cage.limits.as_ptr(),
-        n_limits: cage.limits.len(),
+        ruleset: cage.locks.as_ref().map_or(-1, |locks| locks.ruleset.as_raw_fd()),
+        limits: start.limits.as_ptr(),
+        n_limits: start.limits.len(),
         filters: programs,
+        n_filters: if cage.locks.is_some() { programs.len() } else { 0 },
         parent: std::process::id() as libc::pid_t,
+        dies_with_thread: start.dies_with_thread,
         failed: None,
         errno: 0,
     };
@@ -201,11 +222,13 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
             libc::sigaction(signal, &default, std::ptr::null_mut());
         }
         ok(libc::setsid(), "setsid")?;
-        ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")?;
+        if plan.dies_with_thread {
+            ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")?;
+        }
         if libc::syscall(libc::SYS_getppid) as libc::pid_t != plan.parent {
             return Err("getppid: the parent has died");
         }
-        for (from, to) in [(plan.null, 0), (plan.out, 1), (plan.out, 2), (plan.code, 3), (plan.status, 4)] {
+        for (from, to) in [(plan.input, 0), (plan.out, 1), (plan.err, 2), (plan.code, 3), (plan.status, 4)] {
             ok(libc::dup2(from, to), "dup2")?;
         }
         let closed = libc::syscall(libc::SYS_close_range, 5, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -218,13 +241,16 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
             ok(libc::setrlimit(resource, &limit), "setrlimit")?;
         }
         ok(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")?;
-        ok(libc::syscall(libc::SYS_landlock_restrict_self, plan.ruleset, 0) as c_int, "landlock_restrict_self")?;
-        // Root keeps its files but loses every capability; with no_new_privs, executing gives none back.
-        let header = CapHeader { version: 0x2008_0522, pid: 0 };
-        let none = [[0u32; 3]; 2];
-        ok(libc::syscall(libc::SYS_capset, &raw const header, &raw const none) as c_int, "capset")?;
+        if plan.ruleset >= 0 {
+            let held = libc::syscall(libc::SYS_landlock_restrict_self, plan.ruleset, 0);
+            ok(held as c_int, "landlock_restrict_self")?;
+            // Root keeps its files but loses every capability; with no_new_privs, executing gives none back.
+            let header = CapHeader { version: 0x2008_0522, pid: 0 };
+            let none = [[0u32; 3]; 2];
+            ok(libc::syscall(libc::SYS_capset, &raw const header, &raw const none) as c_int, "capset")?;
+        }
         let own_pid = libc::syscall(libc::SYS_getpid) as u32;
-        for program in &plan.filters {
+        for program in &plan.filters[..plan.n_filters] {
             for i in 0..usize::from(program.len) {
                 let instruction = &mut *program.filter.add(i);
                 if instruction.k == OWN_PID {
@@ -232,7 +258,7 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
                 }
             }
         }
-        for program in &plan.filters {
+        for program in &plan.filters[..plan.n_filters] {
             let set = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const *program);
             ok(set as c_int, "seccomp(SECCOMP_SET_MODE_FILTER)")?;
         }
@@ -253,16 +279,7 @@ struct CapHeader {
 impl Child {
     /// Kills it; nothing it started can outlive it. Harmless once it has ended.
     pub(crate) fn kill(&self) {
-        // SAFETY: plain system call on a descriptor we own.
-        unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
-                libc::SIGKILL,
-                std::ptr::null::<c_void>(),
-                0,
-            )
-        };
+        kill(&self.pidfd);
     }
 
     /// Processor time of all its threads so far, seconds, by the scheduler's own count; `None` once it has ended.
@@ -304,7 +321,8 @@ impl Child {
         } else {
             How::Code(libc::WEXITSTATUS(status))
         };
-        Ok(Exit { how, cpu_secs: secs(usage.ru_utime) + secs(usage.ru_stime) })
+        let cpu_secs = secs(usage.ru_utime) + secs(usage.ru_stime);
+        Ok(Exit { how, cpu_secs, max_rss_mb: usage.ru_maxrss as f64 / 1024.0 })
     }
 }
 
@@ -316,6 +334,27 @@ impl Drop for Child {
             let _ = self.reap();
         }
     }
+}
+
+/// Kills the process behind a descriptor. Harmless once it has ended.
+pub(crate) fn kill(pidfd: &OwnedFd) {
+    // SAFETY: plain system call on a descriptor we own.
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<c_void>(), 0)
+    };
+}
+
+/// The id of the process behind a descriptor, as we see it; not positive once it has ended.
+pub(crate) fn pid_of(pidfd: &OwnedFd) -> io::Result<i32> {
+    let table = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = table.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|rest| rest.trim().parse().ok());
+    pid.ok_or_else(|| io::Error::other("the descriptor of a process names none"))
+}
+
+/// Whether we are the super-user.
+pub(crate) fn is_super() -> bool {
+    // SAFETY: reads a number.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// A descriptor above those the child's pipes are placed on.
