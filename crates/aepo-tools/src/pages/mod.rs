@@ -173,7 +173,7 @@ impl Pages {
         let page = match media {
             Media::Html => {
                 let max_bytes = self.settings.max_page_bytes;
-                readable::readable(&decoded.text, fetched.url.as_str(), max_bytes, deadline)
+                readable::readable(&decoded.text, &fetched.url, max_bytes, deadline)
             }
             Media::Plain | Media::Markdown | Media::Json | Media::Xml => Readable::as_is(decoded.text),
         };

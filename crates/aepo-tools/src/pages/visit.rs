@@ -184,7 +184,7 @@ pub fn offer(
     // The page has half of the time where somebody reads it, so twice the longer of the two is enough for both.
     let page_secs = first.pages.settings.page_secs;
     let work_secs = if first.reader.is_some() { 2.0 * page_secs.max(reader_secs) } else { page_secs };
-    let limits = Limits { n_workers, deadline_secs: work_secs + AFTER_THE_PAGE_SECS };
+    let limits = Limits { n_workers, deadline_secs: work_secs + AFTER_THE_PAGE_SECS, ..Limits::default() };
     let make = move || -> Result<Box<dyn Provider>, ToolsError> { Ok(Box::new(tool()?)) };
     Ok(Offer { make: Arc::new(make), limits, until: None })
 }
