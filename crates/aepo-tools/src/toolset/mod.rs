@@ -6,6 +6,7 @@
 
 mod breaker;
 pub mod builtin;
+pub mod faults;
 mod pool;
 pub mod provider;
 mod stats;

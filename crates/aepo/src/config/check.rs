@@ -229,7 +229,8 @@ fn together(c: &Config) -> Result<(), ConfigError> {
         (
             c.prompt.protocol == Protocol::Tags && [Offered::Visit, Offered::Mcp].iter().any(|&o| c.tools.offer.has(o)),
             "tools.offer",
-            "of \"python\" and \"search\" where prompt.protocol is \"tags\", which has tokens for no other tools".into(),
+            "of \"python\" and \"search\" where prompt.protocol is \"tags\", which has tokens for no other tools"
+                .into(),
         ),
         (
             c.cache.mode != CacheMode::Off && c.cache.path.is_none(),
@@ -352,7 +353,9 @@ fn no_effect_on_tools(c: &Config, path: &str) -> Option<String> {
         return Some(format!("tools.offer has no \"{}\"", offered.name()));
     }
     let (when, why) = match path {
-        "tools.python.min_level" => (c.python.backend != Sandbox::Auto, "tools.python.backend names the sandbox itself"),
+        "tools.python.min_level" => {
+            (c.python.backend != Sandbox::Auto, "tools.python.backend names the sandbox itself")
+        }
         "tools.cache.path" => (c.cache.mode == CacheMode::Off, "tools.cache.mode is \"off\""),
         "tools.cache.negative_secs" => (c.cache.mode != CacheMode::Record, "tools.cache.mode is not \"record\""),
         "tools.faults.call_secs" | "tools.faults.seed" => (c.faults.share == 0.0, "tools.faults.share is 0"),

@@ -18,9 +18,10 @@ use std::fmt::Write as _;
 
 pub use keys::Key;
 pub use sections::{
-    AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings, KEYS, LoraSettings, McpToolSettings,
-    LossSettings, ModelSettings, PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings,
-    SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings, VisitToolSettings,
+    AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings,
+    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PromptSettings, PythonToolSettings,
+    RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings,
+    TrainSettings, VisitToolSettings,
 };
 pub use value::{Setting, Stored};
 
