@@ -89,6 +89,9 @@ Examples:
     Show(ShowArgs),
     /// Print every setting of a recipe with its meaning, or say what is wrong with it
     Check(CheckArgs),
+    /// Use one tool by itself, as an agent would
+    #[command(subcommand)]
+    Tool(ToolCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,
@@ -110,6 +113,44 @@ Examples:
   aepo cache import search_cache.json runs/cache.redb --as search"
     )]
     Cache(CacheCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ToolCommand {
+    /// List the tools of MCP servers, or call one
+    #[command(after_help = "\
+FILE is what other clients of the Model Context Protocol read, too:
+  {\"mcpServers\": {\"time\": {\"command\": \"uvx\", \"args\": [\"mcp-server-time\"], \"env\": {}, \"cwd\": \"/tmp\"},
+                  \"docs\": {\"url\": \"https://docs.example/mcp\", \"headers\": {\"Authorization\": \"Bearer ${DOCS_KEY}\"}}}}
+
+A program gets PATH, LANG, a private HOME and what `env` says, nothing else. ${VAR} in `env` and `headers` is a variable
+of this environment, so that keys need not be written down.
+
+Examples:
+  aepo tool mcp servers.json
+  aepo tool mcp servers.json --call time__get_current_time --arguments '{\"timezone\": \"Asia/Tokyo\"}'")]
+    Mcp(ToolMcpArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolMcpArgs {
+    /// File of servers
+    pub file: PathBuf,
+    /// Call this tool (SERVER__TOOL) and print outcome, text and time as one JSON object
+    #[arg(long, value_name = "NAME")]
+    pub call: Option<String>,
+    /// Arguments of the call, a JSON object
+    #[arg(long, value_name = "JSON", requires = "call", default_value = "{}")]
+    pub arguments: String,
+    /// Deadline of the call
+    #[arg(long, value_name = "S", requires = "call", default_value_t = 60.0)]
+    pub timeout_secs: f64,
+    /// For a server to start, and as long again to list its tools
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub start_secs: f64,
+    /// Print the list as one JSON object, with the schemas
+    #[arg(long, conflicts_with = "call")]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

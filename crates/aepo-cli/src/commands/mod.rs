@@ -8,4 +8,5 @@ pub mod eval;
 pub mod rollout;
 pub mod sft;
 pub mod show;
+pub mod tool;
 pub mod train;

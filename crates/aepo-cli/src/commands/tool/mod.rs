@@ -1,0 +1,12 @@
+//! What does one tool say, by itself? A command per kind of tool.
+
+mod mcp;
+
+use crate::args::ToolCommand;
+
+/// Runs the tool that was asked for.
+pub fn tool(command: &ToolCommand) -> anyhow::Result<()> {
+    match command {
+        ToolCommand::Mcp(args) => mcp::mcp(args),
+    }
+}
