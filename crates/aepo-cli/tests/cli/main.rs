@@ -7,6 +7,9 @@ mod chats;
 mod compare;
 mod hub;
 mod lora;
+#[path = "../../../aepo-tools/tests/pages/server.rs"]
+#[expect(dead_code, reason = "the tests of pages themselves use more of it")]
+mod page_server;
 mod printed;
 mod room;
 mod runs;
@@ -14,3 +17,4 @@ mod runs;
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;
 mod support;
+mod visit;

@@ -1,6 +1,7 @@
 //! What does one tool say, by itself? A command per kind of tool.
 
 mod mcp;
+mod visit;
 
 use crate::args::ToolCommand;
 
@@ -8,5 +9,6 @@ use crate::args::ToolCommand;
 pub fn tool(command: &ToolCommand) -> anyhow::Result<()> {
     match command {
         ToolCommand::Mcp(args) => mcp::mcp(args),
+        ToolCommand::Visit(args) => visit::visit(args),
     }
 }
