@@ -9,6 +9,7 @@ mod policy;
 mod root;
 mod sandbox;
 mod scratch;
+mod session;
 mod supervise;
 mod tally;
 mod zygote;
