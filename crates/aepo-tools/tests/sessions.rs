@@ -4,7 +4,7 @@ mod common;
 
 use aepo::seed::Seed;
 use aepo::tool::ToolOutcome;
-use aepo_tools::python::{Backend, Cell, Execution, Executor, Limits, Program, PythonSettings};
+use aepo_tools::python::{Backend, Cell, Execution, Executor, Limits, Program, PythonSettings, SessionCounts};
 
 fn start(backend: Backend, n_slots: usize, limits: Limits) -> Executor {
     let settings = PythonSettings { backend, sessions: true, limits, ..PythonSettings::default() };
@@ -55,6 +55,10 @@ fn variables_files_and_modules_stay() {
         path.check(executor, "x.append(4) +", false, "SyntaxError: invalid syntax (line 1)");
         path.check(executor, "f(); open('kept', 'w').write('text')", false, "4");
         path.check(executor, "open('kept').read(), f(), _", false, "('text', 3, 4)");
+        if backend == Backend::Namespaces {
+            let SessionCounts { continued, cloned, rebuilt } = executor.session_counts();
+            assert_eq!((continued, cloned, rebuilt), (6, 0, 0));
+        }
         let mut other = Path::new();
         other.check(executor, "import os; os.listdir('.'), 'x' in globals()", false, "([], False)");
     }
@@ -78,6 +82,10 @@ fn a_branch_goes_on_from_the_same_state_and_changes_it_for_nobody() {
         let mut twig = branches[2].clone();
         twig.check(executor, "state['n'] += 1; state['n']", true, "31");
         branches[2].check(executor, "state['n']", false, "30");
+        if backend == Backend::Namespaces {
+            let SessionCounts { continued, cloned, rebuilt } = executor.session_counts();
+            assert_eq!((continued, cloned, rebuilt), (6, 5, 0));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::ToolsError;
 use crate::python::caged::{self, Caged};
 use crate::python::execution::{Execution, Limits, Program};
 use crate::python::interpreter::{self, Interpreter};
-use crate::python::session::Sessions;
+use crate::python::session::{SessionCounts, Sessions};
 use crate::python::supervise::Ran;
 use crate::python::zygote::{Flavour, Trouble, Zygote};
 use crate::python::{Backend, Level, PythonSettings};
@@ -126,6 +126,12 @@ impl Executor {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// How sessions came to their states so far; zeros at levels that always build them anew.
+    #[must_use]
+    pub fn session_counts(&self) -> SessionCounts {
+        self.0.sessions.as_ref().map(Sessions::counts).unwrap_or_default()
     }
 
     /// The interpreter in use.

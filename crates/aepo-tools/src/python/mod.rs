@@ -19,6 +19,7 @@ use std::path::PathBuf;
 pub use execution::{Cell, Execution, Limits, Program};
 pub use executor::Executor;
 pub use interpreter::{Interpreter, find as find_interpreter};
+pub use session::SessionCounts;
 
 /// How well programs are held, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

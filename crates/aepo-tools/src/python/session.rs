@@ -40,6 +40,19 @@ pub(crate) struct Sessions {
     rested: Condvar,
     max_live: usize,
     next_id: AtomicU64,
+    /// Cells that went on in a live interpreter, in a clone, in one built anew after others.
+    n_cells: [AtomicU64; 3],
+}
+
+/// How many cells of sessions came to their state in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// Went on in the interpreter that had it.
+    pub continued: u64,
+    /// Went on in a clone of it.
+    pub cloned: u64,
+    /// Ran the earlier cells again first.
+    pub rebuilt: u64,
 }
 
 #[derive(Default)]
@@ -100,7 +113,19 @@ impl Drop for Member {
 impl Sessions {
     /// Keeps at most `max_live` idle interpreters.
     pub(crate) fn new(max_live: usize) -> Sessions {
-        Sessions { state: Mutex::default(), rested: Condvar::new(), max_live, next_id: AtomicU64::new(0) }
+        Sessions {
+            state: Mutex::default(),
+            rested: Condvar::new(),
+            max_live,
+            next_id: AtomicU64::new(0),
+            n_cells: Default::default(),
+        }
+    }
+
+    /// What has happened so far.
+    pub(crate) fn counts(&self) -> SessionCounts {
+        let [continued, cloned, rebuilt] = self.n_cells.each_ref().map(|n| n.load(Ordering::Relaxed));
+        SessionCounts { continued, cloned, rebuilt }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -210,6 +235,7 @@ impl Sessions {
             return Ok(None);
         }
         let deadline = began + Duration::from_secs_f64(program.limits.wall_secs);
+        self.n_cells[usize::from(program.shared)].fetch_add(1, Ordering::Relaxed);
         // Nothing runs again here: the only cell is the last.
         let last = Program { earlier: &[], ..*program };
         self.finish(member, &last, deadline, began, (before, after), cancel).map(Some)
@@ -226,6 +252,9 @@ impl Sessions {
         cancel: &OwnedFd,
     ) -> Result<Ran, Trouble> {
         let began = Instant::now();
+        if !program.earlier.is_empty() {
+            self.n_cells[2].fetch_add(1, Ordering::Relaxed);
+        }
         let ours = |e: std::io::Error| Trouble::Refused(format!("making a descriptor: {e}"));
         let n_cells = 1 + program.earlier.len() as u32;
         let deadline = began + Duration::from_secs_f64(program.limits.wall_secs) * n_cells;
