@@ -157,7 +157,13 @@ pub fn solve(mcp: Mcp, question: &str, turn: Turn) -> Told {
         branch: BranchRule::None,
         entropy_tokens: 3,
         branch_width: 1,
-        limits: DriveLimits { n_calls: 5, response_tokens: 20_000, turn_tokens: 2000, result_tokens: 5000 },
+        limits: DriveLimits {
+            n_calls: 5,
+            n_equal_calls: 0,
+            response_tokens: 20_000,
+            turn_tokens: 2000,
+            result_tokens: 5000,
+        },
         params: SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 10,
     };
