@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aepo::data::countries::Split;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
+use aepo::rollout::drive::told;
 use aepo::run::Event;
 use aepo::tool::Toolset as _;
 use aepo_tools::hub::What;
@@ -17,6 +18,7 @@ use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
 use crate::source;
 use crate::table::{percent, table};
+use crate::toolbox;
 use crate::world;
 
 /// Measures a model and prints what was measured.
@@ -33,7 +35,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let mut teller = Teller::new(args.telling);
     let named = source::named(&args.model)?;
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
-    let mut tools = world::tools(&config)?;
+    let mut tools = toolbox::start(&config, &mut teller)?;
     let mut model = world::load_to_measure(&place, &config, tools.tools())?;
     let plan = EvalPlan::of(&config);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
@@ -51,6 +53,9 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         report => report?,
     };
     teller.event("eval", &report);
+    if let Some(line) = answers_left_out(&report) {
+        teller.warn(&line);
+    }
     if teller.for_people() {
         print(&columns(&[("", &report)]))?;
     }
@@ -75,6 +80,12 @@ pub fn split(arg: SplitArg) -> Split {
         SplitArg::Train => Split::Train,
         SplitArg::HeldOut => Split::HeldOut,
     }
+}
+
+/// Why answers are left out, in one line; `None` when none are.
+pub fn answers_left_out(report: &EvalReport) -> Option<String> {
+    let n = report.n_unavailable;
+    (n > 0).then(|| format!("{n} answers left out, a tool failed. {}", told(&report.unavailable)))
 }
 
 /// Two measurements side by side, with the change.
