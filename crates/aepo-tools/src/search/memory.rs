@@ -1,10 +1,10 @@
 //! Which articles of a small corpus answer a query? BM25 over an index in memory.
 
+use ring::digest::{Context, SHA256};
 use tantivy::schema::{Field, Schema};
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{Index, IndexReader, TantivyDocument};
 
-use aepo::tool::ToolOutcome;
 use super::{Document, SearchSettings, bm25, shown};
 use crate::error::ToolsError;
 use crate::toolset::Answer;
@@ -60,13 +60,32 @@ impl SearchIndex {
         Ok(SearchIndex { settings, documents, reader, analyser, title, text })
     }
 
-    /// The best articles for `query`, best first; equal scores in the order of the corpus. Every string is a query: it is
-    /// taken for words and nothing else.
+    /// The best articles for `query`, as many as the settings say, best first; equal scores in the order of the corpus.
+    /// Every string is a query: it is taken for words and nothing else.
     pub fn search(&self, query: &str) -> Result<Vec<&Document>, ToolsError> {
+        Ok(self.best(query, self.settings.n_results)?.into_iter().map(|(_, document)| document).collect())
+    }
+
+    /// The best articles for `query`, at most `n`, with their scores.
+    pub fn best(&self, query: &str, n: usize) -> Result<Vec<(f32, &Document)>, ToolsError> {
         let Some(query) = bm25::query(&self.analyser, self.title, self.text, query) else { return Ok(Vec::new()) };
-        let hits = bm25::best(&self.reader.searcher(), &query, self.settings.n_results);
+        let hits = bm25::best(&self.reader.searcher(), &query, n);
         let hits = hits.map_err(|e| ToolsError::Index(e.to_string()))?;
-        Ok(hits.iter().filter_map(|(_, address)| self.documents.get(address.doc_id as usize)).collect())
+        let document = |address: tantivy::DocAddress| self.documents.get(address.doc_id as usize);
+        Ok(hits.into_iter().filter_map(|(score, address)| Some((score, document(address)?))).collect())
+    }
+
+    /// SHA-256 of all articles, hexadecimal.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let mut sum = Context::new(&SHA256);
+        for document in &self.documents {
+            for part in [&document.id, &document.title, &document.text] {
+                sum.update(&(part.len() as u64).to_le_bytes());
+                sum.update(part.as_bytes());
+            }
+        }
+        sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the model reads: title, then text, an empty line between articles.
@@ -76,6 +95,6 @@ impl SearchIndex {
             Err(error) => return Answer::unavailable(&error.to_string()),
         };
         let found = found.into_iter().map(|doc| (doc.title.as_str(), None, doc.text.as_str()));
-        Answer { outcome: ToolOutcome::Ok, text: shown(found, self.settings.max_chars) }
+        Answer::ok(shown(found, self.settings.max_chars))
     }
 }

@@ -54,7 +54,9 @@ fn hit(item: &Value) -> Result<Hit, &'static str> {
         (title, Some(text), None) => {
             Document { id, title: title.unwrap_or_default().to_owned(), text: text.to_owned() }
         }
-        (Some(title), Some(text), _) => Document { id, title: title.trim_matches('"').to_owned(), text: text.to_owned() },
+        (Some(title), Some(text), _) => {
+            Document { id, title: title.trim_matches('"').to_owned(), text: text.to_owned() }
+        }
         (_, _, Some(contents)) => Document::from_contents(id, contents),
         (_, None, None) => return Err("`contents` or `text` in a document"),
     };

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aepo::tool::ToolOutcome;
-
 use super::disk::{DiskIndex, IndexError};
 use super::retriever::Retriever;
 use super::web::{Web, WebApi};
@@ -92,9 +90,12 @@ impl Source {
         }
         match self {
             Source::Memory(index) => {
-                let found: Vec<&Document> = index.search(query)?;
-                let hit = |document: &Document| Hit { document: document.clone(), url: None, score: None };
-                Ok(found.into_iter().take(n).map(hit).collect())
+                let hit = |(score, document): (f32, &Document)| Hit {
+                    document: document.clone(),
+                    url: None,
+                    score: Some(f64::from(score)),
+                };
+                Ok(index.best(query, n)?.into_iter().map(hit).collect())
             }
             Source::Disk(index) => Ok(index.search(query, n)?),
             Source::Retriever(retriever) => Ok(retriever.search(query, n, deadline)?),
@@ -118,8 +119,9 @@ impl Source {
     pub fn answer(&self, query: &str, settings: &SearchSettings, deadline: Instant) -> Answer {
         match self.search(query, settings.n_results, deadline) {
             Ok(hits) => {
-                let found = hits.iter().map(|h| (h.document.title.as_str(), h.url.as_deref(), h.document.text.as_str()));
-                Answer { outcome: ToolOutcome::Ok, text: shown(found, settings.max_chars) }
+                let found =
+                    hits.iter().map(|h| (h.document.title.as_str(), h.url.as_deref(), h.document.text.as_str()));
+                Answer::ok(shown(found, settings.max_chars))
             }
             Err(error) => Answer::unavailable(&error.to_string()),
         }

@@ -141,8 +141,7 @@ impl Web {
         let request = Request { url: &url, query: &parameters, key, body: ask.body.as_ref() };
         let answer = self.client.json(request, deadline)?;
         let host = || tls::origin(&url).unwrap_or_default().to_owned();
-        let mut hits =
-            read(&answer, &dialect.names()).map_err(|missing| HttpError::Form { host: host(), missing })?;
+        let mut hits = read(&answer, &dialect.names()).map_err(|missing| HttpError::Form { host: host(), missing })?;
         hits.truncate(n);
         Ok(hits)
     }

@@ -29,13 +29,6 @@ impl Dialect for Serper {
     }
 
     fn names(&self) -> Names {
-        Names {
-            list: "/organic",
-            title: "title",
-            url: "link",
-            snippet: "snippet",
-            score: None,
-            may_be_absent: true,
-        }
+        Names { list: "/organic", title: "title", url: "link", snippet: "snippet", score: None, may_be_absent: true }
     }
 }
