@@ -8,6 +8,7 @@ pub mod http;
 pub mod hub;
 pub mod python;
 pub mod search;
+pub mod serve;
 pub mod toolset;
 
 pub use error::ToolsError;
