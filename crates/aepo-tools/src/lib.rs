@@ -12,6 +12,6 @@ pub mod serve;
 pub mod toolset;
 
 pub use error::ToolsError;
-pub use python::PythonSettings;
+pub use python::{Executor, PythonSettings};
 pub use search::{Document, SearchIndex, SearchSettings};
 pub use toolset::Tools;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aepo::seed::Seed;
-use aepo::tool::{CallId, Tool, ToolCall, ToolOutcome, Toolset};
+use aepo::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolSpec, Toolset};
 use aepo_tools::Tools;
-use aepo_tools::toolset::{Answer, Limits, Offer, Provider, ToolInput, ToolSpec};
+use aepo_tools::toolset::{Answer, Limits, Offer, Provider};
 
 struct Panics(Vec<ToolSpec>);
 
@@ -27,19 +27,18 @@ impl Provider for Panics {
     }
 }
 
-fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
-    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(0) }
+fn call(id: u64, tool: ToolName, input: &str) -> ToolCall {
+    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(0), earlier: Arc::default(), shared: false }
 }
 
 #[test]
 fn a_panicking_worker_answers_and_goes_on() {
-    let input = ToolInput::Text { argument: "code".to_owned(), about: String::new() };
-    let specs = vec![ToolSpec { name: "python".to_owned(), description: String::new(), input }];
+    let specs = vec![ToolSpec::python()];
     let make = move || Ok(Box::new(Panics(specs.clone())) as Box<dyn Provider>);
     let mut tools = Tools::of(vec![Offer { make: Arc::new(make), limits: Limits::default(), until: None }]).unwrap();
-    tools.submit(call(1, Tool::Python, "panic"));
-    tools.submit(call(2, Tool::Python, "work"));
-    tools.submit(call(3, Tool::Search, "never offered"));
+    tools.submit(call(1, ToolName::PYTHON, "panic"));
+    tools.submit(call(2, ToolName::PYTHON, "work"));
+    tools.submit(call(3, ToolName::SEARCH, "never offered"));
     let mut outcomes = std::collections::BTreeMap::new();
     while outcomes.len() < 3 {
         outcomes.extend(tools.poll(true).into_iter().map(|result| (result.id.0, result.outcome)));

@@ -2,15 +2,15 @@
 
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use aepo::tool::{Tool, ToolCall};
+use aepo::tool::{ToolCall, ToolSpec};
 
 use crate::error::{ToolsError, io};
-use crate::python::{self, Python, PythonSettings};
+use crate::python::{Executor, Program, PythonSettings};
 use crate::search::SearchIndex;
-use crate::toolset::provider::{Answer, Basis, Limits, Offer, Provider, ToolInput, ToolSpec};
+use crate::toolset::provider::{Answer, Basis, Limits, Offer, Provider};
 
 /// A program is ended at its own limit; the call is given up this much later, seconds.
 const AFTER_THE_PROGRAM_SECS: f64 = 5.0;
@@ -21,18 +21,13 @@ const SEARCH_SECS: f64 = 60.0;
 pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, ToolsError> {
     let (cancelled, cancel): (PipeReader, PipeWriter) = std::io::pipe().map_err(io("making a pipe"))?;
     let cancelled = Arc::new(OwnedFd::from(cancelled));
-    let limits = Limits { n_workers, deadline_secs: settings.wall_secs + AFTER_THE_PROGRAM_SECS };
-    // All of the first instances share one private directory and one self-test.
-    let ready = Mutex::new(python::start(settings.clone(), n_workers, &cancelled)?);
-    let specs = Arc::new([spec(Tool::Python, "code", "the program")]);
+    let limits = Limits { n_workers, deadline_secs: settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS };
+    let specs = Arc::new([ToolSpec::python()]);
+    let identity: Arc<str> = format!("python 1 {settings:?}").into();
+    let executor = Executor::start(&settings, n_workers, Some(cancelled))?;
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
-        let one = ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let python = match one {
-            Some(python) => python,
-            None => python::start(settings.clone(), 1, &cancelled)?.remove(0),
-        };
-        let identity = format!("python 1 {settings:?}");
-        Ok(Box::new(PythonTool { python, specs: Arc::clone(&specs), identity }))
+        let (executor, specs, identity) = (executor.clone(), Arc::clone(&specs), Arc::clone(&identity));
+        Ok(Box::new(PythonTool { executor, specs, identity }))
     };
     Ok(Offer { make: Arc::new(make), limits, until: Some(Box::new(cancel)) })
 }
@@ -40,22 +35,17 @@ pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, Tools
 /// The index in memory, `n_workers` searches at once.
 #[must_use]
 pub fn search(index: SearchIndex, n_workers: usize) -> Offer {
-    let (index, specs) = (Arc::new(index), Arc::new([spec(Tool::Search, "query", "what to look for")]));
+    let (index, specs) = (Arc::new(index), Arc::new([ToolSpec::search()]));
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
         Ok(Box::new(SearchTool { index: Arc::clone(&index), specs: Arc::clone(&specs) }))
     };
     Offer { make: Arc::new(make), limits: Limits { n_workers, deadline_secs: SEARCH_SECS }, until: None }
 }
 
-fn spec(tool: Tool, argument: &str, about: &str) -> ToolSpec {
-    let input = ToolInput::Text { argument: argument.to_owned(), about: about.to_owned() };
-    ToolSpec { name: tool.name().to_owned(), description: String::new(), input }
-}
-
 struct PythonTool {
-    python: Python,
+    executor: Executor,
     specs: Arc<[ToolSpec; 1]>,
-    identity: String,
+    identity: Arc<str>,
 }
 
 impl Provider for PythonTool {
@@ -64,12 +54,13 @@ impl Provider for PythonTool {
     }
 
     fn identity(&self) -> String {
-        self.identity.clone()
+        self.identity.to_string()
     }
 
     fn call(&mut self, call: &ToolCall, _deadline: Instant) -> Answer {
         // The supervisor has the program's own limit, which lies before the deadline.
-        self.python.run(&call.input, call.seed)
+        let execution = self.executor.run(&Program::new(&call.input, call.seed, self.executor.limits()));
+        Answer { outcome: execution.outcome, text: execution.text() }
     }
 
     fn basis(&self) -> Basis {

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use aepo::tool::{Tool, ToolCall, ToolResult, Toolset};
+use aepo::tool::{ToolCall, ToolName, ToolResult, ToolSpec, Toolset};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::error::{ToolsError, io};
 use crate::python::PythonSettings;
 use crate::search::SearchIndex;
 
-pub use provider::{Answer, Basis, Limits, Make, Offer, Provider, ToolInput, ToolSpec};
+pub use provider::{Answer, Basis, Limits, Make, Offer, Provider};
 
 /// A call on its way, and the door its answer leaves by.
 struct Job {
@@ -55,8 +55,8 @@ impl Drop for Job {
 
 /// Every provider of a run, each with workers of its own.
 pub struct Tools {
-    offered: Vec<Tool>,
-    queues: BTreeMap<String, Sender<Job>>,
+    offered: Vec<ToolSpec>,
+    queues: BTreeMap<ToolName, Sender<Job>>,
     results: (Sender<ToolResult>, Receiver<ToolResult>),
     in_flight: usize,
     stopping: Arc<AtomicBool>,
@@ -109,7 +109,7 @@ impl Tools {
             let mut provider = make()?;
             if i == 0 {
                 for spec in provider.specs() {
-                    self.offered.extend(Tool::ALL.into_iter().find(|tool| tool.name() == spec.name));
+                    self.offered.push(spec.clone());
                     self.queues.insert(spec.name.clone(), jobs.clone());
                 }
             }
@@ -138,19 +138,19 @@ fn work(queue: &Receiver<Job>, stopping: &AtomicBool, mut act: impl FnMut(&ToolC
 }
 
 impl Toolset for Tools {
-    fn tools(&self) -> &[Tool] {
+    fn tools(&self) -> &[ToolSpec] {
         &self.offered
     }
 
     fn submit(&mut self, call: ToolCall) {
         self.in_flight += 1;
-        let queue = self.queues.get(call.tool.name());
+        let queue = self.queues.get(&call.tool);
         let job = Job { call, results: self.results.0.clone(), began: None, answered: false };
         match queue {
             // A job that cannot be queued comes back in the error, is dropped there and so answers.
             Some(queue) => drop(queue.send(job)),
             None => {
-                let reason = format!("{} is not offered here", job.call.tool.name());
+                let reason = format!("{} is not offered here", job.call.tool);
                 job.answer(Answer::unavailable(&reason));
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aepo::tool::{ToolCall, ToolOutcome};
+use aepo::tool::{ToolCall, ToolOutcome, ToolSpec};
 
 use crate::error::ToolsError;
 
@@ -99,29 +99,4 @@ impl Default for Limits {
     fn default() -> Self {
         Limits { n_workers: 1, deadline_secs: 60.0 }
     }
-}
-
-/// What the model is told of a tool.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ToolSpec {
-    /// What the model calls it.
-    pub name: String,
-    /// What it does, for the model.
-    pub description: String,
-    /// What it takes.
-    pub input: ToolInput,
-}
-
-/// What a tool takes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ToolInput {
-    /// One text.
-    Text {
-        /// Its name where a dialect wants one.
-        argument: String,
-        /// What it is, for the model.
-        about: String,
-    },
-    /// A JSON object that this JSON schema describes.
-    Arguments(serde_json::Value),
 }

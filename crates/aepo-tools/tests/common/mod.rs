@@ -1,8 +1,11 @@
 //! What do the tests share? Tools with small limits, and one program run to its answer.
 #![allow(dead_code)]
 
+use std::sync::Arc;
+
 use aepo::seed::Seed;
-use aepo::tool::{CallId, Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use aepo::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolResult, Toolset};
+use aepo_tools::python::Limits;
 use aepo_tools::{PythonSettings, Tools};
 
 /// Python alone. Fails where no interpreter or no sandbox is to be had, with the message a user would see.
@@ -10,18 +13,23 @@ pub fn python(n_workers: usize, settings: PythonSettings) -> Tools {
     Tools::start(n_workers, Some(settings), None).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// The usual settings, but for the limits.
+pub fn limited(limits: Limits) -> PythonSettings {
+    PythonSettings { limits, ..PythonSettings::default() }
+}
+
 /// Limits long enough for a busy machine.
 pub fn patient() -> PythonSettings {
-    PythonSettings { wall_secs: 30.0, cpu_secs: 20, ..PythonSettings::default() }
+    limited(Limits { wall_secs: 30.0, cpu_secs: 20, ..Limits::default() })
 }
 
 /// Limits for programs that must run into them.
 pub fn hasty() -> PythonSettings {
-    PythonSettings { wall_secs: 2.0, cpu_secs: 10, ..PythonSettings::default() }
+    limited(Limits { wall_secs: 2.0, cpu_secs: 10, ..Limits::default() })
 }
 
-pub fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
-    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(7) }
+pub fn call(id: u64, tool: ToolName, input: &str) -> ToolCall {
+    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(7), earlier: Arc::default(), shared: false }
 }
 
 /// One call, from submission to result.
@@ -36,6 +44,6 @@ pub fn answer(tools: &mut Tools, call: ToolCall) -> ToolResult {
 }
 
 pub fn run(tools: &mut Tools, code: &str) -> (ToolOutcome, String) {
-    let result = answer(tools, call(0, Tool::Python, code));
+    let result = answer(tools, call(0, ToolName::PYTHON, code));
     (result.outcome, result.text)
 }
