@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::index::IndexCommand;
+use crate::commands::tool::search::ToolSearchArgs;
+use crate::commands::tool::serve::ToolServeArgs;
+
 /// Train, evaluate and inspect tool-using language-model agents with AEPO (arXiv 2510.14545).
 #[derive(Debug, Parser)]
 #[command(
@@ -87,6 +91,12 @@ Examples:
     Show(ShowArgs),
     /// Print every setting of a recipe with its meaning, or say what is wrong with it
     Check(CheckArgs),
+    /// Use one tool by itself, as an agent would
+    #[command(subcommand)]
+    Tool(ToolCommand),
+    /// Make an index of texts to search in, or verify one
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,
@@ -99,6 +109,30 @@ Examples:
   aepo algo branch --algo aepo --entropy-delta 0.8 --consecutive 2"
     )]
     Algo(AlgoCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ToolCommand {
+    /// Look a query up, in the quickstart's articles unless told otherwise
+    #[command(after_help = "\
+Examples:
+  aepo tool search \"highest point of Peru\"
+  aepo tool search --index wiki.index \"who walked on the moon\" -n 5
+  SERPER_API_KEY=… aepo tool search --source serper \"weather in Lima\" --json
+
+Keys are read from the environment: SERPER_API_KEY, BRAVE_API_KEY, EXA_API_KEY, TAVILY_API_KEY, and for Bright Data
+BRIGHTDATA_API_KEY and BRIGHTDATA_SERP_ZONE.")]
+    Search(ToolSearchArgs),
+    /// Offer tools to other programs over HTTP
+    #[command(after_help = "\
+Examples:
+  aepo tool serve --index wiki.index
+  curl -s localhost:8000/retrieve -H 'content-type: application/json' \\
+    -d '{\"queries\": [\"who walked on the moon\"], \"topk\": 3, \"return_scores\": true}'
+
+With --index it answers POST /retrieve as the retrievers of Search-R1, verl and ARPO do. Nobody is asked for a password:
+listen on another address than this machine's own only where everybody may use it.")]
+    Serve(ToolServeArgs),
 }
 
 #[derive(Debug, Subcommand)]

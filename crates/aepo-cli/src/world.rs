@@ -17,7 +17,9 @@ use aepo::tool::ToolSpec;
 use aepo_engine::Engine;
 use aepo_engine::setup::{Setup, Train};
 use aepo_tools::python::Limits;
-use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
+use aepo_tools::search::source::SourceName;
+use aepo_tools::toolset::{self, Offer, builtin};
+use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools, ToolsError, http, search};
 use anyhow::Context as _;
 
 use crate::assets::{self, QUICKSTART};
@@ -165,10 +167,36 @@ pub fn tools(config: &Config) -> anyhow::Result<Tools> {
         },
         ..PythonSettings::default()
     };
-    let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
-    let documents = search_corpus(&countries()?).into_iter().map(document).collect();
-    let settings = SearchSettings { n_results: config.search.n_results, max_chars: config.search.max_chars };
-    let index = SearchIndex::build(documents, settings)?;
     let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
-    Ok(Tools::start(n_workers, Some(python), Some(index))?)
+    Ok(Tools::of(vec![builtin::python(python, n_workers)?, search(config, n_workers)?])?)
+}
+
+/// The search tool over whatever the recipe names.
+fn search(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
+    let s = &config.search;
+    let settings = SearchSettings { n_results: s.n_results, max_chars: s.max_chars };
+    let client = || -> Result<http::Client, http::HttpError> {
+        let mut client = http::Client::new(http::Limits::default())?;
+        if s.calls_per_run > 0 {
+            client = client.with_budget(Arc::new(http::Budget::new(s.calls_per_run)));
+        }
+        if let Some(rate) = http::Rate::new(s.per_second) {
+            client = client.with_rate(Arc::new(rate));
+        }
+        Ok(client)
+    };
+    let name = SourceName::parse(&s.source);
+    let found = search::source::Source::open(&name, client, || quickstart_index(settings.clone()));
+    let found = found.with_context(|| format!("tools.search.source = \"{}\"", s.source))?;
+    let limits = toolset::Limits { n_workers, deadline_secs: s.timeout_secs, ..toolset::Limits::default() };
+    Ok(search::tool::offer(found, settings, limits))
+}
+
+/// The articles inside the program, indexed in memory.
+pub fn quickstart_index(settings: SearchSettings) -> Result<SearchIndex, ToolsError> {
+    let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
+    let countries = parse_countries(assets::COUNTRIES.0, assets::COUNTRIES.1);
+    // They are part of the program, and its tests read them.
+    let countries = countries.map_err(|e| ToolsError::Index(e.to_string()))?;
+    SearchIndex::build(search_corpus(&countries).into_iter().map(document).collect(), settings)
 }

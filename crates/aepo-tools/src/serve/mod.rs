@@ -36,6 +36,11 @@ pub enum ServeError {
     Start(std::io::Error),
 }
 
+/// No routes yet; [`Router::merge`] adds those of each tool.
+pub fn routes() -> Router {
+    Router::new()
+}
+
 /// A running server. Dropping it stops it; requests under way are answered first.
 pub struct Server {
     /// Where it listens, with the port that the system chose where 0 was asked for.

@@ -76,6 +76,8 @@ const RANGES: &[(&str, Range)] = &[
     ("tools.python.max_output_bytes", Range::AtLeast(1.0)),
     ("tools.search.n_results", Range::AtLeast(1.0)),
     ("tools.search.max_chars", Range::AtLeast(1.0)),
+    ("tools.search.timeout_secs", Range::UpTo(0.0, 86_400.0)),
+    ("tools.search.per_second", Range::AtLeast(0.0)),
     ("sft.tokens", Range::AtLeast(1.0)),
     ("sft.epochs", Range::AtLeast(1.0)),
     ("sft.max_row_tokens", Range::AtLeast(2.0)),
@@ -308,9 +310,19 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())
         }
         "tasks.seed" => (c.tasks.source != "quickstart", "tasks.source is a file".to_owned()),
+        "tools.search.timeout_secs" | "tools.search.calls_per_run" | "tools.search.per_second" => {
+            (!over_network(&c.search.source), "tools.search.source is on this machine".to_owned())
+        }
         path => return no_effect_on_cold_start(c, path),
     };
     when.then_some(why)
+}
+
+/// Whether a source of search results is asked over the network.
+fn over_network(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    let web = ["serper", "brave", "exa", "tavily", "brightdata"];
+    lower.starts_with("http://") || lower.starts_with("https://") || web.contains(&source)
 }
 
 /// The same for what only a cold start reads.

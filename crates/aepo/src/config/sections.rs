@@ -362,10 +362,20 @@ sections! {
 
     /// The search tool.
     search: SearchToolSettings = "tools.search" {
+        /// Where it looks: "quickstart" (the articles inside the program), the directory of an index (`aepo index build`),
+        /// the http:// or https:// address of a retriever, or the web by "serper", "brave", "exa", "tavily" or
+        /// "brightdata", whose keys are read from the environment.
+        source: String = "quickstart".to_owned();
         /// Articles per query.
         n_results: usize = 3;
         /// Characters of text shown of each.
         max_chars: usize = 1000;
+        /// Time per call, with every request that is sent again, seconds; only over the network.
+        timeout_secs: f64 = 30.0;
+        /// Requests that a run may send, those that are sent again included; 0 for no bound. Only over the network.
+        calls_per_run: u64 = 0;
+        /// Requests per second of all workers together; 0 for no bound. Only over the network.
+        per_second: f64 = 0.0;
     }
 
     /// The cold start.

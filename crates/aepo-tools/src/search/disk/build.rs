@@ -57,7 +57,7 @@ impl BuildSettings {
 }
 
 /// What a build does at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Phase {
     /// The sum of the corpus is taken: bytes so far.
     Checking(u64),
@@ -67,8 +67,8 @@ pub enum Phase {
         n_rows: u64,
         /// Documents that no kill can lose any more.
         n_committed: u64,
-        /// Bytes of the corpus so far; of a Parquet file, rows.
-        at: u64,
+        /// How much of the corpus that is, in [0, 1].
+        share: f64,
     },
     /// Segments are merged into one.
     Merging(u64),
@@ -237,7 +237,7 @@ impl Writing<'_> {
                 (n_committed, n_bytes) = (self.mark.n_rows, 0);
             }
             if due || row_number.is_multiple_of(1024) {
-                let phase = Phase::Indexing { n_rows: self.mark.n_rows, n_committed, at: self.mark.place.at };
+                let phase = Phase::Indexing { n_rows: self.mark.n_rows, n_committed, share: rows.share() };
                 if progress(phase).is_break() {
                     self.commit()?;
                     return Err(IndexError::Stopped { n_rows: self.mark.n_rows });
@@ -248,7 +248,7 @@ impl Writing<'_> {
         self.commit()?;
         let n_rows = self.mark.n_rows;
         // The corpus is read: whoever stops now is heard, and nothing is lost.
-        let phase = Phase::Indexing { n_rows, n_committed: n_rows, at: self.mark.place.at };
+        let phase = Phase::Indexing { n_rows, n_committed: n_rows, share: 1.0 };
         if progress(phase).is_break() {
             return Err(IndexError::Stopped { n_rows });
         }
