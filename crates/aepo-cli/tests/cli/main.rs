@@ -9,6 +9,7 @@ mod lora;
 mod printed;
 mod room;
 mod runs;
+mod search;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;
