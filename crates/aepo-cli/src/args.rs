@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::cache::CacheCommand;
 use crate::commands::index::IndexCommand;
 use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
@@ -109,10 +110,45 @@ Examples:
   aepo algo branch --algo aepo --entropy-delta 0.8 --consecutive 2"
     )]
     Algo(AlgoCommand),
+    /// Look into a cache of tool results, or take over answers from elsewhere
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aepo cache show runs/cache.redb
+  aepo cache import search_cache.json runs/cache.redb --as search"
+    )]
+    Cache(CacheCommand),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum ToolCommand {
+    /// List the tools of MCP servers, or call one
+    #[command(after_help = "\
+FILE is what other clients of the Model Context Protocol read, too:
+  {\"mcpServers\": {\"time\": {\"command\": \"uvx\", \"args\": [\"mcp-server-time\"], \"env\": {}, \"cwd\": \"/tmp\"},
+                  \"docs\": {\"url\": \"https://docs.example/mcp\", \"headers\": {\"Authorization\": \"Bearer ${DOCS_KEY}\"}}}}
+
+A program gets PATH, LANG, a private HOME and what `env` says, nothing else. ${VAR} in `env` and `headers` is a variable
+of this environment, so that keys need not be written down.
+
+Examples:
+  aepo tool mcp servers.json
+  aepo tool mcp servers.json --call time__get_current_time --arguments '{\"timezone\": \"Asia/Tokyo\"}'")]
+    Mcp(ToolMcpArgs),
+    /// Read a page of the web and print what a model would read
+    #[command(after_help = "\
+Examples:
+  aepo tool visit https://example.org/
+  aepo tool visit https://example.org/ --json
+  aepo tool visit http://localhost:8080/notes --allow-host localhost:8080
+  aepo tool visit https://example.org/ --goal \"who may use the name\" --endpoint http://localhost:8000/v1 --model Qwen3-8B
+
+Pages come from public addresses and ports 80 and 443 alone, unless --allow-host names their host. SSL_CERT_FILE names
+certificates to trust instead of those of the public web.
+
+Exit codes: 0 there is a page, or with --json any answer; 1 there is none; 2 wrong command line.")]
+    Visit(ToolVisitArgs),
     /// Look a query up, in the quickstart's articles unless told otherwise
     #[command(after_help = "\
 Examples:
@@ -133,6 +169,57 @@ Examples:
 With --index it answers POST /retrieve as the retrievers of Search-R1, verl and ARPO do. Nobody is asked for a password:
 listen on another address than this machine's own only where everybody may use it.")]
     Serve(ToolServeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolVisitArgs {
+    /// The whole address, beginning with http:// or https://
+    pub url: String,
+    /// One JSON object with the page, its text, and how it was read
+    #[arg(long)]
+    pub json: bool,
+    /// Characters to show
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_chars: usize,
+    /// Deadline of the call
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub timeout_secs: f64,
+    /// A host that may have a private address, or with `:PORT` that port; may be repeated
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]")]
+    pub allow_hosts: Vec<String>,
+    /// Have a served model read the page, and print what it says towards this
+    #[arg(long, value_name = "TEXT", requires_all = ["endpoint", "model"])]
+    pub goal: Option<String>,
+    /// OpenAI-compatible address of that model, up to and with the version
+    #[arg(long, value_name = "URL", requires = "goal")]
+    pub endpoint: Option<String>,
+    /// The name under which it is served
+    #[arg(long, value_name = "NAME", requires = "goal")]
+    pub model: Option<String>,
+    /// The variable of the environment that holds its key
+    #[arg(long, value_name = "VAR", requires = "goal")]
+    pub key_env: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolMcpArgs {
+    /// File of servers
+    pub file: PathBuf,
+    /// Call this tool (SERVER__TOOL) and print outcome, text and time as one JSON object
+    #[arg(long, value_name = "NAME")]
+    pub call: Option<String>,
+    /// Arguments of the call, a JSON object
+    #[arg(long, value_name = "JSON", requires = "call", default_value = "{}")]
+    pub arguments: String,
+    /// Deadline of the call
+    #[arg(long, value_name = "S", requires = "call", default_value_t = 60.0)]
+    pub timeout_secs: f64,
+    /// For a server to start, and as long again to list its tools
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub start_secs: f64,
+    /// Print the list as one JSON object, with the schemas
+    #[arg(long, conflicts_with = "call")]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,9 @@ use aepo_engine::setup::{Setup, Train};
 use aepo_tools::python::Limits;
 use aepo_tools::search::source::SourceName;
 use aepo_tools::toolset::{self, Offer, builtin};
-use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools, ToolsError, http, search};
+use aepo_tools::{
+    Document, PythonSettings, SearchIndex, SearchSettings, Tools, ToolsError, ToolsSettings, http, search,
+};
 use anyhow::Context as _;
 
 use crate::assets::{self, QUICKSTART};
@@ -168,11 +170,12 @@ pub fn tools(config: &Config) -> anyhow::Result<Tools> {
         ..PythonSettings::default()
     };
     let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
-    Ok(Tools::of(vec![builtin::python(python, n_workers)?, search(config, n_workers)?])?)
+    let offers = vec![builtin::python(python, n_workers)?, search_tool(config, n_workers)?];
+    Ok(Tools::of(offers, &ToolsSettings::default())?)
 }
 
 /// The search tool over whatever the recipe names.
-fn search(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
+fn search_tool(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
     let s = &config.search;
     let settings = SearchSettings { n_results: s.n_results, max_chars: s.max_chars };
     let client = || -> Result<http::Client, http::HttpError> {

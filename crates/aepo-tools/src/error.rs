@@ -57,6 +57,9 @@ pub enum ToolsError {
         /// What the test program said.
         reason: String,
     },
+    /// Pages of the web cannot be read with these settings.
+    #[error(transparent)]
+    Pages(#[from] crate::pages::PageSettingsError),
     /// The operating system refused something ordinary.
     #[error("{what}: {source}")]
     Io {
@@ -73,6 +76,9 @@ pub enum ToolsError {
         /// The bound.
         max_bytes: usize,
     },
+    /// The file of earlier answers cannot be used.
+    #[error(transparent)]
+    Cache(#[from] crate::cache::CacheError),
     /// The index could not be built.
     #[error("building the search index: {0}")]
     Index(String),

@@ -3,15 +3,19 @@
 //!
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
+pub mod cache;
 pub mod error;
 pub mod http;
 pub mod hub;
+pub mod mcp;
+pub mod pages;
 pub mod python;
 pub mod search;
 pub mod serve;
 pub mod toolset;
 
 pub use error::ToolsError;
+pub use mcp::{Mcp, McpFile, McpSettings};
 pub use python::{Executor, PythonSettings};
 pub use search::{Document, SearchIndex, SearchSettings};
-pub use toolset::Tools;
+pub use toolset::{Tools, ToolsSettings};

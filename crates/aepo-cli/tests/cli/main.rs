@@ -2,10 +2,14 @@
 
 mod algo;
 mod bad_input;
+mod cache;
 mod chats;
 mod compare;
 mod hub;
 mod lora;
+#[path = "../../../aepo-tools/tests/pages/server.rs"]
+#[expect(dead_code, reason = "the tests of pages themselves use more of it")]
+mod page_server;
 mod printed;
 mod room;
 mod runs;
@@ -14,3 +18,4 @@ mod search;
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;
 mod support;
+mod visit;

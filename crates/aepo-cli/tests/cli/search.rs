@@ -52,7 +52,45 @@ fn an_index_is_built_checked_and_searched() {
         &["index", "build", "absent.jsonl", "--quiet"],
     ];
     let session: String = commands.iter().map(|args| run(dir, args)).collect();
-    expect![[""]].assert_eq(&session);
+    expect![[r#"
+        $ aepo index build wiki.jsonl --quiet
+
+        [0]
+        $ aepo index build wiki.jsonl --quiet
+        error: wiki.index is there already: remove it, or choose another --out
+        [1]
+        $ aepo tool search --index wiki.index Phobos and (the "moon -n 2
+        1. Moon  [1.892]
+        The Moon is Earth's only natural satellite.
+
+        2. Mars  [1.613]
+        Mars has two moons, Phobos and Deimos.
+        [0]
+        $ aepo tool search --index wiki.index zebra
+        No results.
+        [0]
+        $ aepo tool search --index wiki.index satellite --json
+        {"query":"satellite","results":[{"id":"moon","title":"Moon","text":"The Moon is Earth's only natural satellite.","url":null,"score":0.6747450828552246}]}
+        [0]
+        $ aepo tool search --index absent x
+        error: absent is no index, or not a whole one (manifest.json: No such file or directory (os error 2)); `aepo index build` makes one
+        [1]
+        $ aepo tool search --source serper x
+        error: environment variable SERPER_API_KEY: is not set; put the key into it
+        [1]
+        $ aepo tool search x -n 0
+        error: -n must be at least 1
+        [2]
+        $ aepo index build bad.jsonl --quiet
+        error: bad.jsonl:3: no field `text` or `contents`; --text-field names it (--on-bad-row skip leaves such rows out and counts them)
+        [1]
+        $ aepo index build bad.jsonl --quiet --out other --on-bad-row skip
+        warning: bad.jsonl:3: no field `text` or `contents`; --text-field names it
+        [0]
+        $ aepo index build absent.jsonl --quiet
+        error: opening absent.jsonl: No such file or directory (os error 2): No such file or directory (os error 2)
+        [1]
+    "#]].assert_eq(&session);
 
     let checked = run(dir, &["index", "check", "wiki.index"]);
     assert!(checked.contains("wiki.index is whole: ") && checked.ends_with("[0]\n"), "{checked}");
