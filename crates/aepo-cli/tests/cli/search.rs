@@ -1,10 +1,11 @@
 //! Do `aepo index`, `aepo tool search` and `aepo tool serve` what they say?
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use aepo_tools::http::{Client, Limits, Request};
 use expect_test::expect;
 
 fn aepo(dir: &Path, args: &[&str]) -> Command {
@@ -110,18 +111,13 @@ fn an_index_is_served_until_somebody_asks_to_stop() {
     let args = ["tool", "serve", "--index", "wiki.index", "--listen", "127.0.0.1:0"];
     let mut child = aepo(dir, &args).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = lines.next().unwrap().unwrap().trim_start_matches("http://").to_owned();
+    let address = lines.next().unwrap().unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "POST /retrieve: 2 documents of wiki.index");
-    let body = r#"{"queries": ["satellite"], "topk": null}"#;
-    let mut stream = TcpStream::connect(&address).unwrap();
-    let head =
-        format!("POST /retrieve HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-    stream.write_all((head + body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, answer) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+    let body = serde_json::json!({"queries": ["satellite"], "topk": null});
+    let url = format!("{address}/retrieve");
+    let request = Request { url: &url, query: &[], key: None, body: Some(&body) };
+    let client = Client::new(Limits::default()).unwrap();
+    let answer = client.json(request, Instant::now() + Duration::from_secs(60)).unwrap();
     assert_eq!(answer["result"][0][0]["contents"], "\"Moon\"\nThe Moon is Earth's only natural satellite.");
     let stopped = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(stopped.success());

@@ -22,7 +22,7 @@ pub struct ToolServeArgs {
     pub topk: usize,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
-    pub listen: std::net::SocketAddr,
+    pub listen: String,
     /// Requests that are worked on at once [default: one per core]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -41,7 +41,7 @@ pub fn serve(args: &ToolServeArgs) -> anyhow::Result<()> {
         offered = offered.merge(retrieve::route(index, gate.clone(), args.topk));
     }
     interrupt::install()?;
-    let server = Server::start(args.listen, offered)?;
+    let server = Server::start(&args.listen, offered)?;
     print(&format!("http://{}\n{}\n", server.address, lines.join("\n")))?;
     while !interrupt::asked() && !server.has_ended() {
         // Nothing happens here; the server has threads of its own.

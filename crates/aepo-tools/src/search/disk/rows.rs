@@ -130,12 +130,15 @@ impl Rows {
 }
 
 /// What a corpus is, by its name.
-enum Extension {
+pub(super) enum Extension {
+    /// One JSON object per line.
     Jsonl,
+    /// A table.
     Parquet,
 }
 
-fn extension(path: &Path) -> Result<Extension, IndexError> {
+/// Which kind of file a name promises.
+pub(super) fn extension(path: &Path) -> Result<Extension, IndexError> {
     match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("jsonl" | "ndjson") => Ok(Extension::Jsonl),
         Some("parquet") => Ok(Extension::Parquet),
