@@ -1,6 +1,6 @@
 //! What does a run need around its settings? A model with its vocabulary, questions, and tools.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aepo::config::{Config, Stored};
@@ -8,7 +8,6 @@ use aepo::data::countries::{Country, Split, parse_countries};
 use aepo::data::jsonl::parse_tasks;
 use aepo::data::questions::quickstart_tasks;
 use aepo::data::task::Task;
-use aepo::data::world::search_corpus;
 use aepo::policy::Policy as _;
 use aepo::prompt::template::{self, ChatTemplate};
 use aepo::prompt::{PromptError, Renderer, Tokenizer};
@@ -16,18 +15,11 @@ use aepo::seed::Seed;
 use aepo::tool::ToolSpec;
 use aepo_engine::Engine;
 use aepo_engine::setup::{Setup, Train};
-use aepo_tools::python::Limits;
-use aepo_tools::search::source::SourceName;
-use aepo_tools::toolset::{self, Offer, builtin};
-use aepo_tools::{
-    Document, PythonSettings, SearchIndex, SearchSettings, Tools, ToolsError, ToolsSettings, http, search,
-};
 use anyhow::Context as _;
 
 use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
 use crate::error::usage;
-use crate::machine::n_cores;
 use crate::source::{self, Place, Source, TokenizerFiles};
 
 /// A model with its vocabulary.
@@ -148,58 +140,4 @@ pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
     }
     tasks.truncate(n);
     Ok(tasks)
-}
-
-/// The tools that a recipe offers, without starting them: for conversations to learn from.
-pub fn specs() -> Vec<ToolSpec> {
-    ToolSpec::python_and_search().to_vec()
-}
-
-/// Starts the tools; fails when this machine cannot run Python under guard.
-pub fn tools(config: &Config) -> anyhow::Result<Tools> {
-    let p = &config.python;
-    let python = PythonSettings {
-        interpreter: p.interpreter.as_ref().map(PathBuf::from),
-        limits: Limits {
-            wall_secs: p.wall_secs,
-            cpu_secs: p.cpu_secs,
-            memory_mb: p.memory_mb,
-            max_output_bytes: p.max_output_bytes,
-            ..Limits::default()
-        },
-        ..PythonSettings::default()
-    };
-    let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
-    let offers = vec![builtin::python(python, n_workers)?, search_tool(config, n_workers)?];
-    Ok(Tools::of(offers, &ToolsSettings::default())?)
-}
-
-/// The search tool over whatever the recipe names.
-fn search_tool(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
-    let s = &config.search;
-    let settings = SearchSettings { n_results: s.n_results, max_chars: s.max_chars };
-    let client = || -> Result<http::Client, http::HttpError> {
-        let mut client = http::Client::new(http::Limits::default())?;
-        if s.calls_per_run > 0 {
-            client = client.with_budget(Arc::new(http::Budget::new(s.calls_per_run)));
-        }
-        if let Some(rate) = http::Rate::new(s.per_second) {
-            client = client.with_rate(Arc::new(rate));
-        }
-        Ok(client)
-    };
-    let name = SourceName::parse(&s.source);
-    let found = search::source::Source::open(&name, client, || quickstart_index(settings.clone()));
-    let found = found.with_context(|| format!("tools.search.source = \"{}\"", s.source))?;
-    let limits = toolset::Limits { n_workers, deadline_secs: s.timeout_secs, ..toolset::Limits::default() };
-    Ok(search::tool::offer(found, settings, limits))
-}
-
-/// The articles inside the program, indexed in memory.
-pub fn quickstart_index(settings: SearchSettings) -> Result<SearchIndex, ToolsError> {
-    let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
-    let countries = parse_countries(assets::COUNTRIES.0, assets::COUNTRIES.1);
-    // They are part of the program, and its tests read them.
-    let countries = countries.map_err(|e| ToolsError::Index(e.to_string()))?;
-    SearchIndex::build(search_corpus(&countries).into_iter().map(document).collect(), settings)
 }

@@ -3,9 +3,13 @@
 mod common;
 
 use aepo::tool::{ToolName, ToolOutcome, Toolset};
-use aepo_tools::Tools;
-use aepo_tools::python::Limits;
-use common::{call, hasty, limited, patient, python, run};
+use aepo_tools::python::{Backend, Limits};
+use aepo_tools::{PythonSettings, Tools};
+use common::{call, hasty, limited, patient, run};
+
+fn python(n_workers: usize, settings: PythonSettings) -> Tools {
+    common::python(n_workers, PythonSettings { backend: Backend::Landlock, ..settings })
+}
 
 /// Runs `act` (an expression) and demands that the kernel refuses it.
 fn refused(tools: &mut Tools, import: &str, act: &str) {
@@ -258,7 +262,7 @@ fn threads_are_bounded() {
     let tools = &mut python(1, patient());
     let bomb = "import threading, time\nthreading.stack_size(65536)\nwhile True:\n    threading.Thread(target=time.sleep, args=(1000,)).start()";
     let (outcome, text) = run(tools, bomb);
-    assert_eq!(outcome, ToolOutcome::Raised, "{text}");
+    assert_eq!(outcome, ToolOutcome::Pids, "{text}");
     let few = "import threading\nts = [threading.Thread(target=print, args=(i,)) for i in range(8)]\n[t.start() for t in ts]\n[t.join() for t in ts]\nNone";
     assert_eq!(run(tools, few).0, ToolOutcome::Ok);
 }

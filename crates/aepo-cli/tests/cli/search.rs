@@ -133,8 +133,8 @@ fn settings_of_the_network_mean_nothing_to_an_index() {
         let said = run(folder.path(), &args);
         said.lines().filter(|line| line.starts_with("error") || line.starts_with('[')).collect::<Vec<_>>().join("\n")
     };
-    let said = set(&["tools.search.calls_per_run=5"]);
-    assert!(said.contains("tools.search.calls_per_run") && said.contains("on this machine"), "{said}");
+    let said = set(&["tools.search.per_second=5"]);
+    assert!(said.contains("tools.search.per_second") && said.contains("on this machine"), "{said}");
     assert!(said.ends_with("[2]"), "{said}");
     let both = ["tools.search.source=serper", "tools.search.calls_per_run=5", "tools.search.per_second=2.5"];
     assert!(set(&both).ends_with("[0]"), "{}", set(&both));

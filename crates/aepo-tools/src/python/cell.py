@@ -1,10 +1,11 @@
 # What happens when a cell runs? Shared by the interpreter that is started for one call and by the forked one.
 #
 # A cell is a program as a notebook runs it: statements, then the value of a last expression. How far it came is told on
-# descriptor STATUS in frames: a mark, and for S, R and V four bytes of length (little endian) and a text.
+# descriptor STATUS in frames: a mark, and for S, R, V and D four bytes of length (little endian) and a text.
 #   E  an earlier cell has ended        P  the program was parsed and begins
 #   S  it does not parse: why           V  the value of the last expression
 #   R  it raised: what                  M  memory ran out      N  a process or thread too many
+#   D  the cell of a session has ended and the next one may come (see zygote.py)
 # Only built-in modules are imported: every import costs time.
 import sys, posix, builtins, _ast
 
@@ -109,13 +110,19 @@ def execute(steps, space, report):
             # Room for what comes after: what filled the memory is most likely held by a name.
             space.clear()
             posix.write(STATUS, b"M")
+            # Threads that hold the rest of it are not waited for.
+            flush()
+            posix._exit(1)
     except BaseException as error:
         code = 1
         if report:
             no_thread = type(error) is RuntimeError and error.args == ("can't start new thread",)
-            if no_thread or type(error) is BlockingIOError and error.errno == 11 and error.filename is None:
-                posix.write(STATUS, b"N")
+            no_process = type(error) is BlockingIOError and error.errno == 11 and error.filename is None
             frame(b"R", describe(error))
+            if no_thread or no_process:
+                posix.write(STATUS, b"N")
+                flush()
+                posix._exit(1)
     return code
 
 

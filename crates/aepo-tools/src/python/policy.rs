@@ -39,6 +39,12 @@ pub(crate) fn namespace_filters() -> Result<[BpfProgram; 2], ToolsError> {
     compile(&[ALLOWED, LEGACY, OWN_WORLD, OWN_WORLD_LEGACY], conditional_in_namespaces)
 }
 
+/// The same for sessions, whose clones lock themselves in further.
+pub(crate) fn session_filters() -> Result<[BpfProgram; 2], ToolsError> {
+    let narrower: &[c_long] = &[libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self];
+    compile(&[ALLOWED, LEGACY, OWN_WORLD, OWN_WORLD_LEGACY, narrower], conditional_in_namespaces)
+}
+
 fn compile(
     allowed: &[&[c_long]],
     conditional: fn() -> Result<Rules, seccompiler::BackendError>,
@@ -63,12 +69,14 @@ fn compile(
 
 type Rules = Vec<(c_long, Vec<SeccompRule>)>;
 
-/// Of the conditions below those that hold in namespaces, too; of `clone` only that it makes none.
+/// Of the conditions below those that hold in namespaces, too; of `clone` only that it makes none, and no sibling: the
+/// server must know each of its children.
 fn conditional_in_namespaces() -> Result<Rules, seccompiler::BackendError> {
     let free = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_openat];
     let mut rules = conditional()?;
     rules.retain(|(call, _)| !free.contains(call));
-    let none = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?;
+    let forbidden = NAMESPACES | libc::CLONE_PARENT as u64;
+    let none = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(forbidden), 0)?;
     for (call, rule) in &mut rules {
         if *call == libc::SYS_clone {
             *rule = vec![SeccompRule::new(vec![none.clone()])?];
