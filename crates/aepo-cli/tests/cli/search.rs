@@ -89,7 +89,7 @@ fn an_index_is_built_checked_and_searched() {
         warning: bad.jsonl:3: no field `text` or `contents`; --text-field names it
         [0]
         $ aepo index build absent.jsonl --quiet
-        error: opening absent.jsonl: No such file or directory (os error 2): No such file or directory (os error 2)
+        error: opening absent.jsonl: No such file or directory (os error 2)
         [1]
     "#]].assert_eq(&session);
 

@@ -32,12 +32,12 @@ pub enum ServeError {
         text: String,
     },
     /// The address cannot be used.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {cause}")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// The system's answer.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The system refused a thread or its event loop.
     #[error("starting the server: {0}")]
@@ -61,7 +61,7 @@ impl Server {
     /// Answers `routes` on `address`, like `127.0.0.1:8000`, until it is stopped.
     pub fn start(address: &str, routes: Router) -> Result<Server, ServeError> {
         let address: SocketAddr = address.parse().map_err(|_| ServeError::Address { text: address.to_owned() })?;
-        let listening = |source| ServeError::Listen { address, source };
+        let listening = |cause| ServeError::Listen { address, cause };
         let listener = std::net::TcpListener::bind(address).map_err(listening)?;
         listener.set_nonblocking(true).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
