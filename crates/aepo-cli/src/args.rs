@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
+use crate::commands::index::IndexCommand;
+use crate::commands::tool::search::ToolSearchArgs;
+use crate::commands::tool::serve::ToolServeArgs;
 
 /// Train, evaluate and inspect tool-using language-model agents with AEPO (arXiv 2510.14545).
 #[derive(Debug, Parser)]
@@ -92,6 +95,9 @@ Examples:
     /// Use one tool by itself, as an agent would
     #[command(subcommand)]
     Tool(ToolCommand),
+    /// Make an index of texts to search in, or verify one
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,
@@ -143,6 +149,26 @@ certificates to trust instead of those of the public web.
 
 Exit codes: 0 there is a page, or with --json any answer; 1 there is none; 2 wrong command line.")]
     Visit(ToolVisitArgs),
+    /// Look a query up, in the quickstart's articles unless told otherwise
+    #[command(after_help = "\
+Examples:
+  aepo tool search \"highest point of Peru\"
+  aepo tool search --index wiki.index \"who walked on the moon\" -n 5
+  SERPER_API_KEY=… aepo tool search --source serper \"weather in Lima\" --json
+
+Keys are read from the environment: SERPER_API_KEY, BRAVE_API_KEY, EXA_API_KEY, TAVILY_API_KEY, and for Bright Data
+BRIGHTDATA_API_KEY and BRIGHTDATA_SERP_ZONE.")]
+    Search(ToolSearchArgs),
+    /// Offer tools to other programs over HTTP
+    #[command(after_help = "\
+Examples:
+  aepo tool serve --index wiki.index
+  curl -s localhost:8000/retrieve -H 'content-type: application/json' \\
+    -d '{\"queries\": [\"who walked on the moon\"], \"topk\": 3, \"return_scores\": true}'
+
+With --index it answers POST /retrieve as the retrievers of Search-R1, verl and ARPO do. Nobody is asked for a password:
+listen on another address than this machine's own only where everybody may use it.")]
+    Serve(ToolServeArgs),
 }
 
 #[derive(Debug, clap::Args)]

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Tool(command) => commands::tool::tool(&command),
+        Command::Index(command) => commands::index::index(&command),
         Command::Algo(command) => commands::algo::algo(&command),
         Command::Cache(command) => commands::cache::cache(&command),
     };

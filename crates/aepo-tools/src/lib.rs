@@ -11,6 +11,7 @@ pub mod mcp;
 pub mod pages;
 pub mod python;
 pub mod search;
+pub mod serve;
 pub mod toolset;
 
 pub use error::ToolsError;

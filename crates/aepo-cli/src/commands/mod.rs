@@ -5,6 +5,7 @@ pub mod cache;
 pub mod check;
 pub mod compare;
 pub mod eval;
+pub mod index;
 pub mod rollout;
 pub mod sft;
 pub mod show;
