@@ -143,6 +143,7 @@ fn python(config: &Config) -> PythonSettings {
             (Sandbox::Landlock, _) | (Sandbox::Auto, SandboxLevel::Landlock) => Level::Landlock,
             (Sandbox::UnsafeLocal, _) => Level::UnsafeLocal,
         },
+        sessions: p.sessions,
         limits: PythonLimits {
             wall_secs: p.wall_secs,
             cpu_secs: p.cpu_secs,

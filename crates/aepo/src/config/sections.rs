@@ -281,6 +281,8 @@ sections! {
         backend: Sandbox = Sandbox::Auto;
         /// The worst that "auto" may take: "landlock" or "namespaces".
         min_level: SandboxLevel = SandboxLevel::Landlock;
+        /// Whether a program goes on with the variables of the earlier programs of its trajectory.
+        sessions: bool = false;
         /// Wall time per call, seconds.
         wall_secs: f64 = 5.0;
         /// Processor time per call over all threads, seconds.
