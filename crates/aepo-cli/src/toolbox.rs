@@ -153,7 +153,6 @@ fn python(config: &Config) -> PythonSettings {
             max_output_bytes: p.max_output_bytes,
             ..PythonLimits::default()
         },
-        ..PythonSettings::default()
     }
 }
 
