@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod hub;
+pub mod probe;
 pub mod python;
 pub mod search;
 pub mod toolset;
