@@ -15,6 +15,7 @@ use aepo::prompt::{PromptError, Renderer, Tokenizer};
 use aepo::seed::Seed;
 use aepo_engine::Engine;
 use aepo_engine::setup::{Setup, Train};
+use aepo_tools::python::Limits;
 use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
 use anyhow::Context as _;
 
@@ -149,10 +150,13 @@ pub fn tools(config: &Config) -> anyhow::Result<Tools> {
     let p = &config.python;
     let python = PythonSettings {
         interpreter: p.interpreter.as_ref().map(PathBuf::from),
-        wall_secs: p.wall_secs,
-        cpu_secs: p.cpu_secs,
-        memory_mb: p.memory_mb,
-        max_output_bytes: p.max_output_bytes,
+        limits: Limits {
+            wall_secs: p.wall_secs,
+            cpu_secs: p.cpu_secs,
+            memory_mb: p.memory_mb,
+            max_output_bytes: p.max_output_bytes,
+            ..Limits::default()
+        },
         ..PythonSettings::default()
     };
     let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };

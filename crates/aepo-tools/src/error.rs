@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::python::Level;
+
 /// Why the tools did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolsError {
@@ -32,6 +34,19 @@ pub enum ToolsError {
         /// The missing part.
         what: &'static str,
         /// The kernel's answer.
+        reason: String,
+    },
+    /// This machine cannot hold programs as well as was demanded.
+    #[error(
+        "python.min_level = {}, but the sandbox here has level {}: {reason}",
+        wanted.name(), level.name()
+    )]
+    Level {
+        /// What was demanded.
+        wanted: Level,
+        /// What is to be had.
+        level: Level,
+        /// What is missing for more.
         reason: String,
     },
     /// The interpreter was found, but a harmless program does not run in the sandbox, or a forbidden act succeeds there.

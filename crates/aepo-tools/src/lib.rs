@@ -11,6 +11,6 @@ pub mod search;
 pub mod toolset;
 
 pub use error::ToolsError;
-pub use python::PythonSettings;
+pub use python::{Executor, PythonSettings};
 pub use search::{Document, SearchIndex, SearchSettings};
 pub use toolset::Tools;

@@ -15,7 +15,7 @@ use aepo::tool::{Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::error::{ToolsError, io};
-use crate::python::{self, PythonSettings};
+use crate::python::{Execution, Executor, Program, PythonSettings};
 use crate::search::SearchIndex;
 
 /// What a tool says to one call.
@@ -25,6 +25,12 @@ pub(crate) struct Answer {
     pub outcome: ToolOutcome,
     /// What the model reads.
     pub text: String,
+}
+
+impl From<Execution> for Answer {
+    fn from(execution: Execution) -> Answer {
+        Answer { outcome: execution.outcome, text: execution.text() }
+    }
 }
 
 impl Answer {
@@ -91,9 +97,9 @@ impl Tools {
         }
         let (cancelled, cancel): (PipeReader, PipeWriter) = std::io::pipe().map_err(io("making a pipe"))?;
         let cancelled = Arc::new(OwnedFd::from(cancelled));
-        let pythons = match python {
-            Some(settings) => python::start(settings, n_workers, &cancelled)?,
-            None => Vec::new(),
+        let executor = match python {
+            Some(settings) => Some(Executor::start(&settings, n_workers, Some(cancelled))?),
+            None => None,
         };
         let mut tools = Tools {
             offered: Vec::new(),
@@ -105,12 +111,16 @@ impl Tools {
             cancel: Some(cancel),
             workers: Vec::new(),
         };
-        if !pythons.is_empty() {
+        if let Some(executor) = executor {
             let (jobs, queue) = unbounded();
             tools.offered.push(Tool::Python);
             tools.python = Some(jobs);
-            for mut python in pythons {
-                tools.spawn("python", &queue, move |call| python.run(&call.input, call.seed))?;
+            for _ in 0..n_workers {
+                let executor = executor.clone();
+                let act = move |call: &ToolCall| {
+                    executor.run(&Program::new(&call.input, call.seed, executor.limits())).into()
+                };
+                tools.spawn("python", &queue, act)?;
             }
         }
         if let Some(index) = search {

@@ -4,8 +4,9 @@ mod common;
 
 use aepo::seed::Seed;
 use aepo::tool::{Tool, ToolOutcome};
+use aepo_tools::python::Limits;
 use aepo_tools::{PythonSettings, Tools, ToolsError};
-use common::{answer, call, patient, python, run};
+use common::{answer, call, limited, patient, python, run};
 use expect_test::{Expect, expect};
 
 fn check(tools: &mut Tools, code: &str, expected: Expect) {
@@ -23,7 +24,7 @@ fn a_program_is_a_cell() {
     check(tools, "", expect!["Ok\n"]);
     check(tools, "None", expect!["Ok\n"]);
     check(tools, "\u{feff}print('é €')\r\nif True:\r\n\t'tab'\r\n", expect!["Ok\né €"]);
-    check(tools, "import sys; sys.stderr.write('e\\n'); print('o')", expect!["Ok\ne\no"]);
+    check(tools, "import sys; sys.stderr.write('e\\n'); print('o')", expect!["Ok\no\ne"]);
     check(tools, "from fractions import Fraction as F\nF(1, 3) + F(1, 6)", expect!["Ok\nFraction(1, 2)"]);
     check(
         tools,
@@ -74,8 +75,8 @@ fn an_error_is_one_line_after_what_was_printed() {
         "import atexit; atexit.register(print, 'bye'); 1",
         expect![[r#"
         Ok
-        1
-        bye"#]],
+        bye
+        1"#]],
     );
 }
 
@@ -92,7 +93,7 @@ fn output_is_data() {
 
 #[test]
 fn output_is_cut_at_the_limit() {
-    let tools = &mut python(1, PythonSettings { max_output_bytes: 10, ..patient() });
+    let tools = &mut python(1, limited(Limits { max_output_bytes: 10, ..patient().limits }));
     check(tools, "print('123456789')", expect!["Ok\n123456789"]);
     check(tools, "print('1234567890')", expect!["Output\n1234567890\nkilled: output limit of 10 bytes"]);
     check(tools, "print('€' * 9)", expect!["Output\n€€€\nkilled: output limit of 10 bytes"]);

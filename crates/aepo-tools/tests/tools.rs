@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aepo::tool::{CallId, Tool, ToolOutcome, Toolset};
-use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
-use common::{call, hasty, patient, python};
+use aepo_tools::python::Limits;
+use aepo_tools::{Document, SearchIndex, SearchSettings, Tools};
+use common::{call, hasty, limited, patient, python};
 
 fn articles() -> SearchIndex {
     let doc = |id: &str, title: &str, text: &str| Document { id: id.into(), title: title.into(), text: text.into() };
@@ -19,7 +20,7 @@ fn articles() -> SearchIndex {
 
 #[test]
 fn a_stuck_call_delays_no_other() {
-    let settings = PythonSettings { wall_secs: 3600.0, cpu_secs: 3600, ..PythonSettings::default() };
+    let settings = limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() });
     let mut tools = Tools::start(2, Some(settings), Some(articles())).unwrap();
     assert_eq!(tools.tools(), [Tool::Python, Tool::Search]);
     tools.submit(call(0, Tool::Python, "import time; time.sleep(3000)"));
@@ -38,7 +39,7 @@ fn a_stuck_call_delays_no_other() {
 
 #[test]
 fn searches_run_while_every_python_worker_is_stuck() {
-    let settings = PythonSettings { wall_secs: 3600.0, cpu_secs: 3600, ..PythonSettings::default() };
+    let settings = limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() });
     let mut tools = Tools::start(1, Some(settings), Some(articles())).unwrap();
     tools.submit(call(0, Tool::Python, "import time; time.sleep(3000)"));
     tools.submit(call(1, Tool::Search, "earth"));
@@ -109,7 +110,7 @@ fn inner_two_hundred() {
     assert_eq!(n_fds(), before);
 
     // Dropped in the middle of calls that would last an hour, with more in the queue.
-    let mut tools = python(2, PythonSettings { wall_secs: 3600.0, cpu_secs: 3600, ..PythonSettings::default() });
+    let mut tools = python(2, limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() }));
     for id in 0..5 {
         tools.submit(call(id, Tool::Python, "while True: pass"));
     }
@@ -155,7 +156,7 @@ fn inner_endless() {
     if std::env::var_os("AEPO_TEST_ALONE").is_none() {
         return;
     }
-    let mut tools = python(1, PythonSettings { wall_secs: 3600.0, cpu_secs: 3600, ..PythonSettings::default() });
+    let mut tools = python(1, limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() }));
     tools.submit(call(0, Tool::Python, "import time\nopen('ready', 'w').close()\ntime.sleep(3000)"));
     tools.poll(true);
 }

@@ -8,7 +8,7 @@ use crate::error::ToolsError;
 
 /// An interpreter found at start.
 #[derive(Clone, Debug)]
-pub(crate) struct Interpreter {
+pub struct Interpreter {
     /// The real binary, behind shims and links.
     pub exe: PathBuf,
     /// The dynamic loader named in the binary, if it has one.
@@ -28,7 +28,7 @@ const LIBRARY_DIRS: [&str; 7] =
     ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"];
 
 /// Asks `program` (or `python3` of the search path, which may be a shell shim) who it really is.
-pub(crate) fn find(program: Option<&Path>) -> Result<Interpreter, ToolsError> {
+pub fn find(program: Option<&Path>) -> Result<Interpreter, ToolsError> {
     let program = program.unwrap_or(Path::new("python3"));
     let fail = |reason: String| ToolsError::NoPython { program: program.to_path_buf(), reason };
     let answer =

@@ -21,16 +21,20 @@ const FIRST_OWN_FD: c_int = 10;
 
 /// What a worker's programs run in; prepared before the first call.
 pub(crate) struct Cage {
-    /// Landlock rules.
-    pub ruleset: OwnedFd,
-    /// System call filters, in the order of their installation.
-    pub filters: [BpfProgram; 2],
-    /// Resource and limit, soft and hard alike.
-    pub limits: Vec<(Resource, u64)>,
+    /// What takes rights away; none where a person asked for an open door.
+    pub locks: Option<Locks>,
     /// Working directory.
     pub scratch: CString,
     /// An empty standard input.
     pub null: OwnedFd,
+}
+
+/// What takes rights away.
+pub(crate) struct Locks {
+    /// Landlock rules.
+    pub ruleset: OwnedFd,
+    /// System call filters, in the order of their installation.
+    pub filters: [BpfProgram; 2],
 }
 
 /// `setrlimit`'s first argument, whose type differs between C libraries.
@@ -44,10 +48,16 @@ pub(crate) struct Start<'a> {
     pub args: &'a [CString],
     /// The whole environment.
     pub env: &'a [CString],
+    /// Resource and limit, soft and hard alike.
+    pub limits: &'a [(Resource, u64)],
+    /// Descriptor 0; none for an empty one.
+    pub input: Option<&'a OwnedFd>,
+    /// Descriptor 1.
+    pub out: &'a OwnedFd,
+    /// Descriptor 2.
+    pub err: &'a OwnedFd,
     /// Descriptor 3: the source.
     pub code: &'a OwnedFd,
-    /// Descriptors 1 and 2.
-    pub out: &'a OwnedFd,
     /// Descriptor 4: how far the bootstrap came.
     pub status: &'a OwnedFd,
 }
@@ -78,6 +88,8 @@ pub(crate) struct Exit {
     pub how: How,
     /// User and system time, seconds.
     pub cpu_secs: f64,
+    /// The most memory it held at once, MiB.
+    pub max_rss_mb: f64,
 }
 
 /// Exit code or signal.
@@ -96,14 +108,17 @@ struct Plan {
     argv: *const *const c_char,
     envp: *const *const c_char,
     scratch: *const c_char,
-    null: c_int,
+    input: c_int,
     out: c_int,
+    err: c_int,
     code: c_int,
     status: c_int,
+    /// Negative for none.
     ruleset: c_int,
     limits: *const (Resource, u64),
     n_limits: usize,
     filters: [libc::sock_fprog; 2],
+    n_filters: usize,
     parent: libc::pid_t,
     failed: Option<&'static str>,
     errno: c_int,
@@ -116,7 +131,7 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
     };
     let (argv, envp) = (pointers(start.args), pointers(start.env));
     // The child writes its own id into these copies; the cage's originals keep the placeholder.
-    let mut filters = cage.filters.clone();
+    let mut filters = cage.locks.as_ref().map_or_else(Default::default, |locks| locks.filters.clone());
     let programs = filters
         .each_mut()
         .map(|filter| libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr().cast() });
@@ -125,14 +140,16 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
         scratch: cage.scratch.as_ptr(),
-        null: cage.null.as_raw_fd(),
+        input: start.input.unwrap_or(&cage.null).as_raw_fd(),
         out: start.out.as_raw_fd(),
+        err: start.err.as_raw_fd(),
         code: start.code.as_raw_fd(),
         status: start.status.as_raw_fd(),
-        ruleset: cage.ruleset.as_raw_fd(),
-        limits: cage.limits.as_ptr(),
-        n_limits: cage.limits.len(),
+        ruleset: cage.locks.as_ref().map_or(-1, |locks| locks.ruleset.as_raw_fd()),
+        limits: start.limits.as_ptr(),
+        n_limits: start.limits.len(),
         filters: programs,
+        n_filters: if cage.locks.is_some() { programs.len() } else { 0 },
         parent: std::process::id() as libc::pid_t,
         failed: None,
         errno: 0,
@@ -205,7 +222,7 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
         if libc::syscall(libc::SYS_getppid) as libc::pid_t != plan.parent {
             return Err("getppid: the parent has died");
         }
-        for (from, to) in [(plan.null, 0), (plan.out, 1), (plan.out, 2), (plan.code, 3), (plan.status, 4)] {
+        for (from, to) in [(plan.input, 0), (plan.out, 1), (plan.err, 2), (plan.code, 3), (plan.status, 4)] {
             ok(libc::dup2(from, to), "dup2")?;
         }
         let closed = libc::syscall(libc::SYS_close_range, 5, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -218,13 +235,16 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
             ok(libc::setrlimit(resource, &limit), "setrlimit")?;
         }
         ok(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")?;
-        ok(libc::syscall(libc::SYS_landlock_restrict_self, plan.ruleset, 0) as c_int, "landlock_restrict_self")?;
-        // Root keeps its files but loses every capability; with no_new_privs, executing gives none back.
-        let header = CapHeader { version: 0x2008_0522, pid: 0 };
-        let none = [[0u32; 3]; 2];
-        ok(libc::syscall(libc::SYS_capset, &raw const header, &raw const none) as c_int, "capset")?;
+        if plan.ruleset >= 0 {
+            let held = libc::syscall(libc::SYS_landlock_restrict_self, plan.ruleset, 0);
+            ok(held as c_int, "landlock_restrict_self")?;
+            // Root keeps its files but loses every capability; with no_new_privs, executing gives none back.
+            let header = CapHeader { version: 0x2008_0522, pid: 0 };
+            let none = [[0u32; 3]; 2];
+            ok(libc::syscall(libc::SYS_capset, &raw const header, &raw const none) as c_int, "capset")?;
+        }
         let own_pid = libc::syscall(libc::SYS_getpid) as u32;
-        for program in &plan.filters {
+        for program in &plan.filters[..plan.n_filters] {
             for i in 0..usize::from(program.len) {
                 let instruction = &mut *program.filter.add(i);
                 if instruction.k == OWN_PID {
@@ -232,7 +252,7 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
                 }
             }
         }
-        for program in &plan.filters {
+        for program in &plan.filters[..plan.n_filters] {
             let set = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const *program);
             ok(set as c_int, "seccomp(SECCOMP_SET_MODE_FILTER)")?;
         }
@@ -304,7 +324,8 @@ impl Child {
         } else {
             How::Code(libc::WEXITSTATUS(status))
         };
-        Ok(Exit { how, cpu_secs: secs(usage.ru_utime) + secs(usage.ru_stime) })
+        let cpu_secs = secs(usage.ru_utime) + secs(usage.ru_stime);
+        Ok(Exit { how, cpu_secs, max_rss_mb: usage.ru_maxrss as f64 / 1024.0 })
     }
 }
 

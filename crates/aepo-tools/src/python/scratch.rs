@@ -5,13 +5,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// More entries than this count as too much, whatever their size.
-const MAX_ENTRIES: usize = 4096;
 /// Deeper nesting than this counts as too much.
 const MAX_DEPTH: usize = 32;
 
-/// Whether the files under `dir`, with those that `pid` holds open though unlinked, take more than `max_bytes` on disk.
-pub(crate) fn is_over(dir: &Path, pid: i32, max_bytes: u64) -> bool {
+/// Whether the files under `dir`, with those that `pid` holds open though unlinked, take more than `max_bytes` on disk,
+/// or whether there are more than `max_entries` of them.
+pub(crate) fn is_over(dir: &Path, pid: i32, max_bytes: u64, max_entries: u64) -> bool {
     let mut n_entries = 0;
     let mut n_bytes = unlinked_bytes(pid);
     let mut todo = vec![(dir.to_path_buf(), 0)];
@@ -24,7 +23,7 @@ pub(crate) fn is_over(dir: &Path, pid: i32, max_bytes: u64) -> bool {
             n_entries += 1;
             let Ok(meta) = entry.metadata() else { continue };
             n_bytes += meta.blocks() * 512;
-            if n_entries > MAX_ENTRIES || n_bytes > max_bytes || depth > MAX_DEPTH {
+            if n_entries > max_entries || n_bytes > max_bytes || depth > MAX_DEPTH {
                 return true;
             }
             if meta.is_dir() {
@@ -101,7 +100,7 @@ mod tests {
             fs::write(new.join("file"), "x").unwrap();
             fs::rename(&new, &old).unwrap();
         }
-        assert!(is_over(root.path(), 0, u64::MAX));
+        assert!(is_over(root.path(), 0, u64::MAX, 4096));
         clear(root.path()).unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
@@ -121,7 +120,7 @@ mod tests {
     fn size_counts() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("big"), vec![1u8; 1 << 20]).unwrap();
-        assert!(is_over(root.path(), 0, 1 << 19));
-        assert!(!is_over(root.path(), 0, 1 << 21));
+        assert!(is_over(root.path(), 0, 1 << 19, 4096));
+        assert!(!is_over(root.path(), 0, 1 << 21, 4096));
     }
 }

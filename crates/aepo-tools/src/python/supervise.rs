@@ -1,137 +1,134 @@
-//! How did a program end? One call from its start to its answer, by what the kernel says and not what the program says.
+//! How did a program end? One call watched from its start to its end, and judged by what the kernel says and not what
+//! the program says.
 
-use std::ffi::CString;
-use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use aepo::seed::Seed;
 use aepo::tool::ToolOutcome;
 
-use crate::python::sandbox::{self, Exit, How, Start};
-use crate::python::{Python, scratch};
-use crate::toolset::Answer;
+use crate::python::execution::{Execution, Limits, cut};
+use crate::python::sandbox::{self, Exit, How};
 
-/// How often threads and disk are looked at.
+/// How often memory, processes and disk are looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// A killed process that has not ended after this long hangs in the kernel.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// The bootstrap's error line is at most 4000 bytes; what a program adds beyond is not read.
-const MAX_STATUS_BYTES: u64 = 4096;
+/// What the status pipe may hold beside a value: an error line is at most 4000 bytes. More is the program's own flood.
+const MAX_STATUS_BYTES: usize = 16 * 1024;
 
 /// Why we killed it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Killed {
+pub(crate) enum Killed {
+    /// The deadline.
     Wall,
+    /// Processor time.
     Cpu,
+    /// Too much output.
     Output,
-    Threads,
+    /// Too many processes or threads.
+    Processes,
+    /// Too much memory in total.
+    Memory,
+    /// Too much on the disk.
     Disk,
+    /// The tools are shutting down.
     Cancelled,
 }
 
-/// Runs `code`. An error is our own fault and says what it was.
-pub(crate) fn run(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, String> {
-    // What the last call left was cleared after it; if that failed, this call must not see it.
-    scratch::clear(&python.scratch).map_err(|e| format!("clearing the private directory: {e}"))?;
-    let answer = run_in_empty(python, code, seed);
-    // Given back at once rather than kept until the next call, which checks the result again.
-    let _ = scratch::clear(&python.scratch);
-    answer
+/// Our ends of a program's pipes, none of which blocks.
+pub(crate) struct Pipes {
+    /// Its output.
+    pub out: File,
+    /// Its other output.
+    pub err: File,
+    /// How far it came; see `cell.py`.
+    pub status: File,
 }
 
-fn run_in_empty(python: &mut Python, code: &str, seed: Seed) -> Result<Answer, String> {
-    let began = Instant::now();
-    let settings = &python.shared.settings;
-    let deadline = began + Duration::from_secs_f64(settings.wall_secs);
-    let descriptor = |e: std::io::Error| format!("making a descriptor: {e}");
-    let source = sandbox::memory_file(code.as_bytes()).map_err(descriptor)?;
-    let (mut out, out_end) = sandbox::pipe().map_err(descriptor)?;
-    let (mut status, status_end) = sandbox::pipe().map_err(descriptor)?;
-    let text = |s: String| CString::new(s).map_err(|e| format!("an argument holds a NUL: {e}"));
-    let mut args = python.shared.args.clone();
-    args.push(text(seed.0.to_string())?);
-    args.extend(python.shared.site_dirs.iter().cloned());
-    let scratch_name = python.scratch.display();
-    let env = [
-        format!("PYTHONHASHSEED={}", seed.0 as u32),
-        "PYTHONIOENCODING=utf-8:backslashreplace".to_owned(),
-        format!("HOME={scratch_name}"),
-        format!("TMPDIR={scratch_name}"),
-        "LANG=C.UTF-8".to_owned(),
-        "TZ=UTC".to_owned(),
-        // Numerical libraries would start a thread per core, in each of many programs at once.
-        "OMP_NUM_THREADS=1".to_owned(),
-        "OPENBLAS_NUM_THREADS=1".to_owned(),
-    ];
-    let env = env.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
-    let start =
-        Start { exe: &python.shared.exe, args: &args, env: &env, code: &source, out: &out_end, status: &status_end };
-    let child = sandbox::start(&mut python.cage, &start).map_err(|e| format!("starting the sandbox: {e}"))?;
-    drop((source, out_end, status_end));
+/// What arrived on the pipes.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// Output.
+    pub out: Vec<u8>,
+    /// Other output.
+    pub err: Vec<u8>,
+    /// Frames.
+    pub status: Vec<u8>,
+    closed: [bool; 3],
+}
 
-    let mut output = Vec::new();
-    let mut killed = None;
-    let mut next_look = began + TICK;
-    let mut out_open = true;
-    let waiting = |e: std::io::Error| format!("waiting for the program: {e}");
-    while killed.is_none() {
+impl Heard {
+    fn is_too_much(&self, limits: &Limits) -> bool {
+        let n_printed = self.out.len().saturating_add(self.err.len());
+        let n_status = self.status.len().saturating_sub(MAX_STATUS_BYTES);
+        n_printed.saturating_add(n_status) > limits.max_output_bytes
+    }
+
+    /// Reads what is there, a chunk of each pipe that `ready` names; whether anything was.
+    fn read(&mut self, pipes: &mut Pipes, ready: [bool; 3]) -> io::Result<bool> {
+        let mut any = false;
+        let all =
+            [(&mut pipes.out, &mut self.out), (&mut pipes.err, &mut self.err), (&mut pipes.status, &mut self.status)];
+        for (i, (pipe, heard)) in all.into_iter().enumerate() {
+            if !ready[i] || self.closed[i] {
+                continue;
+            }
+            let before = heard.len();
+            self.closed[i] = !read_some(pipe, heard)?;
+            any |= heard.len() > before;
+        }
+        Ok(any)
+    }
+
+    /// Reads what an ended program left in its pipes, up to the limit.
+    pub(crate) fn drain(&mut self, pipes: &mut Pipes, limits: &Limits) -> io::Result<()> {
+        while !self.is_too_much(limits) && self.read(pipes, [true; 3])? {}
+        Ok(())
+    }
+}
+
+/// Listens until the program has ended, `is_done` is content with its frames, or it must be killed. `look` is asked every
+/// 20 ms whether a limit has been passed.
+pub(crate) fn watch(
+    pipes: &mut Pipes,
+    heard: &mut Heard,
+    [process, cancel]: [RawFd; 2],
+    limits: &Limits,
+    deadline: Instant,
+    is_done: impl Fn(&[u8]) -> bool,
+    mut look: impl FnMut() -> Option<Killed>,
+) -> io::Result<Option<Killed>> {
+    let mut next_look = Instant::now() + TICK;
+    loop {
         let now = Instant::now();
         if now >= deadline {
-            killed = Some(Killed::Wall);
-            break;
+            return Ok(Some(Killed::Wall));
         }
         if now >= next_look {
-            killed = over_limits(python, &child);
-            next_look = now + TICK;
-            continue;
-        }
-        let out_fd = if out_open { out.as_raw_fd() } else { -1 };
-        let wait = deadline.min(next_look).saturating_duration_since(now);
-        let [has_output, has_ended, cancelled] =
-            sandbox::wait_readable([out_fd, child.pidfd.as_raw_fd(), python.cancel.as_raw_fd()], wait)
-                .map_err(waiting)?;
-        if has_output {
-            out_open = read_some(&mut out, &mut output).map_err(waiting)?;
-            if output.len() > settings.max_output_bytes {
-                killed = Some(Killed::Output);
+            if let Some(killed) = look() {
+                return Ok(Some(killed));
             }
-        } else if has_ended {
-            break;
-        } else if cancelled {
-            killed = Some(Killed::Cancelled);
+            next_look = Instant::now() + TICK;
+        }
+        let open = |i: usize, pipe: &File| if heard.closed[i] { -1 } else { pipe.as_raw_fd() };
+        let fds = [open(0, &pipes.out), open(1, &pipes.err), open(2, &pipes.status), process, cancel];
+        let wait = deadline.min(next_look).saturating_duration_since(now);
+        let [out, err, status, has_ended, cancelled] = sandbox::wait_readable(fds, wait)?;
+        heard.read(pipes, [out, err, status])?;
+        if heard.is_too_much(limits) {
+            return Ok(Some(Killed::Output));
+        }
+        if cancelled {
+            return Ok(Some(Killed::Cancelled));
+        }
+        if has_ended || status && is_done(&heard.status) {
+            return Ok(None);
         }
     }
-    if killed.is_some() {
-        child.kill();
-        let [ended] = sandbox::wait_readable([child.pidfd.as_raw_fd()], KILL_PATIENCE).map_err(waiting)?;
-        if !ended {
-            // Reaping it would wait for as long as the kernel holds it, and this worker's other calls with it.
-            std::mem::forget(child);
-            return Err("a killed program does not end".to_owned());
-        }
-    }
-    let exit = child.wait().map_err(waiting)?;
-    // It has no descendants, so what it printed is all in the pipe now; a kill may have left more than the limit there.
-    while out_open && output.len() <= settings.max_output_bytes && !matches!(killed, Some(Killed::Output)) {
-        let before = output.len();
-        out_open = read_some(&mut out, &mut output).map_err(waiting)? && output.len() > before;
-    }
-    if killed.is_none() && output.len() > settings.max_output_bytes {
-        killed = Some(Killed::Output);
-    }
-    let mut said = Vec::new();
-    match status.by_ref().take(MAX_STATUS_BYTES).read_to_end(&mut said) {
-        Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return Err(waiting(e)),
-        _ => {}
-    }
-    let (outcome, last_line) = judge(python, killed, exit, &said)?;
-    Ok(Answer { outcome, text: compose(output, settings.max_output_bytes, &last_line) })
 }
 
 /// Reads what is there; false at the end of the stream.
-fn read_some(pipe: &mut std::fs::File, output: &mut Vec<u8>) -> std::io::Result<bool> {
+fn read_some(pipe: &mut File, output: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 16 * 1024];
     match pipe.read(&mut chunk) {
         Ok(0) => Ok(false),
@@ -139,104 +136,137 @@ fn read_some(pipe: &mut std::fs::File, output: &mut Vec<u8>) -> std::io::Result<
             output.extend_from_slice(&chunk[..n]);
             Ok(true)
         }
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted) => Ok(true),
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
         Err(e) => Err(e),
     }
 }
 
-fn over_limits(python: &Python, child: &sandbox::Child) -> Option<Killed> {
-    let pid = child.pid;
-    if child.cpu_secs().is_some_and(|secs| secs >= python.shared.settings.cpu_secs as f64) {
-        return Some(Killed::Cpu);
-    }
-    // A task directory has one link per thread beside its own two.
-    let n_threads = std::fs::metadata(format!("/proc/{pid}/task")).map_or(0, |meta| meta.nlink().saturating_sub(2));
-    if n_threads > python.shared.settings.max_threads {
-        return Some(Killed::Threads);
-    }
-    scratch::is_over(&python.scratch, pid, python.shared.settings.scratch_mb << 20).then_some(Killed::Disk)
+/// The frames of `cell.py`, read. In a fresh interpreter the first mark is ours for certain: it is written before the
+/// program runs. After it, a program that failed can at most choose how its failure is worded and whether it counts as
+/// lack of memory or of processes, all of which it can by raising, too.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Said {
+    /// Earlier cells that have ended.
+    pub n_earlier: usize,
+    /// Whether the last cell began.
+    pub began: bool,
+    syntax: Option<String>,
+    error: Option<String>,
+    value: Option<Vec<u8>>,
+    no_memory: bool,
+    no_process: bool,
 }
 
-/// The outcome, and the line that tells the model what happened. Of what arrived on the status pipe only the first byte
-/// is the bootstrap's for certain: it is written before the program runs. After it, a program that failed can at most
-/// choose how its failure is worded and whether it counts as lack of memory, both of which it can by raising, too.
-fn judge(python: &Python, killed: Option<Killed>, exit: Exit, said: &[u8]) -> Result<(ToolOutcome, String), String> {
-    let settings = &python.shared.settings;
-    let after = |mark: u8| {
-        let line =
-            said.get(1..).filter(|rest| rest.first() == Some(&mark)).map(|rest| String::from_utf8_lossy(&rest[1..]));
-        line.map(|line| line.into_owned())
-    };
-    let out_of_memory = || (ToolOutcome::Memory, format!("MemoryError: limit of {} MiB", settings.memory_mb));
-    let timeout_of_cpu = || (ToolOutcome::Timeout, format!("killed: processor time limit of {} s", settings.cpu_secs));
-    Ok(match (killed, exit.how) {
-        (Some(Killed::Wall), _) => (ToolOutcome::Timeout, format!("killed: time limit of {} s", settings.wall_secs)),
-        (Some(Killed::Output), _) => {
-            (ToolOutcome::Output, format!("killed: output limit of {} bytes", settings.max_output_bytes))
+/// Reads frames as far as they make sense. A text that was cut off counts as far as it came.
+pub(crate) fn parse(mut status: &[u8]) -> Said {
+    let mut said = Said::default();
+    while let Some((&mark, rest)) = status.split_first() {
+        status = rest;
+        match mark {
+            b'E' if !said.began => said.n_earlier += 1,
+            b'P' => said.began = true,
+            b'M' => said.no_memory = true,
+            b'N' => said.no_process = true,
+            b'S' | b'R' | b'V' => {
+                let Some((length, rest)) = status.split_first_chunk::<4>() else { break };
+                let (text, rest) = rest.split_at((u32::from_le_bytes(*length) as usize).min(rest.len()));
+                status = rest;
+                match mark {
+                    b'S' if !said.began => said.syntax = Some(String::from_utf8_lossy(text).into_owned()),
+                    b'R' => said.error = Some(cut(text, 4000)),
+                    b'V' => said.value = Some(text.to_vec()),
+                    _ => break,
+                }
+            }
+            _ => break,
         }
-        (Some(Killed::Threads), _) => {
-            (ToolOutcome::Raised, format!("killed: more than {} threads", settings.max_threads))
+    }
+    said
+}
+
+/// What happened, for whoever asked. An error is our own fault.
+pub(crate) fn judge(
+    limits: &Limits,
+    killed: Option<Killed>,
+    exit: Exit,
+    heard: &Heard,
+    began: Instant,
+) -> Result<Execution, String> {
+    let said = parse(&heard.status);
+    let max = limits.max_output_bytes;
+    let n_value = said.value.as_ref().map_or(0, |value| value.len().saturating_add(1));
+    let truncated = heard.is_too_much(limits) || heard.out.len() + heard.err.len() + n_value > max;
+    let killed = killed.or(truncated.then_some(Killed::Output));
+    let out_of_memory = || (ToolOutcome::Memory, format!("MemoryError: limit of {} MiB", limits.memory_mb));
+    let timeout_of_cpu = || (ToolOutcome::Timeout, format!("killed: processor time limit of {} s", limits.cpu_secs));
+    let (outcome, message) = match (killed, exit.how) {
+        (Some(Killed::Wall), _) => (ToolOutcome::Timeout, format!("killed: time limit of {} s", limits.wall_secs)),
+        (Some(Killed::Output), _) => (ToolOutcome::Output, format!("killed: output limit of {max} bytes")),
+        (Some(Killed::Processes), _) => {
+            (PIDS, format!("killed: more than {} processes and threads", limits.max_processes))
         }
-        (Some(Killed::Disk), _) => (ToolOutcome::Raised, format!("killed: disk limit of {} MiB", settings.scratch_mb)),
+        (Some(Killed::Memory), _) => {
+            (ToolOutcome::Memory, format!("killed: memory limit of {} MiB in total", limits.total_memory_mb))
+        }
+        (Some(Killed::Disk), _) => (ToolOutcome::Raised, format!("killed: disk limit of {} MiB", limits.scratch_mb)),
         (Some(Killed::Cancelled), _) => return Err("the tools are shutting down".to_owned()),
         (Some(Killed::Cpu), _) => timeout_of_cpu(),
         // The kernel's own limit lies behind ours, for a supervisor that did not get to look. Its sum decides, since a
         // program can send itself either signal.
-        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= settings.cpu_secs as f64 => {
+        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= limits.cpu_secs as f64 => {
             timeout_of_cpu()
         }
         (None, How::Signal(signal)) => (ToolOutcome::Signal, format!("killed by signal {signal}")),
-        (None, How::Code(code)) => match said.first() {
-            Some(b'P') if code == 0 => (ToolOutcome::Ok, String::new()),
-            Some(b'P') if said.get(1) == Some(&b'M') => out_of_memory(),
-            Some(b'P') => (ToolOutcome::Raised, after(b'R').unwrap_or_else(|| format!("exit code {code}"))),
-            Some(b'S') => (ToolOutcome::Syntax, String::from_utf8_lossy(&said[1..]).into_owned()),
-            Some(b'M') => out_of_memory(),
+        (None, How::Code(code)) => match said {
+            Said { began: true, .. } if code == 0 => (ToolOutcome::Ok, String::new()),
+            Said { no_memory: true, .. } => out_of_memory(),
+            Said { began: true, no_process: true, error, .. } => (PIDS, error.unwrap_or_default()),
+            Said { began: true, ref error, .. } => {
+                (ToolOutcome::Raised, error.clone().unwrap_or_else(|| format!("exit code {code}")))
+            }
+            Said { syntax: Some(ref why), .. } => (ToolOutcome::Syntax, why.clone()),
             _ => return Err(format!("the interpreter did not start (exit code {code})")),
         },
+    };
+    let stdout = cut(&heard.out, max);
+    let stderr = cut(&heard.err, max - stdout.len());
+    let n_left = max - stdout.len() - stderr.len();
+    let value = said.value.filter(|_| n_left > 0).map(|value| cut(&value, n_left));
+    Ok(Execution {
+        outcome,
+        value,
+        stdout,
+        stderr,
+        exit_code: match (killed, exit.how) {
+            (None, How::Code(code)) => Some(code),
+            _ => None,
+        },
+        truncated,
+        wall_secs: began.elapsed().as_secs_f64(),
+        cpu_secs: exit.cpu_secs,
+        max_rss_mb: exit.max_rss_mb,
+        message,
     })
 }
 
-/// What the model reads: the output, valid UTF-8 and at most `max_bytes` of it, then the last line.
-fn compose(mut output: Vec<u8>, max_bytes: usize, last_line: &str) -> String {
-    if output.len() > max_bytes {
-        output.truncate(max_bytes);
-        // A character cut in two is dropped, not shown as a wrong byte.
-        if let Some(chunk) = output.utf8_chunks().last()
-            && let n_cut = chunk.invalid().len()
-            && std::str::from_utf8(chunk.invalid()).is_err_and(|e| e.error_len().is_none())
-        {
-            output.truncate(output.len() - n_cut);
-        }
-    }
-    let mut text = String::from_utf8_lossy(&output).into_owned();
-    // Each wrong byte became three.
-    let end = (0..=max_bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    text.truncate(end.unwrap_or(0));
-    if text.ends_with('\n') {
-        text.pop();
-    }
-    if !last_line.is_empty() {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(last_line);
-    }
-    text
-}
+/// More processes or threads than allowed.
+const PIDS: ToolOutcome = ToolOutcome::Raised;
 
 #[cfg(test)]
 mod tests {
-    use super::compose;
+    use super::*;
 
     #[test]
-    fn text_is_cut_at_characters_and_never_invalid() {
-        assert_eq!(compose(b"abc\n".to_vec(), 10, ""), "abc");
-        assert_eq!(compose(b"abc".to_vec(), 10, "Error"), "abc\nError");
-        assert_eq!(compose(Vec::new(), 10, "Error"), "Error");
-        assert_eq!(compose("aé".as_bytes().to_vec(), 2, ""), "a");
-        assert_eq!(compose("€€€".as_bytes().to_vec(), 8, ""), "€€");
-        assert_eq!(compose(vec![b'a', 0xFF, b'b'], 10, ""), "a\u{FFFD}b");
-        assert_eq!(compose(vec![0xFF; 10], 9, ""), "\u{FFFD}".repeat(3));
+    fn frames_are_read_as_far_as_they_make_sense() {
+        let value = |bytes: &[u8]| Said { began: true, value: Some(bytes.to_vec()), ..Said::default() };
+        assert_eq!(parse(b"PV\x02\0\0\0ab"), value(b"ab"));
+        assert_eq!(parse(b"PV\xff\xff\xff\xffab"), value(b"ab"));
+        assert_eq!(parse(b"PV\x01\0\0\0a?R\x01\0\0\0x"), value(b"a"));
+        assert_eq!(parse(b"EEP"), Said { n_earlier: 2, began: true, ..Said::default() });
+        assert_eq!(parse(b"PS\x01\0\0\0x"), Said { began: true, ..Said::default() });
+        assert_eq!(parse(b"S\x01\0\0\0x").syntax.as_deref(), Some("x"));
+        assert_eq!(parse(b"PV"), Said { began: true, ..Said::default() });
+        assert_eq!(parse(b"garbage"), Said::default());
+        assert_eq!(parse(b""), Said::default());
     }
 }

@@ -3,6 +3,7 @@
 
 use aepo::seed::Seed;
 use aepo::tool::{CallId, Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use aepo_tools::python::Limits;
 use aepo_tools::{PythonSettings, Tools};
 
 /// Python alone. Fails where no interpreter or no sandbox is to be had, with the message a user would see.
@@ -10,14 +11,19 @@ pub fn python(n_workers: usize, settings: PythonSettings) -> Tools {
     Tools::start(n_workers, Some(settings), None).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// The usual settings, but for the limits.
+pub fn limited(limits: Limits) -> PythonSettings {
+    PythonSettings { limits, ..PythonSettings::default() }
+}
+
 /// Limits long enough for a busy machine.
 pub fn patient() -> PythonSettings {
-    PythonSettings { wall_secs: 30.0, cpu_secs: 20, ..PythonSettings::default() }
+    limited(Limits { wall_secs: 30.0, cpu_secs: 20, ..Limits::default() })
 }
 
 /// Limits for programs that must run into them.
 pub fn hasty() -> PythonSettings {
-    PythonSettings { wall_secs: 2.0, cpu_secs: 10, ..PythonSettings::default() }
+    limited(Limits { wall_secs: 2.0, cpu_secs: 10, ..Limits::default() })
 }
 
 pub fn call(id: u64, tool: Tool, input: &str) -> ToolCall {

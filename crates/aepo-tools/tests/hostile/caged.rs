@@ -3,8 +3,9 @@
 mod common;
 
 use aepo::tool::{Tool, ToolOutcome, Toolset};
-use aepo_tools::{PythonSettings, Tools};
-use common::{call, hasty, patient, python, run};
+use aepo_tools::Tools;
+use aepo_tools::python::Limits;
+use common::{call, hasty, limited, patient, python, run};
 
 /// Runs `act` (an expression) and demands that the kernel refuses it.
 fn refused(tools: &mut Tools, import: &str, act: &str) {
@@ -46,7 +47,7 @@ fn time_ends() {
 
 #[test]
 fn processor_time_ends() {
-    let tools = &mut python(1, PythonSettings { wall_secs: 60.0, cpu_secs: 1, ..PythonSettings::default() });
+    let tools = &mut python(1, limited(Limits { wall_secs: 60.0, cpu_secs: 1, ..Limits::default() }));
     let (outcome, text) = run(tools, "while True: pass");
     assert_eq!((outcome, text.as_str()), (ToolOutcome::Timeout, "killed: processor time limit of 1 s"));
     let (outcome, _) = run(tools, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)");
@@ -73,7 +74,7 @@ fn memory_ends() {
 
 #[test]
 fn floods_end_at_the_limit() {
-    let tools = &mut python(1, PythonSettings { wall_secs: 300.0, cpu_secs: 300, ..PythonSettings::default() });
+    let tools = &mut python(1, limited(Limits { wall_secs: 300.0, cpu_secs: 300, ..Limits::default() }));
     for code in [
         "while True: print('x')",
         "while True: print('x', end='')",
@@ -240,7 +241,7 @@ fn a_call_starts_in_an_empty_directory() {
 
 #[test]
 fn disk_is_bounded() {
-    let tools = &mut python(1, PythonSettings { scratch_mb: 8, ..patient() });
+    let tools = &mut python(1, limited(Limits { scratch_mb: 8, ..patient().limits }));
     let (outcome, text) = run(tools, "f = open('f', 'wb')\nwhile True: f.write(b'x' * 65536)");
     assert_eq!(outcome, ToolOutcome::Raised);
     assert!(text.starts_with("OSError: [Errno 27]") || text.starts_with("killed: disk"), "{text}");
