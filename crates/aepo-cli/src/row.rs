@@ -30,7 +30,7 @@ impl<'a> Row<'a> {
             times.insert(format!("secs_{}", stage_key(*stage)), *secs);
         }
         for (tool, secs) in &timings.tool_secs {
-            times.insert(format!("secs_tool_{}", tool.name()), *secs);
+            times.insert(format!("secs_tool_{}", tool), *secs);
         }
         let secs = |stages: &[Stage]| -> f64 { stages.iter().filter_map(|s| timings.stage_secs.get(s)).sum() };
         let mut rate = |name: &str, n_tokens: usize, secs: f64| {

@@ -13,6 +13,7 @@ use aepo::policy::Policy as _;
 use aepo::prompt::template::{self, ChatTemplate};
 use aepo::prompt::{PromptError, Renderer, Tokenizer};
 use aepo::seed::Seed;
+use aepo::tool::ToolSpec;
 use aepo_engine::Engine;
 use aepo_engine::setup::{Setup, Train};
 use aepo_tools::python::Limits;
@@ -36,17 +37,17 @@ pub struct Model {
 }
 
 /// Loads a model to train afresh.
-pub fn load(place: &Place, config: &Config) -> anyhow::Result<Model> {
-    model(source::load(place, &Setup::of(config, config.train.threads))?, config)
+pub fn load(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
+    model(source::load(place, &Setup::of(config, config.train.threads))?, config, tools)
 }
 
 /// Loads a checkpoint to go on from exactly.
-pub fn load_checkpoint(dir: &Path, config: &Config) -> anyhow::Result<Model> {
-    model(source::load_checkpoint(dir, &Setup::of(config, config.train.threads))?, config)
+pub fn load_checkpoint(dir: &Path, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
+    model(source::load_checkpoint(dir, &Setup::of(config, config.train.threads))?, config, tools)
 }
 
 /// Loads a model to look at. A checkpoint says how many optimiser steps it has had; that is kept.
-pub fn load_to_measure(place: &Place, config: &Config) -> anyhow::Result<Model> {
+pub fn load_to_measure(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
     // Only what lies under LoRA was frozen while it was trained.
     let lies_under = matches!(place, Place::Directory(dir) if source::is_adapter(dir));
     let frozen = if lies_under { config.model.frozen } else { Stored::F32 };
@@ -55,7 +56,7 @@ pub fn load_to_measure(place: &Place, config: &Config) -> anyhow::Result<Model> 
         Place::Directory(dir) if checkpoint::is_one(dir) => source::load_checkpoint(dir, &setup)?,
         _ => source::load(place, &setup)?,
     };
-    model(source, config)
+    model(source, config, tools)
 }
 
 /// The policy that training began with, to measure a divergence from; it shares the frozen weights under LoRA.
@@ -71,9 +72,9 @@ pub fn reference(init: &Place, trained: &Engine, config: &Config) -> anyhow::Res
     Ok(source::load(init, &setup)?.engine)
 }
 
-/// Puts a model and what makes text of its ids together, in the recipe's protocol. Rows of the embedding that no token
+/// Puts a model and what makes text of its ids together, in the recipe's protocol and with these tools to call. Rows of the embedding that no token
 /// belongs to are never sampled.
-pub fn model(source: Source, config: &Config) -> anyhow::Result<Model> {
+pub fn model(source: Source, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
     let Source { mut engine, label, files, chat } = source;
     let path = label.join(checkpoint::TOKENIZER);
     let parsed = Tokenizer::from_bytes(&files.json).with_context(|| path.display().to_string())?;
@@ -87,8 +88,8 @@ pub fn model(source: Source, config: &Config) -> anyhow::Result<Model> {
     }
     engine.limit_vocab(parsed.vocab_size());
     let tokenizer = Arc::new(parsed);
-    let renderer = match config.chat_settings(chat.eos_ids) {
-        None => Renderer::tags(tokenizer).map_err(|e| match e {
+    let renderer = match config.chat_settings(tools, chat.eos_ids) {
+        None => Renderer::tags(tokenizer, tools).map_err(|e| match e {
             PromptError::MissingSpecial { .. } => {
                 let hint = "a model with a chat template needs prompt.protocol = \"aepo\", \"hermes\" or \"llama3\"";
                 usage(format!("{}: {e}", path.display()), hint)
@@ -101,7 +102,7 @@ pub fn model(source: Source, config: &Config) -> anyhow::Result<Model> {
                 let hint = "put a chat_template.jinja beside the weights, or choose prompt.protocol = \"tags\"";
                 return Err(usage(format!("{} holds no chat template", label.display()), hint));
             }
-            let with_tools = !settings.dialect.schemas().is_empty();
+            let with_tools = settings.dialect.takes_schemas() && !tools.is_empty();
             let text = template::choose(&chat.templates, with_tools).with_context(in_label)?;
             let template = ChatTemplate::parse(text, chat.specials).with_context(in_label)?;
             Renderer::chat(tokenizer, template, settings).with_context(in_label)?
@@ -143,6 +144,11 @@ pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
     }
     tasks.truncate(n);
     Ok(tasks)
+}
+
+/// The tools that a recipe offers, without starting them: for conversations to learn from.
+pub fn specs() -> Vec<ToolSpec> {
+    ToolSpec::python_and_search().to_vec()
 }
 
 /// Starts the tools; fails when this machine cannot run Python under guard.

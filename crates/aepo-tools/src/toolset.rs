@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use aepo::tool::{Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use aepo::tool::{ToolCall, ToolOutcome, ToolResult, ToolSpec, Toolset};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::error::{ToolsError, io};
@@ -73,7 +73,7 @@ impl Drop for Job {
 
 /// Python and search, each where it was asked for.
 pub struct Tools {
-    offered: Vec<Tool>,
+    offered: Vec<ToolSpec>,
     python: Option<Sender<Job>>,
     search: Option<Sender<Job>>,
     results: (Sender<ToolResult>, Receiver<ToolResult>),
@@ -113,7 +113,7 @@ impl Tools {
         };
         if let Some(executor) = executor {
             let (jobs, queue) = unbounded();
-            tools.offered.push(Tool::Python);
+            tools.offered.push(ToolSpec::python());
             tools.python = Some(jobs);
             for _ in 0..n_workers {
                 let executor = executor.clone();
@@ -125,7 +125,7 @@ impl Tools {
         }
         if let Some(index) = search {
             let (jobs, queue) = unbounded();
-            tools.offered.push(Tool::Search);
+            tools.offered.push(ToolSpec::search());
             tools.search = Some(jobs);
             let index = Arc::new(index);
             for _ in 0..n_workers {
@@ -164,22 +164,23 @@ fn work(queue: &Receiver<Job>, stopping: &AtomicBool, mut act: impl FnMut(&ToolC
 }
 
 impl Toolset for Tools {
-    fn tools(&self) -> &[Tool] {
+    fn tools(&self) -> &[ToolSpec] {
         &self.offered
     }
 
     fn submit(&mut self, call: ToolCall) {
         self.in_flight += 1;
-        let queue = match call.tool {
-            Tool::Python => &self.python,
-            Tool::Search => &self.search,
+        let queue = match call.tool.as_str() {
+            "python" => &self.python,
+            "search" => &self.search,
+            _ => &None,
         };
         let job = Job { call, results: self.results.0.clone(), began: None, answered: false };
         match queue {
             // A job that cannot be queued comes back in the error, is dropped there and so answers.
             Some(queue) => drop(queue.send(job)),
             None => {
-                let reason = format!("{} is not offered here", job.call.tool.name());
+                let reason = format!("{} is not offered here", job.call.tool);
                 job.answer(Answer::unavailable(&reason));
             }
         }
@@ -211,12 +212,19 @@ impl Drop for Tools {
 
 #[cfg(test)]
 mod tests {
-    use aepo::tool::CallId;
+    use aepo::tool::{CallId, ToolName};
 
     use super::*;
 
-    fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
-        ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: aepo::seed::Seed(0) }
+    fn call(id: u64, tool: ToolName, input: &str) -> ToolCall {
+        ToolCall {
+            id: CallId(id),
+            tool,
+            input: input.to_owned(),
+            seed: aepo::seed::Seed(0),
+            earlier: Arc::default(),
+            shared: false,
+        }
     }
 
     fn empty() -> Tools {
@@ -242,8 +250,8 @@ mod tests {
             _ => Answer { outcome: ToolOutcome::Ok, text: "fine".to_owned() },
         };
         tools.spawn("test", &queue, act).unwrap();
-        tools.submit(call(1, Tool::Python, "panic"));
-        tools.submit(call(2, Tool::Python, "work"));
+        tools.submit(call(1, ToolName::PYTHON, "panic"));
+        tools.submit(call(2, ToolName::PYTHON, "work"));
         let mut results = Vec::new();
         while results.len() < 2 {
             results.extend(tools.poll(true));
@@ -258,10 +266,10 @@ mod tests {
         let mut tools = empty();
         let (jobs, queue) = unbounded();
         tools.python = Some(jobs);
-        tools.submit(call(1, Tool::Python, "queued before its last worker died"));
+        tools.submit(call(1, ToolName::PYTHON, "queued before its last worker died"));
         drop(queue);
-        tools.submit(call(2, Tool::Python, "submitted after"));
-        tools.submit(call(3, Tool::Search, "never offered"));
+        tools.submit(call(2, ToolName::PYTHON, "submitted after"));
+        tools.submit(call(3, ToolName::SEARCH, "never offered"));
         let mut ids = Vec::new();
         while ids.len() < 3 {
             for result in tools.poll(true) {

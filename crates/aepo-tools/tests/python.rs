@@ -3,7 +3,7 @@
 mod common;
 
 use aepo::seed::Seed;
-use aepo::tool::{Tool, ToolOutcome};
+use aepo::tool::{ToolName, ToolOutcome};
 use aepo_tools::python::Limits;
 use aepo_tools::{PythonSettings, Tools, ToolsError};
 use common::{answer, call, limited, patient, python, run};
@@ -121,7 +121,7 @@ fn a_seed_names_every_random_number() {
     let tools = &mut python(2, patient());
     let code = "import random\nprint(random.random(), random.getrandbits(64), hash('word'))";
     let mut draw = |seed: u64| {
-        let mut call = call(seed, Tool::Python, code);
+        let mut call = call(seed, ToolName::PYTHON, code);
         call.seed = Seed(seed);
         let result = answer(tools, call);
         assert_eq!(result.outcome, ToolOutcome::Ok, "{}", result.text);

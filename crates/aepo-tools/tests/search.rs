@@ -2,7 +2,7 @@
 
 mod common;
 
-use aepo::tool::{Tool, ToolOutcome};
+use aepo::tool::{ToolName, ToolOutcome};
 use aepo_tools::{Document, SearchIndex, SearchSettings, Tools, ToolsError};
 use common::{answer, call};
 
@@ -44,19 +44,19 @@ fn every_string_is_a_query() {
     let hostile =
         ["", " ", "\"", "\"unbalanced", "(((", "*", "[a TO", "+-!^~", "\0", "\u{202e}", "🦀", "a AND", "title:"];
     for query in hostile {
-        let result = answer(&mut tools, call(1, Tool::Search, query));
+        let result = answer(&mut tools, call(1, ToolName::SEARCH, query));
         assert_eq!(result.outcome, ToolOutcome::Ok, "{query:?}");
         if !query.chars().any(char::is_alphabetic) {
             assert_eq!(result.text, "No results.", "{query:?}");
         }
     }
-    let result = answer(&mut tools, call(1, Tool::Search, &long));
+    let result = answer(&mut tools, call(1, ToolName::SEARCH, &long));
     assert!(result.text.starts_with("Moon\n"), "{}", result.text);
-    let result = answer(&mut tools, call(2, Tool::Search, "title:mars"));
+    let result = answer(&mut tools, call(2, ToolName::SEARCH, "title:mars"));
     assert_eq!(result.text, "Mars\nMars is the");
-    let result = answer(&mut tools, call(3, Tool::Search, "twin"));
+    let result = answer(&mut tools, call(3, ToolName::SEARCH, "twin"));
     assert_eq!(result.text, "Twin\nidentical wo\n\nTwin\nidentical wo");
-    let result = answer(&mut tools, call(4, Tool::Python, "1"));
+    let result = answer(&mut tools, call(4, ToolName::PYTHON, "1"));
     assert_eq!(result.outcome, ToolOutcome::Unavailable);
 }
 

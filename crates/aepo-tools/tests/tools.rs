@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aepo::tool::{CallId, Tool, ToolOutcome, Toolset};
+use aepo::tool::{CallId, ToolName, ToolOutcome, ToolSpec, Toolset};
 use aepo_tools::python::Limits;
 use aepo_tools::{Document, SearchIndex, SearchSettings, Tools};
 use common::{call, hasty, limited, patient, python};
@@ -22,12 +22,12 @@ fn articles() -> SearchIndex {
 fn a_stuck_call_delays_no_other() {
     let settings = limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() });
     let mut tools = Tools::start(2, Some(settings), Some(articles())).unwrap();
-    assert_eq!(tools.tools(), [Tool::Python, Tool::Search]);
-    tools.submit(call(0, Tool::Python, "import time; time.sleep(3000)"));
+    assert_eq!(tools.tools(), ToolSpec::python_and_search());
+    tools.submit(call(0, ToolName::PYTHON, "import time; time.sleep(3000)"));
     for id in 1..=10 {
-        tools.submit(call(id, Tool::Python, &format!("{id}")));
+        tools.submit(call(id, ToolName::PYTHON, &format!("{id}")));
     }
-    tools.submit(call(11, Tool::Search, "moon"));
+    tools.submit(call(11, ToolName::SEARCH, "moon"));
     let mut answered = BTreeMap::new();
     while answered.len() < 11 {
         answered.extend(tools.poll(true).into_iter().map(|result| (result.id.0, result.text)));
@@ -41,8 +41,8 @@ fn a_stuck_call_delays_no_other() {
 fn searches_run_while_every_python_worker_is_stuck() {
     let settings = limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() });
     let mut tools = Tools::start(1, Some(settings), Some(articles())).unwrap();
-    tools.submit(call(0, Tool::Python, "import time; time.sleep(3000)"));
-    tools.submit(call(1, Tool::Search, "earth"));
+    tools.submit(call(0, ToolName::PYTHON, "import time; time.sleep(3000)"));
+    tools.submit(call(1, ToolName::SEARCH, "earth"));
     assert_eq!(tools.poll(true)[0].id, CallId(1));
 }
 
@@ -92,7 +92,7 @@ fn inner_two_hundred() {
     ];
     for id in 0..200 {
         let code = if id % 100 == 50 { "while True: pass" } else { kinds[id as usize % kinds.len()].0 };
-        tools.submit(call(id, Tool::Python, code));
+        tools.submit(call(id, ToolName::PYTHON, code));
     }
     let mut n_results = 0;
     while n_results < 200 {
@@ -112,7 +112,7 @@ fn inner_two_hundred() {
     // Dropped in the middle of calls that would last an hour, with more in the queue.
     let mut tools = python(2, limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() }));
     for id in 0..5 {
-        tools.submit(call(id, Tool::Python, "while True: pass"));
+        tools.submit(call(id, ToolName::PYTHON, "while True: pass"));
     }
     while children("self").len() < 2 {
         std::thread::sleep(Duration::from_millis(1));
@@ -157,7 +157,7 @@ fn inner_endless() {
         return;
     }
     let mut tools = python(1, limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() }));
-    tools.submit(call(0, Tool::Python, "import time\nopen('ready', 'w').close()\ntime.sleep(3000)"));
+    tools.submit(call(0, ToolName::PYTHON, "import time\nopen('ready', 'w').close()\ntime.sleep(3000)"));
     tools.poll(true);
 }
 
@@ -167,7 +167,7 @@ fn results_do_not_depend_on_the_number_of_workers() {
     let run = |n_workers: usize| {
         let mut tools = python(n_workers, patient());
         for (id, code) in programs.iter().enumerate() {
-            tools.submit(call(id as u64, Tool::Python, code));
+            tools.submit(call(id as u64, ToolName::PYTHON, code));
         }
         let mut answers = BTreeMap::new();
         while answers.len() < programs.len() {

@@ -11,6 +11,7 @@ use aepo::data::world::search_corpus;
 use aepo::prompt::demo::{demonstrator, encode_demo, quickstart_tokenizer};
 use aepo::prompt::{Renderer, Tokenizer};
 use aepo::seed::Seed;
+use aepo::tool::ToolSpec;
 
 const FACTS: &str = include_str!("../../../recipes/quickstart/countries.csv");
 
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let json = std::fs::read("recipes/quickstart/tokenizer.json")?;
-    let renderer = Renderer::tags(Arc::new(Tokenizer::from_bytes(&json)?))?;
+    let renderer = Renderer::tags(Arc::new(Tokenizer::from_bytes(&json)?), &ToolSpec::python_and_search())?;
     let source = demonstrator(renderer.tokenizer(), &countries);
     let settings = DemoSettings::default();
     let n: u64 = arguments.get(1).map_or(Ok(20), |n| n.parse())?;

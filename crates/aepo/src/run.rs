@@ -14,7 +14,7 @@ use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
 use crate::score::{overlong_punishment, score};
 use crate::seed::Seed;
-use crate::tool::{Tool, Toolset};
+use crate::tool::{ToolName, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
 use crate::train::update::{UpdateError, UpdateStage, update};
 
@@ -58,7 +58,7 @@ pub struct StepOutput {
     /// Every tree.
     pub trees: Vec<TreeRecord>,
     /// Seconds inside each tool; the part that does not repeat.
-    pub tool_secs: BTreeMap<Tool, f64>,
+    pub tool_secs: BTreeMap<ToolName, f64>,
 }
 
 /// Labels of the run seed's streams.

@@ -11,7 +11,7 @@ use crate::policy::{
 use crate::prompt::{Action, Malformation, PromptError};
 use crate::seed::Seed;
 use crate::stop::Stop;
-use crate::tool::{Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use crate::tool::{ToolCall, ToolName, ToolOutcome, ToolResult, ToolSpec, Toolset};
 use crate::train::batch::TreeBatch;
 
 /// Logits of the next token given the last one, nothing else; trained by plain gradient descent.
@@ -232,8 +232,8 @@ pub fn stop() -> Arc<Stop> {
 pub fn parse(turn: &[u32]) -> Action {
     let text = format!("{turn:?}");
     match turn.last() {
-        Some(&CALL_PYTHON) => Action::Call { tool: Tool::Python, input: text },
-        Some(&CALL_SEARCH) => Action::Call { tool: Tool::Search, input: text },
+        Some(&CALL_PYTHON) => Action::Call { tool: ToolName::PYTHON, input: text },
+        Some(&CALL_SEARCH) => Action::Call { tool: ToolName::SEARCH, input: text },
         Some(&ANSWER) => Action::Answer(text),
         _ => Action::Malformed(Malformation::NoAction),
     }
@@ -263,8 +263,8 @@ pub fn answer_of(call: &ToolCall, outcome: ToolOutcome) -> ToolResult {
 }
 
 impl Toolset for ShuffledTools {
-    fn tools(&self) -> &[Tool] {
-        &Tool::ALL
+    fn tools(&self) -> &[ToolSpec] {
+        &[]
     }
     fn submit(&mut self, call: ToolCall) {
         self.held.push(call);

@@ -5,6 +5,7 @@ use std::path::Path;
 use aepo::data::countries::Split;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
 use aepo::run::Event;
+use aepo::tool::Toolset as _;
 use aepo_tools::hub::What;
 
 use crate::args::{EvalArgs, SplitArg};
@@ -32,8 +33,8 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let mut teller = Teller::new(args.telling);
     let named = source::named(&args.model)?;
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
-    let mut model = world::load_to_measure(&place, &config)?;
     let mut tools = world::tools(&config)?;
+    let mut model = world::load_to_measure(&place, &config, tools.tools())?;
     let plan = EvalPlan::of(&config);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
     teller.begin("measure", (tasks.len() * plan.drive.k) as u64, 0);

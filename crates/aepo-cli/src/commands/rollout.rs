@@ -11,7 +11,7 @@ use aepo::rollout::expand::Expansion;
 use aepo::rollout::tree::PathKey;
 use aepo::run::Run;
 use aepo::seed::Seed;
-use aepo::tool::{CallId, Tool, ToolCall, ToolResult, Toolset};
+use aepo::tool::{CallId, ToolCall, ToolName, ToolResult, ToolSpec, Toolset};
 use aepo_tools::Tools;
 use aepo_tools::hub::What;
 
@@ -55,8 +55,8 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     let named = source::named(if is_run { &args.from } else { &config.model.init })?;
     let mut teller = Teller::new(Telling { quiet: args.json, json: false });
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
-    let mut model = world::load_to_measure(&place, &config)?;
     let mut tools = Timed { inner: world::tools(&config)?, asked: HashMap::new(), secs: HashMap::new() };
+    let mut model = world::load_to_measure(&place, &config, tools.tools())?;
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
     let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
     let policy = &mut Interruptible(&mut model.engine);
@@ -82,16 +82,16 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
 /// Tools that remember how long each call took; equal calls are told apart by nothing, so the longest counts.
 struct Timed {
     inner: Tools,
-    asked: HashMap<CallId, (Tool, String)>,
-    secs: HashMap<(Tool, String), f64>,
+    asked: HashMap<CallId, (ToolName, String)>,
+    secs: HashMap<(ToolName, String), f64>,
 }
 
 impl Toolset for Timed {
-    fn tools(&self) -> &[Tool] {
+    fn tools(&self) -> &[ToolSpec] {
         self.inner.tools()
     }
     fn submit(&mut self, call: ToolCall) {
-        self.asked.insert(call.id, (call.tool, call.input.clone()));
+        self.asked.insert(call.id, (call.tool.clone(), call.input.clone()));
         self.inner.submit(call);
     }
     fn poll(&mut self, block: bool) -> Vec<ToolResult> {
@@ -109,7 +109,7 @@ impl Toolset for Timed {
 /// A tree on its way to the reader.
 struct Page<'a> {
     tree: &'a TreeRecord,
-    secs: &'a HashMap<(Tool, String), f64>,
+    secs: &'a HashMap<(ToolName, String), f64>,
     /// What a score must exceed; `None` where forks are drawn.
     tau: Option<f64>,
     entropy_tokens: usize,
@@ -167,9 +167,9 @@ impl Page<'_> {
             (0..self.tree.nodes.len()).filter(|&n| self.tree.nodes[n].parent == Some(idx as u32)).collect();
         let (label, ink) = match (&node.call, node.mask) {
             (Some(call), _) => {
-                let secs = self.secs.get(&(call.tool, call.input.clone()));
+                let secs = self.secs.get(&(call.tool.clone(), call.input.clone()));
                 let time = secs.map_or(String::new(), |s| format!(", {:.1} ms", 1000.0 * s));
-                (format!("{} {:?}{time}: ", call.tool.name(), call.outcome).to_lowercase(), Ink::Dim)
+                (format!("{} {}{time}: ", call.tool, call.outcome.name()), Ink::Dim)
             }
             (None, true) => (entropy_label(node), Ink::Plain),
             (None, false) => (String::new(), Ink::Dim),

@@ -9,6 +9,7 @@ use aepo::eval::{EvalPlan, EvalReport, evaluate};
 use aepo::policy::Policy;
 use aepo::record::Timings;
 use aepo::run::{Event, Run};
+use aepo::tool::Toolset as _;
 use aepo::train::schedule::Schedule;
 use aepo_engine::Engine;
 use aepo_tools::Tools;
@@ -176,8 +177,8 @@ impl Trainer {
             false => None,
         };
         let model = match (&from, &init) {
-            (Some(path), _) => world::load_checkpoint(path, &config)?,
-            (None, Some(init)) => world::load(init, &config)?,
+            (Some(path), _) => world::load_checkpoint(path, &config, tools.tools())?,
+            (None, Some(init)) => world::load(init, &config, tools.tools())?,
             (None, None) => anyhow::bail!("neither a checkpoint nor a model to begin with"),
         };
         let reference = match init.filter(|_| needs_reference) {

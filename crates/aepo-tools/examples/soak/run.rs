@@ -65,10 +65,12 @@ impl Figures {
     /// As of now.
     pub fn now() -> Figures {
         let entries = |path: String| std::fs::read_dir(path).map_or(0, Iterator::count);
-        let mounts = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).map_or(0, |t| t.lines().count());
+        let mounts =
+            |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).map_or(0, |t| t.lines().count());
         let memory = |pid: &str| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+            let kib =
+                status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
             kib.unwrap_or(0.0) / 1024.0
         };
         let below = below(std::process::id());
@@ -134,7 +136,8 @@ pub fn soak(executor: &Executor, n_calls: usize, n_at_once: usize, with_hostile:
     let began = Instant::now();
     let base = executor.limits();
     let patient = Limits { wall_secs: 120.0, cpu_secs: 60, ..base.clone() };
-    let hasty = Limits { wall_secs: 1.0, cpu_secs: 5, scratch_mb: 16, memory_mb: 256, total_memory_mb: 384, ..base.clone() };
+    let hasty =
+        Limits { wall_secs: 1.0, cpu_secs: 5, scratch_mb: 16, memory_mb: 256, total_memory_mb: 384, ..base.clone() };
     let honest_calls = Mutex::new(vec![None; n_calls]);
     let hostile_calls = Mutex::new(BTreeMap::new());
     let worst = Mutex::new(f64::NEG_INFINITY);

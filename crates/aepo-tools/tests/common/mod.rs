@@ -1,8 +1,10 @@
 //! What do the tests share? Tools with small limits, and one program run to its answer.
 #![allow(dead_code)]
 
+use std::sync::Arc;
+
 use aepo::seed::Seed;
-use aepo::tool::{CallId, Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use aepo::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolResult, Toolset};
 use aepo_tools::python::Limits;
 use aepo_tools::{PythonSettings, Tools};
 
@@ -26,8 +28,8 @@ pub fn hasty() -> PythonSettings {
     limited(Limits { wall_secs: 2.0, cpu_secs: 10, ..Limits::default() })
 }
 
-pub fn call(id: u64, tool: Tool, input: &str) -> ToolCall {
-    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(7) }
+pub fn call(id: u64, tool: ToolName, input: &str) -> ToolCall {
+    ToolCall { id: CallId(id), tool, input: input.to_owned(), seed: Seed(7), earlier: Arc::default(), shared: false }
 }
 
 /// One call, from submission to result.
@@ -42,6 +44,6 @@ pub fn answer(tools: &mut Tools, call: ToolCall) -> ToolResult {
 }
 
 pub fn run(tools: &mut Tools, code: &str) -> (ToolOutcome, String) {
-    let result = answer(tools, call(0, Tool::Python, code));
+    let result = answer(tools, call(0, ToolName::PYTHON, code));
     (result.outcome, result.text)
 }

@@ -48,8 +48,14 @@ fn a_bomb_delays_no_other_call_for_ever() {
         let limits = aepo_tools::python::Limits { wall_secs: 3.0, ..patient() };
         let bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass";
         std::thread::scope(|scope| {
-            let bombs: Vec<_> =
-                (0..2).map(|i| scope.spawn({ let (executor, limits) = (&executor, &limits); move || executor.run(&Program::new(bomb, Seed(i), limits)) })).collect();
+            let bombs: Vec<_> = (0..2)
+                .map(|i| {
+                    scope.spawn({
+                        let (executor, limits) = (&executor, &limits);
+                        move || executor.run(&Program::new(bomb, Seed(i), limits))
+                    })
+                })
+                .collect();
             let began = Instant::now();
             while began.elapsed() < Duration::from_secs(3) {
                 assert_eq!(honest(&executor), None);

@@ -140,7 +140,11 @@ const ALL: &[Hostile] = &[
     refused(
         "keystrokes for our terminal:",
         "import fcntl, os, termios",
-        &["fcntl.ioctl(0, termios.TIOCSTI, b'x')", "fcntl.ioctl(1, termios.TIOCSTI, b'x')", "fcntl.ioctl(0, 0x541C, b'x')"],
+        &[
+            "fcntl.ioctl(0, termios.TIOCSTI, b'x')",
+            "fcntl.ioctl(1, termios.TIOCSTI, b'x')",
+            "fcntl.ioctl(0, 0x541C, b'x')",
+        ],
     ),
     Hostile {
         name: "limits raised again",

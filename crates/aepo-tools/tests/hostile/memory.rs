@@ -45,7 +45,9 @@ pub const PROGRAMS: &[Hostile] = &[
     },
     Hostile {
         name: "anonymous pages",
-        code: Text("import mmap\nm = []\nwhile True:\n    p = mmap.mmap(-1, 1 << 26)\n    p.write(bytes(1 << 26))\n    m.append(p)"),
+        code: Text(
+            "import mmap\nm = []\nwhile True:\n    p = mmap.mmap(-1, 1 << 26)\n    p.write(bytes(1 << 26))\n    m.append(p)",
+        ),
         ends: &[Memory, Raised],
         ..FULL
     },

@@ -66,7 +66,9 @@ pub const PROGRAMS: &[Hostile] = &[
     },
     Hostile {
         name: "ten thousand short children",
-        code: Text("import os\nfor _ in range(10000):\n    pid = os.fork()\n    if pid == 0: os._exit(0)\n    os.wait()"),
+        code: Text(
+            "import os\nfor _ in range(10000):\n    pid = os.fork()\n    if pid == 0: os._exit(0)\n    os.wait()",
+        ),
         ends: &[Ok, Timeout],
         ..ALONE
     },

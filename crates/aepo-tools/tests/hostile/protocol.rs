@@ -24,20 +24,23 @@ pub const PROGRAMS: &[Hostile] = &[
     Hostile { name: "exit 247", code: Text("import os\nos._exit(247)"), ..RAISES },
     Hostile { name: "exit 137", code: Text("import os\nos._exit(137)"), ..RAISES },
     Hostile { name: "exit 124", code: Text("import os\nos._exit(124)"), ..RAISES },
+    Hostile { name: "every exit code", code: Text("import os, random\nos._exit(random.randrange(1, 256))"), ..RAISES },
+    Hostile { name: "exit with a reason", code: Text("import sys\nsys.exit('x')"), ..RAISES },
     Hostile {
-        name: "every exit code",
-        code: Text("import os, random\nos._exit(random.randrange(1, 256))"),
+        name: "exit with a strange reason",
+        code: Text("import sys\nsys.exit([1] * 10 ** 5)"),
+        ends: &[Raised, Output],
         ..RAISES
     },
-    Hostile { name: "exit with a reason", code: Text("import sys\nsys.exit('x')"), ..RAISES },
-    Hostile { name: "exit with a strange reason", code: Text("import sys\nsys.exit([1] * 10 ** 5)"), ends: &[Raised, Output], ..RAISES },
     Hostile { name: "an interrupt", code: Text("raise KeyboardInterrupt"), ..RAISES },
     Hostile { name: "a generator's end", code: Text("raise GeneratorExit"), ..RAISES },
     Hostile { name: "an error of its own family", code: Text("class E(BaseException): pass\nraise E"), ..RAISES },
     Hostile { name: "lack of memory, claimed", code: Text("raise MemoryError"), ends: &[Memory, Raised], ..RAISES },
     Hostile {
         name: "bad syntax, claimed",
-        code: Text("import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'S forged')\n    except OSError: pass\nos._exit(1)"),
+        code: Text(
+            "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'S forged')\n    except OSError: pass\nos._exit(1)",
+        ),
         ..RAISES
     },
     Hostile {
@@ -77,14 +80,12 @@ pub const PROGRAMS: &[Hostile] = &[
         prints: Some("done\n"),
         ..FINE
     },
-    Hostile {
-        name: "every descriptor closed",
-        code: Text("import os\nos.closerange(0, 1024)\nos._exit(0)"),
-        ..FINE
-    },
+    Hostile { name: "every descriptor closed", code: Text("import os\nos.closerange(0, 1024)\nos._exit(0)"), ..FINE },
     Hostile {
         name: "descriptors exchanged",
-        code: Text("import os\nfor a in range(8):\n    for b in range(8):\n        try: os.dup2(a, b)\n        except OSError: pass"),
+        code: Text(
+            "import os\nfor a in range(8):\n    for b in range(8):\n        try: os.dup2(a, b)\n        except OSError: pass",
+        ),
         ends: &[Ok, Raised, Syntax, Output, Memory, Pids, Timeout],
         ..ROW
     },
@@ -150,11 +151,7 @@ pub const PROGRAMS: &[Hostile] = &[
         prints: Some("shown\n"),
         ..ROW
     },
-    Hostile {
-        name: "a value without a text",
-        code: Text("class V:\n    def __repr__(self): return 3\nV()"),
-        ..RAISES
-    },
+    Hostile { name: "a value without a text", code: Text("class V:\n    def __repr__(self): return 3\nV()"), ..RAISES },
     Hostile {
         name: "an error without a text",
         code: Text("class E(Exception):\n    def __str__(self): raise SystemExit(0)\nraise E"),
@@ -163,19 +160,51 @@ pub const PROGRAMS: &[Hostile] = &[
     },
     Hostile {
         name: "an error whose class lies",
-        code: Text("class M(type):\n    __qualname__ = property(lambda s: 1 / 0)\nclass E(Exception, metaclass=M): pass\nraise E"),
+        code: Text(
+            "class M(type):\n    __qualname__ = property(lambda s: 1 / 0)\nclass E(Exception, metaclass=M): pass\nraise E",
+        ),
         ends: &[Raised, Signal],
         ..ROW
     },
     Hostile { name: "no program", code: Text(""), prints: Some(""), ..FINE },
     Hostile { name: "a NUL in the source", code: Text("print(1)\0print(2)"), ..NO_SYNTAX },
-    Hostile { name: "a mark and other line ends", code: Text("\u{feff}print('é')\r\nif True:\r\n\tprint(2)\r\n"), prints: Some("é\n2\n"), ..FINE },
+    Hostile {
+        name: "a mark and other line ends",
+        code: Text("\u{feff}print('é')\r\nif True:\r\n\tprint(2)\r\n"),
+        prints: Some("é\n2\n"),
+        ..FINE
+    },
     Hostile { name: "tabs and blanks", code: Text("if True:\n\tx = 1\n        y = 2\n"), ..NO_SYNTAX },
-    Hostile { name: "another encoding", code: Text("# -*- coding: rot13 -*-\ncevag(1)"), ends: &[Raised, Syntax], ..ROW },
-    Hostile { name: "a surrogate in the source", code: Text("x = '\\ud800'\nprint(len(x))"), prints: Some("1\n"), ..FINE },
-    Hostile { name: "brackets", code: Made(|| format!("{}1{}", "(".repeat(5000), ")".repeat(5000))), ends: &[Syntax, Memory], ..ROW },
-    Hostile { name: "minus signs", code: Made(|| format!("{}1", "-".repeat(50_000))), ends: &[Syntax, Memory, Signal, Raised, Ok], ..ROW },
-    Hostile { name: "a chain of attributes", code: Made(|| format!("x{}", ".a".repeat(100_000))), ends: &[Syntax, Memory, Signal, Raised], ..ROW },
+    Hostile {
+        name: "another encoding",
+        code: Text("# -*- coding: rot13 -*-\ncevag(1)"),
+        ends: &[Raised, Syntax],
+        ..ROW
+    },
+    Hostile {
+        name: "a surrogate in the source",
+        code: Text("x = '\\ud800'\nprint(len(x))"),
+        prints: Some("1\n"),
+        ..FINE
+    },
+    Hostile {
+        name: "brackets",
+        code: Made(|| format!("{}1{}", "(".repeat(5000), ")".repeat(5000))),
+        ends: &[Syntax, Memory],
+        ..ROW
+    },
+    Hostile {
+        name: "minus signs",
+        code: Made(|| format!("{}1", "-".repeat(50_000))),
+        ends: &[Syntax, Memory, Signal, Raised, Ok],
+        ..ROW
+    },
+    Hostile {
+        name: "a chain of attributes",
+        code: Made(|| format!("x{}", ".a".repeat(100_000))),
+        ends: &[Syntax, Memory, Signal, Raised],
+        ..ROW
+    },
     Hostile {
         name: "five megabytes",
         code: Made(|| format!("# {}\nprint('read')", "x".repeat(5 << 20))),

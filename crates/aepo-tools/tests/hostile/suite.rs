@@ -40,7 +40,9 @@ pub fn patient() -> Limits {
 /// machine does offer must start.
 pub fn start(backend: Backend, n_slots: usize) -> Option<Executor> {
     let lacking: Vec<_> = probe::kernel().into_iter().filter(|part| needs(backend).contains(&part.name)).collect();
-    if let Some(part) = lacking.iter().find(|part| part.holds == Holds::No || part.name != "Landlock" && part.holds != Holds::Yes) {
+    if let Some(part) =
+        lacking.iter().find(|part| part.holds == Holds::No || part.name != "Landlock" && part.holds != Holds::Yes)
+    {
         eprintln!("skipped: {}: {}: {}", backend.name(), part.name, part.says);
         return None;
     }
@@ -155,7 +157,8 @@ fn try_case(executor: &Executor, surroundings: &Surroundings, case: &Case) -> Ve
     let ran = executor.run(&Program::new(&surroundings.fill(&case.code), Seed(3), &limits));
     let wall = began.elapsed();
     let mut faults = Vec::new();
-    let said = format!("{:?}: {:.300} {:.300} {:?} {:.300}", ran.outcome, ran.stdout, ran.stderr, ran.exit_code, ran.message);
+    let said =
+        format!("{:?}: {:.300} {:.300} {:?} {:.300}", ran.outcome, ran.stdout, ran.stderr, ran.exit_code, ran.message);
     let held = case.not_held.is_none();
     if held && !case.ends.contains(&ran.outcome) {
         faults.push(format!("ended as {said}"));

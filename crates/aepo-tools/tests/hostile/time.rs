@@ -26,7 +26,11 @@ pub const PROGRAMS: &[Hostile] = &[
     },
     Hostile { name: "stop itself", code: Text("import os; os.kill(os.getpid(), 19)"), ..NEVER },
     Hostile { name: "wait for a signal", code: Text("import signal\nwhile True: signal.pause()"), ..NEVER },
-    Hostile { name: "read a pipe that nobody writes", code: Text("import os\nr, w = os.pipe()\nos.read(r, 1)"), ..NEVER },
+    Hostile {
+        name: "read a pipe that nobody writes",
+        code: Text("import os\nr, w = os.pipe()\nos.read(r, 1)"),
+        ..NEVER
+    },
     Hostile {
         name: "a thread that outlives the program",
         code: Text("import threading, time\nthreading.Thread(target=time.sleep, args=(1e9,)).start()"),

@@ -8,22 +8,24 @@ use crate::rollout::branch::BranchRule;
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::drive::{DriveSettings, Limits};
 use crate::seed::Seed;
+use crate::tool::ToolSpec;
 use crate::train::advantage::{AdvantageRule, Baseline};
 use crate::train::loss::{Clip, ClipRule, LossRules};
 use crate::train::schedule::learning_rate;
 use crate::train::update::UpdateSettings;
 
 impl Config {
-    /// How a chat model is asked; `None` for the quickstart's own tags. `eos` are the ids that end a turn by the model's
+    /// How a chat model is asked and offered `tools`; `None` for the quickstart's own tags. `eos` are the ids that end a turn by the model's
     /// own account.
     #[must_use]
-    pub fn chat_settings(&self, eos: Vec<u32>) -> Option<ChatSettings> {
+    pub fn chat_settings(&self, tools: &[ToolSpec], eos: Vec<u32>) -> Option<ChatSettings> {
         let p = &self.prompt;
         let dialect = p.protocol.dialect()?;
         let thinking = p.thinking.map(|on| ("enable_thinking".to_owned(), on.into()));
         Some(ChatSettings {
             dialect,
-            system: p.system.clone().unwrap_or_else(|| dialect.system().to_owned()),
+            tools: tools.to_vec(),
+            system: p.system.clone().unwrap_or_else(|| dialect.system(tools)),
             code_fences: p.code_fences,
             variables: thinking.into_iter().collect(),
             today: p.date,

@@ -8,7 +8,7 @@ use super::tokenizer::{SPECIALS, Tokenizer, split_specials, train_tokenizer};
 use crate::data::countries::Country;
 use crate::data::demos::{Demo, DemoSettings, Demonstrator, Role, RowKind};
 use crate::seed::Seed;
-use crate::tool::Tool;
+use crate::tool::ToolSpec;
 
 /// Ids of each segment of `demo`; those of [`Role::Written`] are trained. No segment is empty, and the first is
 /// context. A chat model reads and writes the same words in its own protocol; drills, which are pieces of the
@@ -39,15 +39,16 @@ fn message(dialect: Option<Dialect>, (role, text): &(Role, String)) -> Message {
         let speaker = if parts.contains(&"<result>") { Speaker::Tool } else { Speaker::User };
         return Message::text(speaker, words.concat());
     }
+    let tools = ToolSpec::python_and_search();
     let (mut content, mut calls, mut tag) = (String::new(), Vec::new(), "");
     for part in parts {
-        let tool = Tool::ALL.into_iter().find(|tool| tag == format!("<{}>", tool.name()));
+        let tool = tools.iter().find(|tool| tag == format!("<{}>", tool.name));
         match (tool, dialect) {
             _ if part == "<|end|>" => {}
             (_, Some(Dialect::Aepo)) if SPECIALS.contains(&part) => content += part,
             (_, Some(Dialect::Aepo)) => content += &clean(part),
             // Elsewhere thoughts and answers are plain words, and calls are the template's to write.
-            (Some(tool), _) if !SPECIALS.contains(&part) => calls.push(function_call(tool, clean(part))),
+            (Some(tool), _) if !SPECIALS.contains(&part) => calls.extend(function_call(tool, &clean(part))),
             _ if SPECIALS.contains(&part) => {}
             _ => {
                 content += if content.is_empty() { "" } else { " " };
@@ -117,7 +118,7 @@ mod tests {
     }
 
     fn renderer() -> Renderer {
-        Renderer::tags(Arc::new(Tokenizer::from_bytes(shipped()).unwrap())).unwrap()
+        Renderer::tags(Arc::new(Tokenizer::from_bytes(shipped()).unwrap()), &ToolSpec::python_and_search()).unwrap()
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod template;
 pub mod tokenizer;
 
 pub use crate::data::message;
-use crate::tool::Tool;
+use crate::tool::ToolName;
 
 pub use chat::{ChatSettings, Dialect};
 pub use grammar::last_boxed;
@@ -48,8 +48,8 @@ pub enum Action {
     /// A complete tool call.
     Call {
         /// Which tool.
-        tool: Tool,
-        /// Code or query between the tags.
+        tool: ToolName,
+        /// The text between the tags, or the arguments as a canonical JSON object.
         input: String,
     },
     /// A complete final answer: the content of the last `\boxed{…}`, trimmed.
@@ -92,6 +92,15 @@ pub enum PromptError {
         /// The first byte without a token.
         byte: u8,
     },
+    /// The quickstart's tags are tokens, and there are none for this tool.
+    #[error(
+        "there are no tags for the tool {name} in the quickstart's protocol; offer only python and search, or choose \
+             another prompt.protocol"
+    )]
+    NoTagOfTool {
+        /// What is offered.
+        name: ToolName,
+    },
     /// A template could not render.
     #[error(transparent)]
     Template(#[from] template::TemplateError),
@@ -133,7 +142,7 @@ pub enum PromptError {
         head: String,
     },
     /// A conversation calls a tool that there is not.
-    #[error("a call of {name} in a conversation; the tags of AEPO know {known}")]
+    #[error("a call of {name} in a conversation; the tags of AEPO know {known} here")]
     UnknownCall {
         /// What is called.
         name: String,

@@ -13,6 +13,7 @@ use super::{Action, PromptError};
 use crate::data::demos::Role;
 use crate::data::task::Task;
 use crate::stop::Stop;
+use crate::tool::ToolSpec;
 
 /// Writes prompts and reads turns with one tokenizer. Training and evaluation use the same one.
 #[derive(Clone)]
@@ -29,12 +30,12 @@ enum Form {
 }
 
 impl Renderer {
-    /// The quickstart's own protocol, each of whose tags must be a special token.
+    /// The quickstart's own protocol, each of whose tags must be a special token, with these tools.
     ///
     /// # Errors
-    /// When the vocabulary lacks one.
-    pub fn tags(tokenizer: Arc<Tokenizer>) -> Result<Renderer, PromptError> {
-        let tags = Tags::new(&tokenizer)?;
+    /// When the vocabulary lacks one, or another tool than Python and search is offered.
+    pub fn tags(tokenizer: Arc<Tokenizer>, tools: &[ToolSpec]) -> Result<Renderer, PromptError> {
+        let tags = Tags::new(&tokenizer, tools)?;
         let stop = Stop::at(&tags.stop_ids());
         Ok(Renderer { tokenizer, form: Form::Tags(tags), stop })
     }
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn prompts_and_results_hold_only_their_own_tags() {
-        let renderer = Renderer::tags(Arc::new(tiny())).unwrap();
+        let renderer = Renderer::tags(Arc::new(tiny()), &ToolSpec::python_and_search()).unwrap();
         let task = Task {
             id: "1".into(),
             kind: "one-hop".into(),
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_long_result_is_cut_inside_its_tags() {
-        let renderer = Renderer::tags(Arc::new(tiny())).unwrap();
+        let renderer = Renderer::tags(Arc::new(tiny()), &ToolSpec::python_and_search()).unwrap();
         let full = renderer.tool_result("1234567890", 10).unwrap();
         assert_eq!(full.len(), 12);
         for max_tokens in 0..10 {
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn turns_end_at_a_call_or_at_the_end() {
-        let renderer = Renderer::tags(Arc::new(tiny())).unwrap();
+        let renderer = Renderer::tags(Arc::new(tiny()), &ToolSpec::python_and_search()).unwrap();
         assert_eq!(renderer.decode(&renderer.stop().ids), "</search></python><|end|>");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::grammar::{Piece, Tag, read};
 use super::tokenizer::Tokenizer;
-use super::{Action, PromptError};
+use super::{Action, Malformation, PromptError};
+use crate::tool::{ToolName, ToolSpec};
 
 /// Ids of the tokens that prompts, turns and results are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,27 +11,46 @@ pub(super) struct Tags {
     user: u32,
     assistant: u32,
     end: u32,
-    /// Opening and closing, in the order of [`Tag::ALL`].
+    /// Opening and closing, in the order of [`NAMES`].
     pairs: [[u32; 2]; 5],
+    /// The tools that have tags, in the order of [`Tag::Tool`].
+    tools: [ToolSpec; 2],
+    offered: Vec<ToolName>,
 }
 
+/// Every name in tags, and what it means.
+const NAMES: [(&str, Tag); 5] = [
+    ("think", Tag::Think),
+    ("search", Tag::Tool(1)),
+    ("python", Tag::Tool(0)),
+    ("answer", Tag::Answer),
+    ("result", Tag::Result),
+];
+/// Places in [`NAMES`].
+const SEARCH: usize = 1;
+const PYTHON: usize = 2;
+const RESULT: usize = 4;
+
 impl Tags {
-    /// Looks the tokens up; each must be one special id.
-    pub(super) fn new(tokenizer: &Tokenizer) -> Result<Tags, PromptError> {
+    /// Looks the tokens up; each must be one special id. Only Python and search have tags.
+    pub(super) fn new(tokenizer: &Tokenizer, offered: &[ToolSpec]) -> Result<Tags, PromptError> {
+        let tools = ToolSpec::python_and_search();
+        let offered: Vec<ToolName> = offered.iter().map(|tool| tool.name.clone()).collect();
+        if let Some(name) = offered.iter().find(|&name| tools.iter().all(|tool| tool.name != *name)) {
+            return Err(PromptError::NoTagOfTool { name: name.clone() });
+        }
         let mut pairs = [[0; 2]; 5];
-        for (pair, tag) in pairs.iter_mut().zip(Tag::ALL) {
-            *pair = [tokenizer.special(&tag.open())?, tokenizer.special(&tag.close())?];
+        for (pair, (name, _)) in pairs.iter_mut().zip(NAMES) {
+            *pair = [tokenizer.special(&format!("<{name}>"))?, tokenizer.special(&format!("</{name}>"))?];
         }
         Ok(Tags {
             user: tokenizer.special("<|user|>")?,
             assistant: tokenizer.special("<|assistant|>")?,
             end: tokenizer.special("<|end|>")?,
             pairs,
+            tools,
+            offered,
         })
-    }
-
-    fn pair(&self, tag: Tag) -> [u32; 2] {
-        self.pairs[tag as usize]
     }
 
     /// `<|user|> question<|assistant|>`
@@ -41,7 +61,7 @@ impl Tags {
 
     /// `<result>text</result>`, with at most `max_tokens` ids between the tags.
     pub(super) fn tool_result(&self, tokenizer: &Tokenizer, text: &str, max_tokens: usize) -> Vec<u32> {
-        let [open, close] = self.pair(Tag::Result);
+        let [open, close] = self.pairs[RESULT];
         let mut ids = vec![open];
         ids.extend(tokenizer.encode_text(text).into_iter().take(max_tokens));
         ids.push(close);
@@ -50,12 +70,14 @@ impl Tags {
 
     /// `</search>`, `</python>`, `<|end|>`.
     pub(super) fn stop_ids(&self) -> [u32; 3] {
-        [self.pair(Tag::Search)[1], self.pair(Tag::Python)[1], self.end]
+        [self.pairs[SEARCH][1], self.pairs[PYTHON][1], self.end]
     }
 
     /// Reads the ids of a turn, never text that looks like tags.
     pub(super) fn parse(&self, tokenizer: &Tokenizer, turn: &[u32]) -> Action {
-        let tag_of = |id: u32, side: usize| Tag::ALL.into_iter().find(|&tag| self.pair(tag)[side] == id);
+        let tag_of = |id: u32, side: usize| {
+            self.pairs.iter().zip(NAMES).find(|(pair, _)| pair[side] == id).map(|(_, (_, tag))| tag)
+        };
         let mut pieces = Vec::new();
         let mut rest = turn;
         while let Some(&id) = rest.first() {
@@ -73,7 +95,10 @@ impl Tags {
             });
             rest = &rest[1..];
         }
-        read(&pieces, false)
+        match read(&pieces, false, &self.tools) {
+            Action::Call { tool, .. } if !self.offered.contains(&tool) => Action::Malformed(Malformation::BadCall),
+            action => action,
+        }
     }
 }
 
@@ -82,19 +107,18 @@ mod tests {
     use super::super::Malformation;
     use super::super::tokenizer::tests::tiny;
     use super::*;
-    use crate::tool::Tool;
 
     #[test]
     fn turns_are_read_by_the_grammar() {
         use Malformation::{BadTags, NoAction, NoBox};
         let tokenizer = tiny();
-        let tags = Tags::new(&tokenizer).unwrap();
+        let tags = Tags::new(&tokenizer, &ToolSpec::python_and_search()).unwrap();
         let call = |tool, input: &str| Action::Call { tool, input: input.to_owned() };
         let answer = |text: &str| Action::Answer(text.to_owned());
         let table = [
-            ("<search> Algeria area</search>", call(Tool::Search, " Algeria area")),
-            ("<think> I look.</think><python>print( 1 + 2)</python>", call(Tool::Python, "print( 1 + 2)")),
-            ("<think></think><search></search>", call(Tool::Search, "")),
+            ("<search> Algeria area</search>", call(ToolName::SEARCH, " Algeria area")),
+            ("<think> I look.</think><python>print( 1 + 2)</python>", call(ToolName::PYTHON, "print( 1 + 2)")),
+            ("<think></think><search></search>", call(ToolName::SEARCH, "")),
             ("<answer>\\boxed{ Algiers}</answer><|end|>", answer("Algiers")),
             ("<think> a</think><answer> It is \\boxed{ 5} km.</answer><|end|>", answer("5")),
             ("<answer>\\boxed{\\frac{1}{2}}</answer><|end|>", answer("\\frac{1}{2}")),
@@ -131,9 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn only_python_and_search_have_tags_and_only_what_is_offered_is_called() {
+        let tokenizer = tiny();
+        let tags = Tags::new(&tokenizer, &[ToolSpec::search()]).unwrap();
+        let parse = |text: &str| tags.parse(&tokenizer, &tokenizer.encode_marked(text));
+        assert_eq!(parse("<python> 1</python>"), Action::Malformed(Malformation::BadCall));
+        assert!(matches!(parse("<search> 1</search>"), Action::Call { .. }));
+        let visit = ToolSpec { name: ToolName::new("visit").unwrap(), ..ToolSpec::search() };
+        let error = Tags::new(&tokenizer, &[visit]).unwrap_err().to_string();
+        assert!(error.contains("no tags for the tool visit"), "{error}");
+    }
+
+    #[test]
     fn text_that_looks_like_tags_is_no_action() {
         let tokenizer = tiny();
-        let tags = Tags::new(&tokenizer).unwrap();
+        let tags = Tags::new(&tokenizer, &ToolSpec::python_and_search()).unwrap();
         let turn = tokenizer.encode_text("<answer>\\boxed{1}</answer><|end|>");
         assert_eq!(tags.parse(&tokenizer, &turn), Action::Malformed(Malformation::NoAction));
     }

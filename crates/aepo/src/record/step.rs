@@ -10,7 +10,7 @@ use crate::rollout::branch::{Decision, Outcome};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::{CallRecord, NodeKind};
 use crate::score::Score;
-use crate::tool::{Tool, ToolOutcome};
+use crate::tool::{ToolName, ToolOutcome};
 use crate::train::advantage::{EntropyStats, mean_std};
 use crate::train::group::ScoredTree;
 use crate::train::loss::share;
@@ -65,7 +65,7 @@ pub struct StepRecord {
     /// Share of rounds after a tool result that are high-entropy: entropy above the trajectory's root entropy.
     pub high_entropy_rate: f64,
     /// Calls per tool and outcome, each call of a tree once.
-    pub tool_calls: BTreeMap<Tool, BTreeMap<ToolOutcome, usize>>,
+    pub tool_calls: BTreeMap<ToolName, BTreeMap<ToolOutcome, usize>>,
     /// Calls per trajectory, unrolled.
     pub calls_per_trajectory: f64,
     /// Sampled tokens per trajectory, unrolled.
@@ -282,20 +282,20 @@ fn calls(trees: &[ScoredTree]) -> impl Iterator<Item = &CallRecord> {
     })
 }
 
-fn count_calls(trees: &[ScoredTree]) -> BTreeMap<Tool, BTreeMap<ToolOutcome, usize>> {
-    let mut counts: BTreeMap<Tool, BTreeMap<ToolOutcome, usize>> = BTreeMap::new();
+fn count_calls(trees: &[ScoredTree]) -> BTreeMap<ToolName, BTreeMap<ToolOutcome, usize>> {
+    let mut counts: BTreeMap<ToolName, BTreeMap<ToolOutcome, usize>> = BTreeMap::new();
     for call in calls(trees) {
-        *counts.entry(call.tool).or_default().entry(call.outcome).or_default() += 1;
+        *counts.entry(call.tool.clone()).or_default().entry(call.outcome).or_default() += 1;
     }
     counts
 }
 
 /// Seconds spent waiting inside each tool, each call of a tree once. Not part of a record that must repeat.
 #[must_use]
-pub fn tool_secs(trees: &[ScoredTree]) -> BTreeMap<Tool, f64> {
+pub fn tool_secs(trees: &[ScoredTree]) -> BTreeMap<ToolName, f64> {
     let mut secs = BTreeMap::new();
     for call in calls(trees) {
-        *secs.entry(call.tool).or_insert(0.0) += call.wall_secs;
+        *secs.entry(call.tool.clone()).or_insert(0.0) += call.wall_secs;
     }
     secs
 }

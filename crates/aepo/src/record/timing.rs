@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tool::Tool;
+use crate::tool::ToolName;
 
 /// A stage of a step, for whoever takes times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Timings {
     /// By stage.
     pub stage_secs: BTreeMap<Stage, f64>,
     /// By tool, summed over calls, which overlap.
-    pub tool_secs: BTreeMap<Tool, f64>,
+    pub tool_secs: BTreeMap<ToolName, f64>,
     #[serde(skip)]
     current: Option<(Stage, f64)>,
 }

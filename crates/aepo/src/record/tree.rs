@@ -11,7 +11,7 @@ use crate::rollout::expand::Expansion;
 use crate::rollout::trajectory::head_entropy;
 use crate::rollout::tree::{Leaf, Node, NodeKind, PathKey, StopReason};
 use crate::score::Score;
-use crate::tool::{Tool, ToolOutcome};
+use crate::tool::{ToolName, ToolOutcome};
 use crate::train::group::ScoredTree;
 use crate::train::pack::TrainGroup;
 
@@ -71,7 +71,7 @@ pub struct NodeRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallLine {
     /// Which tool.
-    pub tool: Tool,
+    pub tool: ToolName,
     /// Code or query.
     pub input: String,
     /// How it ended.
@@ -123,7 +123,7 @@ pub fn tree_record(
             entropies: sampled.iter().map(|t| t.entropy).collect(),
             head_entropy: head_entropy(sampled, entropy_tokens),
             version,
-            call: call.map(|c| CallLine { tool: c.tool, input: c.input.clone(), outcome: c.outcome }),
+            call: call.map(|c| CallLine { tool: c.tool.clone(), input: c.input.clone(), outcome: c.outcome }),
         }
     };
     let leaf = |(idx, leaf): (usize, &Leaf)| {

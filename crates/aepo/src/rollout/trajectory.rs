@@ -3,7 +3,7 @@
 use crate::policy::SampledToken;
 use crate::rollout::tree::{CallRecord, Leaf, NodeId, NodeKind, RolloutTree, StopReason};
 use crate::score::Transcript;
-use crate::tool::{Tool, ToolOutcome};
+use crate::tool::{ToolName, ToolOutcome};
 
 /// One path of a tree.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl<'a> Trajectory<'a> {
     /// kept the protocol throughout; only a call that ran to its end counts as made.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
-        let ran = |tool: Tool| self.calls().any(|c| c.tool == tool && c.outcome == ToolOutcome::Ok);
+        let ran = |tool: ToolName| self.calls().any(|c| c.tool == tool && c.outcome == ToolOutcome::Ok);
         let answer = match &self.leaf.stop {
             StopReason::Answered(answer) => Some(answer.clone()),
             _ => None,
@@ -92,8 +92,8 @@ impl<'a> Trajectory<'a> {
         Transcript {
             well_formed: answer.is_some(),
             answer,
-            python_ran: ran(Tool::Python),
-            search_ran: ran(Tool::Search),
+            python_ran: ran(ToolName::PYTHON),
+            search_ran: ran(ToolName::SEARCH),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::prompt::Malformation;
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
 use crate::rollout::expand::Expansion;
-use crate::tool::{Tool, ToolOutcome};
+use crate::tool::{ToolName, ToolOutcome};
 
 /// Index of a node in [`RolloutTree::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,8 +17,8 @@ pub struct NodeId(pub u32);
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallRecord {
     /// Which tool.
-    pub tool: Tool,
-    /// Code or query, as the model wrote it.
+    pub tool: ToolName,
+    /// The text as the model wrote it, or the arguments as a canonical JSON object.
     pub input: String,
     /// How it ended, as the tool's supervisor saw it.
     pub outcome: ToolOutcome,

@@ -9,11 +9,11 @@ use crate::eval::{EvalPlan, evaluate};
 use crate::prompt::Tokenizer;
 use crate::prompt::tokenizer::train_tokenizer;
 use crate::testing::{ShuffledTools, TablePolicy};
-use crate::tool::ToolOutcome;
+use crate::tool::{ToolName, ToolOutcome, ToolSpec};
 
 fn renderer() -> Renderer {
     let json = train_tokenizer(["one two three four".to_owned()].into_iter(), 290).unwrap();
-    Renderer::tags(Arc::new(Tokenizer::from_bytes(&json).unwrap())).unwrap()
+    Renderer::tags(Arc::new(Tokenizer::from_bytes(&json).unwrap()), &ToolSpec::python_and_search()).unwrap()
 }
 
 /// The protocol's turns as a bigram table can write them: search, Python, or an answer that is right
@@ -227,7 +227,7 @@ fn path(tree: &TreeRecord, mut node: u32) -> Vec<&crate::record::NodeRecord> {
 fn what_a_failing_tool_spoilt_counts_nowhere() {
     let run = run(&[]);
     let mut tools = ShuffledTools::new(Seed(1));
-    tools.outcome = |call| if call.tool == Tool::Search { ToolOutcome::Unavailable } else { ToolOutcome::Ok };
+    tools.outcome = |call| if call.tool == ToolName::SEARCH { ToolOutcome::Unavailable } else { ToolOutcome::Ok };
     let out = run.step(0, &mut model(&run.renderer), None, &mut tools, &mut |_| {}).unwrap();
     let r = &out.record;
     assert!(r.n_unavailable > 0 && r.n_trajectories > 0);

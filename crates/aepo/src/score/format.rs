@@ -18,11 +18,11 @@ pub fn well_formed(turns: &[Action]) -> bool {
 mod tests {
     use super::*;
     use crate::prompt::Malformation;
-    use crate::tool::Tool;
+    use crate::tool::ToolName;
 
     #[test]
     fn calls_then_one_answer() {
-        let call = || Action::Call { tool: Tool::Search, input: String::new() };
+        let call = || Action::Call { tool: ToolName::SEARCH, input: String::new() };
         let answer = || Action::Answer("5".to_owned());
         let bad = || Action::Malformed(Malformation::BadTags);
         let table = [

@@ -10,6 +10,7 @@ use super::rows::{Row, pack_rows};
 use crate::data::chat::parse_chats;
 use crate::prompt::template::ChatTemplate;
 use crate::prompt::{ChatSettings, Dialect, Renderer, Tokenizer};
+use crate::tool::ToolSpec;
 
 const VOCABULARY: &[u8] = include_bytes!("../../../../recipes/quickstart/tokenizer.json");
 
@@ -37,7 +38,15 @@ const ROWS: [&str; 2] = [
 fn rows_of(dialect: Dialect) -> (Renderer, Vec<Row>) {
     let template = ChatTemplate::parse(TEMPLATE, BTreeMap::new()).unwrap();
     let (system, variables) = (String::new(), BTreeMap::new());
-    let settings = ChatSettings { dialect, system, code_fences: false, variables, today: None, eos: Vec::new() };
+    let settings = ChatSettings {
+        dialect,
+        tools: ToolSpec::python_and_search().to_vec(),
+        system,
+        code_fences: false,
+        variables,
+        today: None,
+        eos: Vec::new(),
+    };
     let renderer = Renderer::chat(Arc::new(Tokenizer::from_bytes(VOCABULARY).unwrap()), template, settings).unwrap();
     let chats = parse_chats("c.jsonl", &ROWS.join("\n")).unwrap();
     let rows = chats.conversations.iter().map(|c| renderer.dialogue(&c.messages, &c.tools).unwrap()).collect();

@@ -10,6 +10,7 @@ use crate::data::demos::Role;
 use crate::prompt::Tokenizer;
 use crate::prompt::demo::demonstrator;
 use crate::testing::TablePolicy;
+use crate::tool::ToolSpec;
 
 const FACTS: &str = include_str!("../../../../recipes/quickstart/countries.csv");
 const VOCABULARY: &[u8] = include_bytes!("../../../../recipes/quickstart/tokenizer.json");
@@ -18,7 +19,8 @@ fn run(sets: &[(&str, &str)]) -> SftRun {
     let recipe = "[sft]\ntokens = 40000\nbatch_tokens = 2000\nmax_batch_tokens = 2000\nlearning_rate = 3.0
 schedule = 'constant'\nwarmup_share = 0.0";
     let sets: Vec<_> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let renderer = Renderer::tags(Arc::new(Tokenizer::from_bytes(VOCABULARY).unwrap())).unwrap();
+    let renderer =
+        Renderer::tags(Arc::new(Tokenizer::from_bytes(VOCABULARY).unwrap()), &ToolSpec::python_and_search()).unwrap();
     let countries = parse_countries("countries.csv", FACTS).unwrap();
     let demonstrator = Box::new(demonstrator(renderer.tokenizer(), &countries));
     let source = RowSource::Generated { demonstrator, renderer };

@@ -166,7 +166,7 @@ impl ColdStart {
             dir = Some(opened);
         }
         let Model { engine, renderer, tokenizer } = match &from {
-            Some(path) => world::load_checkpoint(path, &config)?,
+            Some(path) => world::load_checkpoint(path, &config, &world::specs())?,
             None => start::model(&mut config, args.net, teller)?,
         };
         let began = dir.as_ref().map(FileFacts::of).transpose()?.flatten();

@@ -34,7 +34,7 @@ pub fn model(config: &mut Config, net: Net, teller: &mut Teller) -> anyhow::Resu
     if let Some(pinned) = pinned {
         config.settings.sft.init = pinned.to_string();
     }
-    world::load(&place, config)
+    world::load(&place, config, &world::specs())
 }
 
 /// A Qwen3-style decoder of the recipe's shape with random weights and the vocabulary inside the program.
@@ -77,5 +77,9 @@ fn random(config: &Config) -> anyhow::Result<Model> {
     let setup = Setup::of(config, config.train.threads);
     let engine = Engine::random_as(shape, Seed(config.sft.seed).child(INIT), &setup)?;
     let files = TokenizerFiles::alone(assets::TOKENIZER.to_vec());
-    world::model(Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() }, config)
+    world::model(
+        Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() },
+        config,
+        &world::specs(),
+    )
 }

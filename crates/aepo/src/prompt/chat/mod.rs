@@ -20,11 +20,11 @@ use super::tokenizer::{Tokenizer, pick_guard};
 use super::{Action, PromptError};
 use crate::data::demos::Role;
 use crate::stop::Stop;
-use crate::tool::Tool;
+use crate::tool::{ToolInput, ToolName, ToolSpec};
 
 pub use dialect::Dialect;
 pub(super) use dialect::function_call;
-use dialect::{argument, tool_call, without_fence};
+use dialect::{tool_call, without_fence};
 
 /// Stands for a turn of the model where a template is asked what follows it. A noncharacter, which no text has to hold.
 const MARKER: char = '\u{FDEF}';
@@ -34,6 +34,8 @@ const MARKER: char = '\u{FDEF}';
 pub struct ChatSettings {
     /// How calls and answers are written.
     pub dialect: Dialect,
+    /// The tools that the model may call.
+    pub tools: Vec<ToolSpec>,
     /// The system message; none where it is empty.
     pub system: String,
     /// Whether a program may stand in a Markdown fence, which is then taken off.
@@ -63,7 +65,7 @@ impl Chat {
     /// Finds the end of a turn by rendering one, and renders a question and a result, so that a template that cannot is
     /// refused here.
     pub(super) fn new(tok: &Tokenizer, template: ChatTemplate, settings: ChatSettings) -> Result<Chat, PromptError> {
-        let schemas = settings.dialect.schemas();
+        let schemas = settings.dialect.schemas(&settings.tools);
         let mut chat = Chat { template, settings, end: 0, stop: Arc::default(), schemas, shows_tools: true };
         let behind = chat.behind_marker(&[], false)?;
         let ids = tok.encode_rendered(&behind, MARKER);
@@ -76,7 +78,7 @@ impl Chat {
                 stop_ids.push(id);
             }
         }
-        let texts = chat.settings.dialect.stop_texts();
+        let texts = chat.settings.dialect.stop_texts(&chat.settings.tools);
         let pieces = if texts.is_empty() { Arc::default() } else { tok.byte_table() };
         chat.stop = Arc::new(Stop { ids: stop_ids, texts, pieces });
         let prompt = chat.question(tok, "?")?;
@@ -143,9 +145,9 @@ impl Chat {
             Some((last, words)) if self.stop.ids.contains(last) => (words, true),
             _ => (turn, false),
         };
-        match self.settings.dialect.parse(&tok.decode(words), ended) {
-            Action::Call { tool: Tool::Python, input } if self.settings.code_fences => {
-                Action::Call { tool: Tool::Python, input: without_fence(&input).to_owned() }
+        match self.settings.dialect.parse(&tok.decode(words), ended, &self.settings.tools) {
+            Action::Call { tool, input } if tool == ToolName::PYTHON && self.settings.code_fences => {
+                Action::Call { tool, input: without_fence(&input).to_owned() }
             }
             action => action,
         }
@@ -244,11 +246,13 @@ impl Chat {
         const CLOSE: &str = "</result>";
         let mut text = message.content.clone();
         for call in &message.calls {
-            let (tool, input) = tool_call(&call.name, &call.arguments).ok_or_else(|| PromptError::UnknownCall {
-                name: call.name.clone(),
-                known: Tool::ALL.map(|tool| format!("{}({})", tool.name(), argument(tool))).join(", "),
+            let (tool, input) = tool_call(&self.settings.tools, &call.name, &call.arguments).ok_or_else(|| {
+                PromptError::UnknownCall {
+                    name: call.name.clone(),
+                    known: self.settings.tools.iter().map(signature).collect::<Vec<String>>().join(", "),
+                }
             })?;
-            text += &Dialect::call_in_text(tool, &input);
+            text += &Dialect::call_in_text(&tool, &input);
         }
         let mut segments = Vec::new();
         let mut rest = text.as_str();
@@ -305,6 +309,14 @@ fn guarded(
     let guard = pick_guard(seen.iter().map(String::as_str))?;
     messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| *text = guard_text(text, guard)));
     Ok((messages, guard))
+}
+
+/// The tool and what it takes, for a message to a person.
+fn signature(tool: &ToolSpec) -> String {
+    match &tool.input {
+        ToolInput::Text { argument, .. } => format!("{}({argument})", tool.name),
+        ToolInput::Arguments(_) => format!("{}(…)", tool.name),
+    }
 }
 
 /// Every text of a message that a template may write.

@@ -29,6 +29,7 @@ fn dated(dialect: Dialect) -> ChatSettings {
 fn settings(dialect: Dialect) -> ChatSettings {
     ChatSettings {
         dialect,
+        tools: ToolSpec::python_and_search().to_vec(),
         system: String::new(),
         code_fences: false,
         variables: BTreeMap::new(),
@@ -131,7 +132,7 @@ fn turns_are_read_without_the_token_that_ended_them() {
     // The model's own end-of-text ends a turn as well; `<|pad|>` is id 0.
     assert_eq!(read(answer, Some("<|pad|>")), Action::Answer("5".into()));
     assert_eq!(read(answer, None), Action::Malformed(Malformation::NoAction));
-    let call = Action::Call { tool: Tool::Python, input: "print(1)".into() };
+    let call = Action::Call { tool: ToolName::PYTHON, input: "print(1)".into() };
     assert_eq!(read("<python>print(1)</python>", None), call);
     assert!(renderer.stop().ends(&tok.encode_text("a <python>print(1)</python>")));
     assert!(!renderer.stop().ends(&tok.encode_text("a <python>print(1)")));
@@ -143,7 +144,7 @@ fn fences_come_off_only_where_the_recipe_says_so() {
     for (code_fences, expected) in [(false, "```python\nprint(1)\n```"), (true, "print(1)\n")] {
         let renderer = renderer_of(TEMPLATE, ChatSettings { code_fences, ..settings(Dialect::Aepo) }).unwrap();
         let action = renderer.parse(&renderer.tokenizer().encode_text(fenced));
-        assert_eq!(action, Action::Call { tool: Tool::Python, input: expected.into() });
+        assert_eq!(action, Action::Call { tool: ToolName::PYTHON, input: expected.into() });
     }
 }
 
@@ -153,7 +154,7 @@ fn conversations_are_the_tokens_of_a_rollout_and_only_turns_are_written() {
         Message::text(Speaker::System, "Be <|end|> brief."),
         Message::text(Speaker::User, "Is it?"),
         Message {
-            calls: vec![function_call(Tool::Search, "it".into())],
+            calls: function_call(&ToolSpec::search(), "it").into_iter().collect(),
             ..Message::text(Speaker::Assistant, "I look.")
         },
         Message::text(Speaker::Tool, "<|pad|> It is."),

@@ -1,5 +1,7 @@
 //! What is known of one tree while it grows? Its paths, the decisions that wait, and in the end the tree itself.
 
+use std::sync::Arc;
+
 use crate::policy::{PathId, PolicyVersion, SampledToken};
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
@@ -7,13 +9,13 @@ use crate::rollout::expand::Expansion;
 use crate::rollout::trajectory::{Trajectory, head_entropy, reference_entropy};
 use crate::rollout::tree::{CallRecord, Leaf, Node, NodeId, NodeKind, PathKey, RolloutTree, StopReason};
 use crate::seed::Seed;
-use crate::tool::Tool;
+use crate::tool::{EarlierCall, ToolName};
 
 /// What a path is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum State {
     Sampling,
-    Calling { tool: Tool, input: String },
+    Calling { tool: ToolName, input: String },
     Ended(StopReason),
 }
 
@@ -36,6 +38,8 @@ pub(super) struct Path {
     /// The turn being sampled.
     pub turn: Vec<SampledToken>,
     pub n_calls: u32,
+    /// The calls themselves, those before a fork included.
+    pub earlier: Arc<[EarlierCall]>,
     /// As the branch rule measures it, once the first turn has ended.
     pub root_entropy: Option<f64>,
     /// l, as of the last decision taken.
@@ -148,6 +152,13 @@ impl Path {
         self.n_tokens += tokens.len();
         self.n_response += tokens.len();
         self.clock += tokens.len();
+        let earlier = EarlierCall {
+            tool: call.tool.clone(),
+            input: call.input.clone(),
+            seed: self.call_seed(),
+            outcome: call.outcome,
+        };
+        self.earlier = self.earlier.iter().cloned().chain([earlier]).collect();
         self.n_calls += 1;
         self.nodes.push(NodeKind::Context { tokens, call: Some(call) });
     }
@@ -193,6 +204,7 @@ impl Growth {
             clock: self.prompt.len(),
             turn: Vec::new(),
             n_calls: 0,
+            earlier: Arc::default(),
             root_entropy: None,
             n_consecutive: 0,
             fork_point: None,
@@ -220,6 +232,7 @@ impl Growth {
             clock,
             turn: Vec::new(),
             n_calls: at.n_calls,
+            earlier: from.earlier.iter().take(at.n_calls as usize).cloned().collect(),
             root_entropy: from.root_entropy,
             n_consecutive: from.n_consecutive,
             fork_point: None,
@@ -237,6 +250,19 @@ impl Growth {
     /// The seed of the draws of a round of expansions among the paths of a root sample.
     pub fn expand_seed(&self, round: u32, root: u32) -> Seed {
         self.seed.child(EXPAND).child(u64::from(round)).child(u64::from(root))
+    }
+
+    /// Whether another path may make a call behind the same earlier calls as the next one of `idx`: one that has made
+    /// just those, or one that may still be forked off there. `n_free` paths may still be started, and with `expands`
+    /// behind any call.
+    pub fn is_shared(&self, idx: usize, n_free: usize, expands: bool) -> bool {
+        let path = &self.paths[idx];
+        let same = |other: &Path| other.earlier.get(..path.earlier.len()) == Some(&*path.earlier);
+        let beside = |(i, other): (usize, &Path)| {
+            i != idx && other.state == State::Sampling && other.n_calls == path.n_calls && same(other)
+        };
+        let undecided = || self.pending.iter().any(|d| d.at.n_calls == path.n_calls && same(&self.paths[d.path]));
+        path.n_calls > 0 && (self.paths.iter().enumerate().any(beside) || (n_free > 0 && (expands || undecided())))
     }
 
     pub fn n_live(&self) -> usize {

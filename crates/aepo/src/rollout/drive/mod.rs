@@ -334,13 +334,22 @@ impl Driver<'_> {
             Action::Call { tool, input } => {
                 let id = CallId(self.n_calls);
                 self.n_calls += 1;
-                let call = ToolCall { id, tool, input: input.clone(), seed: path.call_seed() };
+                let (seed, earlier) = (path.call_seed(), Arc::clone(&path.earlier));
+                let shared = self.is_shared(tree, idx);
+                let call = ToolCall { id, tool: tool.clone(), input: input.clone(), seed, earlier, shared };
+                let path = &mut self.trees[tree].paths[idx];
                 path.state = State::Calling { tool, input };
                 self.calling.insert(id, (tree, idx));
                 self.tools.submit(call);
                 Ok(())
             }
         }
+    }
+
+    /// See [`ToolCall::shared`].
+    fn is_shared(&self, tree: usize, idx: usize) -> bool {
+        let expands = matches!(self.settings.branch, BranchRule::ExpandEvenly { .. } | BranchRule::ExpandBest { .. });
+        self.trees[tree].is_shared(idx, self.n_free(tree), expands)
     }
 
     fn on_result(&mut self, result: ToolResult) -> Result<(), RolloutError> {

@@ -1,5 +1,6 @@
 //! Does the driver grow the same trees whatever the tools' order, and the trees that the rules ask for?
 
+mod earlier;
 mod expand;
 mod lockstep;
 
@@ -17,7 +18,7 @@ use crate::testing::{
 };
 use expand::{evenly, ranked};
 
-use crate::tool::{CallId, Tool, ToolCall, ToolOutcome, ToolResult, Toolset};
+use crate::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolResult, ToolSpec, Toolset};
 
 pub fn aepo() -> DriveSettings {
     DriveSettings {
@@ -287,7 +288,7 @@ fn a_prompt_without_room_is_one_clear_error() {
 fn an_unavailable_tool_ends_and_flags_its_path_only() {
     let mut tools = ShuffledTools::new(Seed(1));
     tools.outcome = |call| {
-        if call.tool == Tool::Search { ToolOutcome::Unavailable } else { ToolOutcome::Ok }
+        if call.tool == ToolName::SEARCH { ToolOutcome::Unavailable } else { ToolOutcome::Ok }
     };
     let trees = grow(&mut model(), &mut tools, &tasks(5, 3), &aepo(), &mut |_| {}).unwrap();
     let all: Vec<_> = trees.iter().flat_map(Trajectory::all).collect();
@@ -311,11 +312,11 @@ struct StuckSearch<'a> {
 }
 
 impl Toolset for StuckSearch<'_> {
-    fn tools(&self) -> &[Tool] {
-        &Tool::ALL
+    fn tools(&self) -> &[ToolSpec] {
+        &[]
     }
     fn submit(&mut self, call: ToolCall) {
-        if call.tool == Tool::Search { self.stuck.push(call) } else { self.inner.submit(call) }
+        if call.tool == ToolName::SEARCH { self.stuck.push(call) } else { self.inner.submit(call) }
     }
     fn poll(&mut self, block: bool) -> Vec<ToolResult> {
         if block && self.inner.held.is_empty() {
@@ -345,7 +346,7 @@ fn a_stuck_tree_delays_no_other_tree() {
         StuckSearch { inner: ShuffledTools::new(Seed(1)), stuck: Vec::new(), n_ended: &n_ended, at_release: None };
     let (tasks, settings) = (tasks(6, 3), aepo());
     let stuck_trees = grow(&mut model(), &mut tools, &tasks, &settings, &mut |p| n_ended.set(p.n_ended)).unwrap();
-    let searches = |t: &RolloutTree| Trajectory::all(t).iter().any(|p| p.calls().any(|c| c.tool == Tool::Search));
+    let searches = |t: &RolloutTree| Trajectory::all(t).iter().any(|p| p.calls().any(|c| c.tool == ToolName::SEARCH));
     let free = stuck_trees.iter().filter(|t| !searches(t)).count();
     assert!(tools.at_release.unwrap().0 >= free * 8);
 }
@@ -354,8 +355,8 @@ fn a_stuck_tree_delays_no_other_tree() {
 struct Silent;
 
 impl Toolset for Silent {
-    fn tools(&self) -> &[Tool] {
-        &Tool::ALL
+    fn tools(&self) -> &[ToolSpec] {
+        &[]
     }
     fn submit(&mut self, _: ToolCall) {}
     fn poll(&mut self, _: bool) -> Vec<ToolResult> {
@@ -367,8 +368,8 @@ impl Toolset for Silent {
 struct Stray;
 
 impl Toolset for Stray {
-    fn tools(&self) -> &[Tool] {
-        &Tool::ALL
+    fn tools(&self) -> &[ToolSpec] {
+        &[]
     }
     fn submit(&mut self, _: ToolCall) {}
     fn poll(&mut self, _: bool) -> Vec<ToolResult> {
