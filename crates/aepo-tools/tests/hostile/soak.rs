@@ -22,6 +22,12 @@ fn stays_as_it_is(backend: Backend) {
     assert!(after.n_processes <= before.n_processes, "{:?}", with.figures);
     assert!(after.n_mounts <= before.n_mounts, "{:?}", with.figures);
     assert!(after.n_mounts_below <= before.n_mounts_below, "{:?}", with.figures);
+    assert!(after.n_temporary <= before.n_temporary, "{:?}", with.figures);
+    // An allocator keeps some of what it had; what each call leaked would be far more.
+    assert!(after.memory_mb <= before.memory_mb + 64.0, "{:?}", with.figures);
+    assert!(after.memory_below_mb <= before.memory_below_mb + 64.0, "{:?}", with.figures);
+    assert!(with.worst_overrun_secs < 20.0, "a call overran its deadline by {} s", with.worst_overrun_secs);
+    assert!(with.wall_secs < 600.0, "300 calls took {} s", with.wall_secs);
 }
 
 #[test]
