@@ -81,7 +81,7 @@ impl Figures {
             n_mounts: mounts("self"),
             n_mounts_below: below.first().map_or(0, |pid| mounts(&pid.to_string())),
             memory_mb: memory("self"),
-            memory_below_mb: below.iter().map(|pid| memory(&pid.to_string())).sum(),
+            memory_below_mb: below.iter().map(|pid| memory(&pid.to_string())).fold(0.0, |sum, mb| sum + mb),
             n_temporary: entries(std::env::temp_dir().display().to_string()),
         }
     }

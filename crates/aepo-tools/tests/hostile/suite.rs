@@ -228,7 +228,9 @@ fn hold(backend: Backend) {
 fn apart(test: &str, nobody: bool) {
     let exe = std::env::current_exe().unwrap();
     let mut command = std::process::Command::new(&exe);
-    let mut dir = None;
+    // Of its own as well, so that what is left there is its.
+    let mut dir = tempfile::tempdir().unwrap();
+    command.env("TMPDIR", dir.path());
     if nobody {
         use std::os::unix::process::CommandExt as _;
         // Where the tests are built may be closed to others, and so may our home and temporary directory.
@@ -247,7 +249,7 @@ fn apart(test: &str, nobody: bool) {
             // It is closed to others, too; the system's own is not.
             command.env_remove("AEPO_PYTHON");
         }
-        dir = Some(place);
+        dir = place;
     }
     command.args(["--exact", test, "--nocapture"]).env(APART, "1").env("SECRET_OF_THE_TESTS", SECRET);
     let done = command.output().unwrap();
