@@ -4,6 +4,7 @@
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
 pub mod error;
+pub mod http;
 pub mod hub;
 pub mod probe;
 pub mod python;
