@@ -4,11 +4,13 @@
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
 pub mod error;
+pub mod fusion;
 pub mod http;
 pub mod hub;
 pub mod probe;
 pub mod python;
 pub mod search;
+pub mod serve;
 pub mod toolset;
 
 pub use error::ToolsError;

@@ -1,0 +1,133 @@
+//! How do other programs use these tools? One HTTP server whose routes are whatever was asked for.
+
+pub mod run_code;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::{Semaphore, oneshot};
+
+/// No request is longer, bytes.
+const MAX_BODY_BYTES: usize = 16 << 20;
+/// A request must be there whole in this time.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Requests that are read or answered at once; others wait.
+const MAX_AT_ONCE: usize = 256;
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The system refused a thread or its event loop.
+    #[error("starting the server: {0}")]
+    Start(std::io::Error),
+}
+
+/// A running server. Dropping it stops it; requests under way are answered first.
+pub struct Server {
+    /// Where it listens, with the port that the system chose where 0 was asked for.
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Server {
+    /// Answers `routes` on `address` until it is stopped.
+    pub fn start(address: SocketAddr, routes: Router) -> Result<Server, ServeError> {
+        let listening = |source| ServeError::Listen { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(listening)?;
+        listener.set_nonblocking(true).map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Start)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = move || {
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                // A sender that is gone says stop too.
+                let until = async move { drop(stopped.await) };
+                axum::serve(listener, routes).with_graceful_shutdown(until).await
+            })
+        };
+        let thread = std::thread::Builder::new().name("aepo-serve".to_owned());
+        let thread = thread.spawn(serve).map_err(ServeError::Start)?;
+        Ok(Server { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // Its error is that of a server that nobody uses any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How many requests are worked on at once, and how they are read: for the handlers of all routes.
+#[derive(Clone)]
+pub struct Gate {
+    open: Arc<Semaphore>,
+    working: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// Lets `n_workers` requests be worked on at once.
+    #[must_use]
+    pub fn new(n_workers: usize) -> Gate {
+        let working = Arc::new(Semaphore::new(n_workers.clamp(1, MAX_AT_ONCE)));
+        Gate { open: Arc::new(Semaphore::new(MAX_AT_ONCE)), working }
+    }
+
+    /// Reads a body, within bounds of size and time, and answers it in a thread where work may block.
+    pub async fn answer(
+        &self,
+        body: axum::body::Body,
+        work: impl FnOnce(Bytes) -> Response + Send + 'static,
+    ) -> Response {
+        // Neither semaphore is ever closed.
+        let Ok(_open) = self.open.acquire().await else { return complain(StatusCode::SERVICE_UNAVAILABLE, "closed") };
+        let bytes = match tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
+            Err(_) => return complain(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time"),
+            Ok(Err(_)) => return complain(StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long"),
+            Ok(Ok(bytes)) => bytes,
+        };
+        let Ok(_working) = self.working.acquire().await else {
+            return complain(StatusCode::SERVICE_UNAVAILABLE, "closed");
+        };
+        match tokio::task::spawn_blocking(move || work(bytes)).await {
+            Ok(response) => response,
+            Err(_) => complain(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be answered"),
+        }
+    }
+}
+
+/// An error as FastAPI servers word it, so that clients made for them can show it.
+pub(crate) fn complain(status: StatusCode, why: &str) -> Response {
+    json(status, &serde_json::json!({ "detail": why }))
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+    const KIND: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+    (status, KIND, value.to_string()).into_response()
+}
