@@ -25,7 +25,7 @@ pub struct Renderer {
 
 #[derive(Clone)]
 enum Form {
-    Tags(Tags),
+    Tags(Arc<Tags>),
     Chat(Arc<Chat>),
 }
 
@@ -37,7 +37,7 @@ impl Renderer {
     pub fn tags(tokenizer: Arc<Tokenizer>, tools: &[ToolSpec]) -> Result<Renderer, PromptError> {
         let tags = Tags::new(&tokenizer, tools)?;
         let stop = Stop::at(&tags.stop_ids());
-        Ok(Renderer { tokenizer, form: Form::Tags(tags), stop })
+        Ok(Renderer { tokenizer, form: Form::Tags(Arc::new(tags)), stop })
     }
 
     /// A chat model's template in one of the dialects.

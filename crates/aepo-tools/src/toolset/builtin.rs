@@ -1,0 +1,92 @@
+//! How do the caged interpreter and the index in memory answer calls? Each as a [`Provider`].
+
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aepo::tool::{ToolCall, ToolSpec};
+
+use crate::error::{ToolsError, io};
+use crate::python::{Executor, Program, PythonSettings};
+use crate::search::SearchIndex;
+use crate::toolset::provider::{Answer, Basis, Limits, Offer, Provider};
+
+/// A program is ended at its own limit; the call is given up this much later, seconds.
+const AFTER_THE_PROGRAM_SECS: f64 = 5.0;
+/// A search takes milliseconds; one that takes this long is stuck, seconds.
+const SEARCH_SECS: f64 = 60.0;
+
+/// The caged interpreter, `n_workers` programs at once. Fails if the cage is not complete here.
+pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, ToolsError> {
+    let (cancelled, cancel): (PipeReader, PipeWriter) = std::io::pipe().map_err(io("making a pipe"))?;
+    let cancelled = Arc::new(OwnedFd::from(cancelled));
+    let limits = Limits { n_workers, deadline_secs: settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS };
+    let specs = Arc::new([ToolSpec::python()]);
+    let identity: Arc<str> = format!("python 1 {settings:?}").into();
+    let executor = Executor::start(&settings, n_workers, Some(cancelled))?;
+    let make = move || -> Result<Box<dyn Provider>, ToolsError> {
+        let (executor, specs, identity) = (executor.clone(), Arc::clone(&specs), Arc::clone(&identity));
+        Ok(Box::new(PythonTool { executor, specs, identity }))
+    };
+    Ok(Offer { make: Arc::new(make), limits, until: Some(Box::new(cancel)) })
+}
+
+/// The index in memory, `n_workers` searches at once.
+#[must_use]
+pub fn search(index: SearchIndex, n_workers: usize) -> Offer {
+    let (index, specs) = (Arc::new(index), Arc::new([ToolSpec::search()]));
+    let make = move || -> Result<Box<dyn Provider>, ToolsError> {
+        Ok(Box::new(SearchTool { index: Arc::clone(&index), specs: Arc::clone(&specs) }))
+    };
+    Offer { make: Arc::new(make), limits: Limits { n_workers, deadline_secs: SEARCH_SECS }, until: None }
+}
+
+struct PythonTool {
+    executor: Executor,
+    specs: Arc<[ToolSpec; 1]>,
+    identity: Arc<str>,
+}
+
+impl Provider for PythonTool {
+    fn specs(&self) -> &[ToolSpec] {
+        &*self.specs
+    }
+
+    fn identity(&self) -> String {
+        self.identity.to_string()
+    }
+
+    fn call(&mut self, call: &ToolCall, _deadline: Instant) -> Answer {
+        // The supervisor has the program's own limit, which lies before the deadline.
+        let execution = self.executor.run(&Program::new(&call.input, call.seed, self.executor.limits()));
+        Answer { outcome: execution.outcome, text: execution.text() }
+    }
+
+    fn basis(&self) -> Basis {
+        Basis::Seeded
+    }
+}
+
+struct SearchTool {
+    index: Arc<SearchIndex>,
+    specs: Arc<[ToolSpec; 1]>,
+}
+
+impl Provider for SearchTool {
+    fn specs(&self) -> &[ToolSpec] {
+        &*self.specs
+    }
+
+    fn identity(&self) -> String {
+        "search in memory 1".to_owned()
+    }
+
+    fn call(&mut self, call: &ToolCall, _deadline: Instant) -> Answer {
+        self.index.answer(&call.input)
+    }
+
+    fn basis(&self) -> Basis {
+        Basis::Input
+    }
+}
