@@ -41,7 +41,11 @@ pub(crate) fn origin(url: &str) -> Option<&str> {
         .find(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))?;
     let behind = behind.len();
     let end = url[behind..].find(['/', '?', '#']).map_or(url.len(), |at| behind + at);
-    (end > behind && !url[behind..end].contains('@')).then(|| &url[..end])
+    let authority = &url[behind..end];
+    // A port that is none would be left out by those who read addresses kindly.
+    let port = authority.rsplit(']').next().unwrap_or_default().split_once(':').map(|(_, port)| port);
+    let good = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    (end > behind && good && !authority.contains('@')).then(|| &url[..end])
 }
 
 /// Whether an address names this machine, where no proxy of the environment is asked.
@@ -64,7 +68,9 @@ mod tests {
     fn an_origin_is_scheme_host_and_port() {
         assert_eq!(origin("http://a:80/b?c"), Some("http://a:80"));
         assert_eq!(origin("HTTPS://a?c"), Some("HTTPS://a"));
-        for bad in ["", "a", "ftp://a", "http://", "http:///x", "https://key@a/", "é", "http:"] {
+        for bad in
+            ["", "a", "ftp://a", "http://", "http:///x", "https://key@a/", "é", "http:", "http://a:99999", "http://a:"]
+        {
             assert_eq!(origin(bad), None, "{bad}");
         }
         for (url, here) in [

@@ -1,0 +1,6 @@
+//! Is an index on disk whole, exact, and safe from a kill?
+
+mod answers;
+mod corpora;
+mod kills;
+mod rows;
