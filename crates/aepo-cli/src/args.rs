@@ -87,6 +87,13 @@ Examples:
     Show(ShowArgs),
     /// Print every setting of a recipe with its meaning, or say what is wrong with it
     Check(CheckArgs),
+    /// Say what this machine offers to a sandbox, and how it could offer more
+    #[command(after_help = "\
+Everything is tried, nothing is changed. Exit code 0 where the recipe's sandbox works, 1 where it does not.")]
+    Doctor(DoctorArgs),
+    /// Use one tool by hand, or offer tools to other programs
+    #[command(subcommand)]
+    Tool(ToolCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,
@@ -99,6 +106,92 @@ Examples:
   aepo algo branch --algo aepo --entropy-delta 0.8 --consecutive 2"
     )]
     Algo(AlgoCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ToolCommand {
+    /// Run a program from standard input in the sandbox and print one JSON object
+    #[command(after_help = "\
+Examples:
+  echo 'sum(range(10))' | aepo tool python
+  echo 'x = 1' | aepo tool python --session s.jsonl && echo 'x + 1' | aepo tool python --session s.jsonl
+
+Output: {\"outcome\",\"value\",\"stdout\",\"stderr\",\"exit_code\",\"truncated\",\"wall_secs\",\"cpu_secs\",\"max_rss_mb\"}
+  outcome is ok, raised, syntax, timeout, memory, output, pids, signal or unavailable; value is that of a last
+  expression. The last line of stderr tells what ended a program.
+Exit codes: 0 the program was run, whatever it did; 1 it could not be run; 2 wrong command line.")]
+    Python(ToolPythonArgs),
+    /// Answer other programs over HTTP until interrupted
+    #[command(after_help = "\
+Examples:
+  aepo tool serve --sandbox --listen 127.0.0.1:8080
+  curl -d '{\"code\":\"print(1)\",\"language\":\"python\"}' http://127.0.0.1:8080/run_code")]
+    Serve(ToolServeArgs),
+}
+
+/// Which sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    /// The best that works here
+    Auto,
+    /// Namespaces, with Landlock and a filter inside
+    Namespaces,
+    /// Landlock and a filter
+    Landlock,
+    /// A SandboxFusion server
+    Sandboxfusion,
+    /// Nothing but resource limits: a program can do whatever you can
+    UnsafeLocal,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolPythonArgs {
+    /// Wall and processor time, seconds
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    pub timeout_secs: f64,
+    /// Address space of a process, MiB
+    #[arg(long, value_name = "M", default_value_t = 512)]
+    pub memory_mb: u64,
+    /// Output at which the program is killed, bytes
+    #[arg(long, value_name = "N", default_value_t = 65536)]
+    pub max_output_bytes: usize,
+    /// Go on from the variables of the programs in this file, and add this one to it
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
+    /// Which sandbox
+    #[arg(long, value_enum, default_value = "auto")]
+    pub backend: BackendArg,
+    /// Address of the SandboxFusion server
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The interpreter [default: python3 of the search path]
+    #[arg(long, value_name = "FILE")]
+    pub interpreter: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolServeArgs {
+    /// Offer the sandbox as SandboxFusion does: POST /run_code
+    #[arg(long)]
+    pub sandbox: bool,
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Requests worked on at once, 0 for every core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub workers: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// `quickstart`, or the path of a recipe: whose sandbox is tried
+    #[arg(default_value = "quickstart")]
+    pub recipe: String,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

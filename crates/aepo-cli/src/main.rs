@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),
+        Command::Doctor(args) => commands::doctor::doctor(&args),
+        Command::Tool(command) => commands::tool::tool(&command),
         Command::Algo(command) => commands::algo::algo(&command),
     };
     match done {

@@ -151,10 +151,10 @@ pub fn specs() -> Vec<ToolSpec> {
     ToolSpec::python_and_search().to_vec()
 }
 
-/// Starts the tools; fails when this machine cannot run Python under guard.
-pub fn tools(config: &Config) -> anyhow::Result<Tools> {
+/// The sandbox that a recipe asks for.
+pub fn python_settings(config: &Config) -> PythonSettings {
     let p = &config.python;
-    let python = PythonSettings {
+    PythonSettings {
         interpreter: p.interpreter.as_ref().map(PathBuf::from),
         limits: Limits {
             wall_secs: p.wall_secs,
@@ -164,11 +164,15 @@ pub fn tools(config: &Config) -> anyhow::Result<Tools> {
             ..Limits::default()
         },
         ..PythonSettings::default()
-    };
+    }
+}
+
+/// Starts the tools; fails when this machine cannot run Python under guard.
+pub fn tools(config: &Config) -> anyhow::Result<Tools> {
     let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
     let documents = search_corpus(&countries()?).into_iter().map(document).collect();
     let settings = SearchSettings { n_results: config.search.n_results, max_chars: config.search.max_chars };
     let index = SearchIndex::build(documents, settings)?;
     let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
-    Ok(Tools::start(n_workers, Some(python), Some(index))?)
+    Ok(Tools::start(n_workers, Some(python_settings(config)), Some(index))?)
 }

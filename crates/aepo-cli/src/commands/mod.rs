@@ -3,8 +3,10 @@
 pub mod algo;
 pub mod check;
 pub mod compare;
+pub mod doctor;
 pub mod eval;
 pub mod rollout;
 pub mod sft;
 pub mod show;
+pub mod tool;
 pub mod train;

@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod kernel;
+pub mod sandbox;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

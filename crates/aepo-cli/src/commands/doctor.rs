@@ -1,0 +1,89 @@
+//! What does this machine offer, does the recipe's sandbox work here, and how could it be better?
+
+use std::fmt::Write as _;
+
+use aepo_tools::ToolsError;
+use aepo_tools::probe::sandbox::{self, Works};
+use aepo_tools::probe::{self, Finding, Holds, kernel};
+use serde_json::json;
+
+use crate::args::DoctorArgs;
+use crate::machine;
+use crate::progress::print;
+use crate::recipe;
+use crate::world;
+
+/// Prints what was found; fails where the recipe's sandbox does not work.
+pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
+    let recipe = recipe::find(&args.recipe)?;
+    let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
+    let settings = world::python_settings(&config);
+    let kernel_parts = probe::kernel();
+    let tried = sandbox::backends(&settings);
+    // The recipe may ask for one of them by name, or for a level that they do not have.
+    let own = sandbox::works(&settings);
+    let best = own.as_ref().ok().or_else(|| tried.iter().find_map(|(_, tried)| tried.as_ref().ok()));
+    let python = match (best, tried.iter().find_map(|(_, tried)| tried.as_ref().err())) {
+        (Some(works), _) => sandbox::interpreter(works),
+        (None, error) => vec![missing(error)],
+    };
+    let backends: Vec<Finding> = tried.iter().map(|(backend, tried)| sandbox::finding(*backend, tried)).collect();
+    if args.json {
+        let machine = json!({
+            "system": system(), "uid": kernel::uid(), "cores": machine::n_cores(),
+            "free_memory_bytes": machine::free_memory().map(|free| free.bytes),
+        });
+        let (works, error) = (own.as_ref().ok(), own.as_ref().err().map(ToString::to_string));
+        let sandbox = json!({ "recipe": recipe.name, "works": works, "error": error });
+        let all = json!({
+            "machine": machine, "kernel": kernel_parts, "python": python, "backends": backends, "sandbox": sandbox,
+        });
+        print(&format!("{all}\n"))?;
+    } else {
+        let mut text = format!("{}; {}; user {}\n", machine::describe(), system(), kernel::uid());
+        for (title, findings) in [("Kernel", &kernel_parts), ("Python", &python), ("Sandboxes", &backends)] {
+            text += &format!("\n{title}\n");
+            findings.iter().for_each(|finding| show(&mut text, finding));
+        }
+        if let Ok(works) = &own {
+            let _ = write!(text, "\nThe sandbox of {} works here: {}.\n", recipe.label, words(works));
+        }
+        print(&text)?;
+    }
+    match own {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(anyhow::Error::new(error).context(format!("the sandbox of {} does not work here", recipe.label)))
+        }
+    }
+}
+
+fn words(works: &Works) -> String {
+    format!("level {}, {:.1} ms a call", works.level, works.call_ms)
+}
+
+/// Why there is nothing to say of an interpreter.
+fn missing(error: Option<&ToolsError>) -> Finding {
+    let (says, cure) = match error {
+        Some(error @ ToolsError::NoPython { .. }) => (error.to_string(), "apt-get install python3"),
+        _ => ("no sandbox in which to try it".to_owned(), "see Kernel"),
+    };
+    Finding { name: "interpreter", holds: Holds::No, says, cure: Some(cure.to_owned()) }
+}
+
+fn system() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", release.trim())
+}
+
+fn show(text: &mut String, finding: &Finding) {
+    let mark = match finding.holds {
+        Holds::Yes => "yes",
+        Holds::Partly => "partly",
+        Holds::No => "no",
+    };
+    let _ = writeln!(text, "  {mark:<6}  {:<15} {}", finding.name, finding.says);
+    if let Some(cure) = &finding.cure {
+        let _ = writeln!(text, "{:<26}for more: {cure}", "");
+    }
+}
