@@ -88,6 +88,7 @@ pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-engine/src/checkpoint/map.rs",
     "crates/aepo-engine/src/matmul.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
+    "crates/aepo-tools/src/python/message.rs",
     "crates/aepo-tools/src/python/sandbox.rs",
 ];
 

@@ -52,11 +52,8 @@ pub(crate) fn prepare(interpreter: &Interpreter, n_slots: usize, is_locked: bool
             reason: "its path holds a NUL".to_owned(),
         })
     };
-    // No site and no user packages by start-up code (-s -S: milliseconds), no byte code written (-B), every write at
-    // once (-u: what was printed before a kill is kept), UTF-8 whatever the locale. -E is not among them: it would hide
-    // the hash seed, and the environment is ours alone.
-    let mut args: Vec<CString> =
-        [c"python3", c"-s", c"-S", c"-B", c"-u", c"-X", c"utf8", c"-c"].map(CString::from).into();
+    let mut args =
+        options(interpreter).map_err(|reason| ToolsError::NoPython { program: interpreter.exe.clone(), reason })?;
     args.push(BOOTSTRAP.into());
     for dir in &interpreter.site_dirs {
         args.push(text(dir)?);
@@ -138,6 +135,7 @@ impl Caged {
             err: &err_end,
             code: &source,
             status: &status_end,
+            dies_with_thread: true,
         };
         let child = sandbox::start(&mut self.cage, &start).map_err(|e| format!("starting the sandbox: {e}"))?;
         drop((source, input, out_end, err_end, status_end));
@@ -174,6 +172,15 @@ pub(crate) fn cells(program: &Program) -> Vec<u8> {
         bytes.extend(code.as_bytes());
     }
     bytes
+}
+
+/// How an interpreter is started, up to its program. By its whole path, from which it finds its library.
+pub(crate) fn options(interpreter: &Interpreter) -> Result<Vec<CString>, String> {
+    // No site and no user packages by start-up code (-s -S: milliseconds), no byte code written (-B), every write at
+    // once (-u: what was printed before a kill is kept), UTF-8 whatever the locale. -E is not among them: it would hide
+    // the hash seed, and the environment is ours alone.
+    let exe = CString::new(interpreter.exe.as_os_str().as_bytes()).map_err(|_| "its path holds a NUL".to_owned())?;
+    Ok([exe].into_iter().chain([c"-s", c"-S", c"-B", c"-u", c"-X", c"utf8", c"-c"].map(CString::from)).collect())
 }
 
 /// The whole environment of an interpreter.

@@ -11,6 +11,7 @@ use crate::error::ToolsError;
 use crate::python::caged::{self, Caged};
 use crate::python::execution::{Execution, Limits, Program};
 use crate::python::interpreter::{self, Interpreter};
+use crate::python::zygote::{Flavour, Trouble, Zygote};
 use crate::python::{Backend, Level, PythonSettings};
 
 /// A sandbox that is ready. Cheap to clone; every clone runs programs in the same slots.
@@ -19,8 +20,10 @@ pub struct Executor(Arc<Inner>);
 
 struct Inner {
     level: Level,
+    why_not_more: String,
     interpreter: Interpreter,
     limits: Limits,
+    servers: Servers,
     slots: Mutex<Vec<Slot>>,
     freed: Condvar,
     /// Readable once running programs are to be killed.
@@ -32,6 +35,15 @@ struct Inner {
 /// Where one program at a time runs.
 enum Slot {
     Caged(Box<Caged>),
+    /// The number of the user that runs it.
+    Forked(u64),
+}
+
+/// The two servers, each while it lives.
+#[derive(Default)]
+struct Servers {
+    light: Mutex<Option<Arc<Zygote>>>,
+    heavy: Mutex<Option<Arc<Zygote>>>,
 }
 
 impl Executor {
@@ -55,23 +67,34 @@ impl Executor {
                 (Arc::new(OwnedFd::from(read)), Some(write))
             }
         };
-        let level = match settings.backend {
-            Backend::Auto | Backend::Landlock => Level::Landlock,
-            Backend::UnsafeLocal => Level::UnsafeLocal,
-            Backend::Namespaces => {
-                let reason = "this backend is not there yet".to_owned();
-                return Err(ToolsError::Kernel { what: "namespaces", reason });
-            }
+        let servers = Servers::default();
+        let (level, reason) = match settings.backend {
+            Backend::Auto | Backend::Namespaces => match servers.get(&interpreter, Flavour::Light) {
+                Ok(_) => (Level::Namespaces, String::new()),
+                Err(reason) if settings.backend == Backend::Namespaces => {
+                    return Err(ToolsError::Kernel { what: "namespaces", reason });
+                }
+                Err(reason) => (Level::Landlock, reason),
+            },
+            Backend::Landlock => (Level::Landlock, "python.backend = landlock".to_owned()),
+            Backend::UnsafeLocal => (Level::UnsafeLocal, "python.backend = unsafe-local".to_owned()),
         };
         if level < settings.min_level {
-            return Err(ToolsError::Level { wanted: settings.min_level, level, reason: "it was asked for".to_owned() });
+            return Err(ToolsError::Level { wanted: settings.min_level, level, reason });
         }
-        let slots = caged::prepare(&interpreter, n_slots, level == Level::Landlock)?;
-        let slots = slots.into_iter().map(|slot| Slot::Caged(Box::new(slot))).collect();
+        let slots = match level {
+            Level::Namespaces => (0..n_slots as u64).map(Slot::Forked).collect(),
+            level => {
+                let slots = caged::prepare(&interpreter, n_slots, level == Level::Landlock)?;
+                slots.into_iter().map(|slot| Slot::Caged(Box::new(slot))).collect()
+            }
+        };
         let executor = Executor(Arc::new(Inner {
             level,
+            why_not_more: reason,
             interpreter,
             limits: settings.limits.clone(),
+            servers,
             slots: Mutex::new(slots),
             freed: Condvar::new(),
             cancel,
@@ -85,6 +108,12 @@ impl Executor {
     #[must_use]
     pub fn level(&self) -> Level {
         self.0.level
+    }
+
+    /// Why the level is not the best one; empty if it is.
+    #[must_use]
+    pub fn why_not_more(&self) -> &str {
+        &self.0.why_not_more
     }
 
     /// The limits from the settings, for programs without their own.
@@ -108,10 +137,34 @@ impl Executor {
         let mut slot = self.take();
         let ran = match &mut slot {
             Slot::Caged(caged) => caged.run(program, &self.0.cancel),
+            Slot::Forked(slot) => self.fork(program, *slot),
         };
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
         self.0.freed.notify_one();
         ran.unwrap_or_else(Execution::unavailable)
+    }
+
+    /// Runs a program in a fork of a server. A server that is lost is replaced; the program runs again only if it cannot
+    /// have begun.
+    fn fork(&self, program: &Program, slot: u64) -> Result<Execution, String> {
+        let flavour = Flavour::of(program);
+        let mut is_second = false;
+        loop {
+            let server = self.0.servers.get(&self.0.interpreter, flavour)?;
+            let reason = match server.run(program, slot, &self.0.cancel) {
+                Ok(execution) => return Ok(execution),
+                Err(Trouble::Refused(reason)) => return Err(reason),
+                Err(Trouble::NotBegun(reason)) if is_second => reason,
+                Err(Trouble::NotBegun(_)) => {
+                    self.0.servers.forget(flavour, &server);
+                    is_second = true;
+                    continue;
+                }
+                Err(Trouble::Lost(reason)) => reason,
+            };
+            self.0.servers.forget(flavour, &server);
+            return Err(reason);
+        }
     }
 
     fn take(&self) -> Slot {
@@ -127,7 +180,8 @@ impl Executor {
     fn self_test(&self) -> Result<(), ToolsError> {
         let code = match self.level() {
             Level::UnsafeLocal => "",
-            _ => SELF_TEST_LANDLOCK,
+            Level::Landlock => SELF_TEST_LANDLOCK,
+            Level::Namespaces => SELF_TEST_NAMESPACES,
         };
         let ran = self.run(&Program::new(code, Seed(0), self.limits()));
         if ran.outcome == ToolOutcome::Ok && ran.text().is_empty() {
@@ -137,6 +191,65 @@ impl Executor {
         Err(ToolsError::SelfTest { interpreter: self.0.interpreter.exe.clone(), reason })
     }
 }
+
+impl Servers {
+    fn place(&self, flavour: Flavour) -> std::sync::MutexGuard<'_, Option<Arc<Zygote>>> {
+        let place = match flavour {
+            Flavour::Light => &self.light,
+            Flavour::Heavy => &self.heavy,
+        };
+        place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server, started if there is none.
+    fn get(&self, interpreter: &Interpreter, flavour: Flavour) -> Result<Arc<Zygote>, String> {
+        let mut place = self.place(flavour);
+        if let Some(server) = &*place {
+            return Ok(Arc::clone(server));
+        }
+        let server = Arc::new(Zygote::start(interpreter, flavour)?);
+        *place = Some(Arc::clone(&server));
+        Ok(server)
+    }
+
+    /// Takes a lost server out of use, unless somebody has replaced it already. It ends with its last call.
+    fn forget(&self, flavour: Flavour, lost: &Arc<Zygote>) {
+        let mut place = self.place(flavour);
+        if place.as_ref().is_some_and(|server| Arc::ptr_eq(server, lost)) {
+            *place = None;
+        }
+    }
+}
+
+/// Says nothing if every act is refused, and the program sees a world of its own.
+const SELF_TEST_NAMESPACES: &str = r#"
+import os, _socket, ctypes
+def refused(act, *args):
+    try: act(*args)
+    except OSError: return
+    print("not refused:", act.__name__, *args)
+refused(_socket.socket)
+refused(os.listdir, "/proc")
+refused(os.mkdir, "/outside")
+refused(os.mkdir, "/usr/outside")
+refused(os.mkdir, "/dev/outside")
+refused(open, os.__file__, "a")
+try: os.kill(1, 9)
+except OSError: pass
+refused(os.setuid, 0)
+libc = ctypes.CDLL(None, use_errno=True)
+for flags in (0x10000000, 0x20000, 0x20000000):
+    if libc.unshare(flags) == 0: print("not refused: unshare", flags)
+if (os.getpid(), os.getppid(), os.getuid(), os.getcwd(), os.listdir(".")) != (2, 0, 1000, "/tmp", []):
+    print(os.getpid(), os.getppid(), os.getuid(), os.getcwd(), os.listdir("."))
+if sorted(os.listdir("/dev")) != ["null", "shm", "urandom", "zero"]: print(os.listdir("/dev"))
+for path in ("/etc/passwd", "/var/log", "/sys", "/.old"):
+    if os.path.exists(path): print(path, "is to be seen")
+child = os.fork()
+if child == 0: os._exit(3)
+if os.waitpid(child, 0)[1] != 3 << 8: print("no child")
+open("own", "w").close()
+"#;
 
 /// Says nothing if every act is refused.
 pub(crate) const SELF_TEST_LANDLOCK: &str = r#"

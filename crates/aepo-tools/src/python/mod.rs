@@ -4,10 +4,14 @@ mod caged;
 mod execution;
 mod executor;
 mod interpreter;
+mod message;
 mod policy;
+mod root;
 mod sandbox;
 mod scratch;
 mod supervise;
+mod tally;
+mod zygote;
 
 use std::path::PathBuf;
 

@@ -30,10 +30,23 @@ pub(crate) const NEWEST_ABI: ABI = ABI::V7;
 /// whose flags a filter can see; then the list of what is allowed at all, the rest being `EPERM`. The second comes last
 /// because it refuses the installing of filters, too.
 pub(crate) fn filters() -> Result<[BpfProgram; 2], ToolsError> {
+    compile(&[ALLOWED, LEGACY], conditional)
+}
+
+/// The same for programs in namespaces of their own, where other processes and files are only their own: they may start
+/// processes, send signals, and change the rights of files.
+pub(crate) fn namespace_filters() -> Result<[BpfProgram; 2], ToolsError> {
+    compile(&[ALLOWED, LEGACY, OWN_WORLD, OWN_WORLD_LEGACY], conditional_in_namespaces)
+}
+
+fn compile(
+    allowed: &[&[c_long]],
+    conditional: fn() -> Result<Rules, seccompiler::BackendError>,
+) -> Result<[BpfProgram; 2], ToolsError> {
     let refused = |e: &dyn std::fmt::Display| ToolsError::Kernel { what: "seccomp filters", reason: e.to_string() };
     let arch = std::env::consts::ARCH.try_into().map_err(|e: seccompiler::BackendError| refused(&e))?;
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, vec![])).collect();
-    rules.extend(LEGACY.iter().map(|&call| (call, vec![])));
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
+        allowed.iter().flat_map(|list| list.iter().map(|&call| (call, vec![]))).collect();
     rules.extend(conditional().map_err(|e| refused(&e))?);
     let allow = SeccompFilter::new(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, arch);
     let clone3 = SeccompFilter::new(
@@ -50,6 +63,30 @@ pub(crate) fn filters() -> Result<[BpfProgram; 2], ToolsError> {
 
 type Rules = Vec<(c_long, Vec<SeccompRule>)>;
 
+/// Of the conditions below those that hold in namespaces, too; of `clone` only that it makes none.
+fn conditional_in_namespaces() -> Result<Rules, seccompiler::BackendError> {
+    let free = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_openat];
+    let mut rules = conditional()?;
+    rules.retain(|(call, _)| !free.contains(call));
+    let none = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?;
+    for (call, rule) in &mut rules {
+        if *call == libc::SYS_clone {
+            *rule = vec![SeccompRule::new(vec![none.clone()])?];
+        }
+    }
+    rules.extend(free.map(|call| (call, vec![])));
+    #[cfg(target_arch = "x86_64")]
+    {
+        rules.retain(|(call, _)| *call != libc::SYS_open);
+        rules.push((libc::SYS_open, vec![]));
+    }
+    Ok(rules)
+}
+
+/// The flags of `clone` that make namespaces: time, mount, cgroup, uts, ipc, user, pid, net.
+const NAMESPACES: u64 =
+    0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
+
 /// Calls that are allowed for some arguments only.
 fn conditional() -> Result<Rules, seccompiler::BackendError> {
     use SeccompCmpOp::{Eq, MaskedEq};
@@ -62,7 +99,6 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
     };
     // Threads yes; processes and namespaces no. So nothing a program starts can outlive it.
     let thread = libc::CLONE_THREAD as u64;
-    let namespaces = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
     let own = u64::from(OWN_PID);
     let rdonly_trunc = (libc::O_TRUNC | libc::O_ACCMODE) as u64;
     // Opening read-only with O_TRUNC empties the file, and the first two Landlock versions do not see it as a write.
@@ -97,7 +133,7 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
     let pair =
         SeccompRule::new(vec![when(0, Eq, libc::AF_UNIX as u64)?, when(1, MaskedEq(0xF), libc::SOCK_STREAM as u64)?])?;
     let mut rules = vec![
-        (libc::SYS_clone, vec![one(0, MaskedEq(thread | namespaces), thread)?]),
+        (libc::SYS_clone, vec![one(0, MaskedEq(thread | NAMESPACES), thread)?]),
         (libc::SYS_kill, any_of(0, &[0, own])?),
         (libc::SYS_tgkill, any_of(0, &[own])?),
         // On another process of the same user it would change the trainer's own limits.
@@ -298,6 +334,27 @@ const ALLOWED: &[c_long] = &[
     // Answered by the other filter.
     libc::SYS_clone3,
 ];
+
+/// Allowed, too, where processes and files are the program's own.
+const OWN_WORLD: &[c_long] = &[
+    libc::SYS_tkill,
+    libc::SYS_setsid,
+    libc::SYS_setpgid,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_utimensat,
+    libc::SYS_truncate,
+    libc::SYS_symlinkat,
+];
+
+/// Older forms of the same calls, which only x86-64 has.
+#[cfg(target_arch = "x86_64")]
+const OWN_WORLD_LEGACY: &[c_long] =
+    &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_chmod, libc::SYS_utime, libc::SYS_utimes, libc::SYS_symlink];
+
+/// Older forms of the same calls, which only x86-64 has.
+#[cfg(not(target_arch = "x86_64"))]
+const OWN_WORLD_LEGACY: &[c_long] = &[];
 
 /// Older forms of the same calls, which only x86-64 has.
 #[cfg(target_arch = "x86_64")]

@@ -60,6 +60,8 @@ pub(crate) struct Start<'a> {
     pub code: &'a OwnedFd,
     /// Descriptor 4: how far the bootstrap came.
     pub status: &'a OwnedFd,
+    /// Whether it is killed when the thread that starts it ends. The kernel counts the thread as the parent.
+    pub dies_with_thread: bool,
 }
 
 /// A step of the start that the kernel refused.
@@ -120,6 +122,7 @@ struct Plan {
     filters: [libc::sock_fprog; 2],
     n_filters: usize,
     parent: libc::pid_t,
+    dies_with_thread: bool,
     failed: Option<&'static str>,
     errno: c_int,
 }
@@ -151,6 +154,7 @@ pub(crate) fn start(cage: &mut Cage, start: &Start) -> Result<Child, StartError>
         filters: programs,
         n_filters: if cage.locks.is_some() { programs.len() } else { 0 },
         parent: std::process::id() as libc::pid_t,
+        dies_with_thread: start.dies_with_thread,
         failed: None,
         errno: 0,
     };
@@ -218,7 +222,9 @@ unsafe fn lock_in(plan: &mut Plan) -> Result<(), &'static str> {
             libc::sigaction(signal, &default, std::ptr::null_mut());
         }
         ok(libc::setsid(), "setsid")?;
-        ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")?;
+        if plan.dies_with_thread {
+            ok(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")?;
+        }
         if libc::syscall(libc::SYS_getppid) as libc::pid_t != plan.parent {
             return Err("getppid: the parent has died");
         }
@@ -273,16 +279,7 @@ struct CapHeader {
 impl Child {
     /// Kills it; nothing it started can outlive it. Harmless once it has ended.
     pub(crate) fn kill(&self) {
-        // SAFETY: plain system call on a descriptor we own.
-        unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
-                libc::SIGKILL,
-                std::ptr::null::<c_void>(),
-                0,
-            )
-        };
+        kill(&self.pidfd);
     }
 
     /// Processor time of all its threads so far, seconds, by the scheduler's own count; `None` once it has ended.
@@ -337,6 +334,27 @@ impl Drop for Child {
             let _ = self.reap();
         }
     }
+}
+
+/// Kills the process behind a descriptor. Harmless once it has ended.
+pub(crate) fn kill(pidfd: &OwnedFd) {
+    // SAFETY: plain system call on a descriptor we own.
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<c_void>(), 0)
+    };
+}
+
+/// The id of the process behind a descriptor, as we see it; not positive once it has ended.
+pub(crate) fn pid_of(pidfd: &OwnedFd) -> io::Result<i32> {
+    let table = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = table.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|rest| rest.trim().parse().ok());
+    pid.ok_or_else(|| io::Error::other("the descriptor of a process names none"))
+}
+
+/// Whether we are the super-user.
+pub(crate) fn is_super() -> bool {
+    // SAFETY: reads a number.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// A descriptor above those the child's pipes are placed on.

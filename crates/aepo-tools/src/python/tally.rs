@@ -1,0 +1,70 @@
+//! How much memory do the processes of a call take together? Read from the kernel's tables, for machines that delegate no
+//! control group.
+
+use std::fs;
+
+/// A call has far fewer processes; what lists more is not looked through to its end.
+const MAX_PROCESSES: usize = 4096;
+
+/// Whether the processes `roots` and all their descendants take more than `max_bytes`. Pages that several share count
+/// once: a forked interpreter shares most of what it holds with its siblings.
+pub(crate) fn is_over(roots: [i32; 2], max_bytes: u64) -> bool {
+    let pids = descendants(roots);
+    let resident: u64 = pids.iter().map(|&pid| resident_bytes(pid)).sum();
+    // Resident pages are an upper bound and cheap to read; shares are exact and slow.
+    resident > max_bytes && pids.iter().map(|&pid| proportional_bytes(pid)).sum::<u64>() > max_bytes
+}
+
+/// The processes, and what they started. One that ends meanwhile is passed over; its orphans become the first process's.
+fn descendants(roots: [i32; 2]) -> Vec<i32> {
+    let mut pids = Vec::new();
+    let mut todo = roots.to_vec();
+    while let Some(pid) = todo.pop() {
+        if pid <= 0 || pids.len() >= MAX_PROCESSES {
+            continue;
+        }
+        pids.push(pid);
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for thread in threads {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            todo.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        }
+    }
+    pids
+}
+
+/// Anonymous and shared memory that is resident, bytes; file pages belong to nobody. 0 for a process that has ended.
+fn resident_bytes(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    kilobytes(&status, "RssAnon:") + kilobytes(&status, "RssShmem:")
+}
+
+/// The same, each page divided by the number of processes that share it.
+fn proportional_bytes(pid: i32) -> u64 {
+    let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+        return resident_bytes(pid);
+    };
+    kilobytes(&rollup, "Pss_Anon:") + kilobytes(&rollup, "Pss_Shmem:")
+}
+
+/// The number of KiB in the line that begins with `name`, in bytes.
+fn kilobytes(table: &str, name: &str) -> u64 {
+    let line = table.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_memory_is_counted() {
+        let kept = vec![1u8; 64 << 20];
+        let me = std::process::id() as i32;
+        assert!(is_over([me, 0], 64 << 20));
+        assert!(!is_over([me, 0], 64 << 30));
+        assert_eq!(kept[kept.len() - 1], 1);
+        assert!(proportional_bytes(me) >= 64 << 20);
+        assert_eq!(resident_bytes(i32::MAX), 0);
+    }
+}
