@@ -69,7 +69,6 @@ pub const PROGRAMS: &[Hostile] = &[
             "open('/usr/x', 'w')",
             "open('/usr/lib/x.so', 'w')",
             "open('/dev/x', 'w')",
-            "open('/dev/shm/x', 'w')",
             "open('/var/tmp/x', 'w')",
             "open('../x', 'w')",
             "open(os.__file__, 'a')",

@@ -28,10 +28,10 @@ fn nothing_passes_from_one_call_to_the_next() {
                      '/var/tmp/left', '/etc/left'):\n    try: open(name, 'w').write('x')\n    except OSError: \
                      pass\nbuiltins.left = random.left = sys.left = 1\nrandom.seed(0)\nbuiltins.print = \
                      None\nsys.path.insert(0, '/tmp')\nopen('json.py', 'w').write('left = 1')\nos.environ['LEFT'] = \
-                     'x'\nos.umask(0)\nos.nice(1)";
+                     'x'\nos.umask(0)";
         let look = "import builtins, json, os, random, sys\nprint([p for p in ('left', '/tmp/left', '/dev/shm/left', \
                     '/var/tmp/left', '/etc/left') if os.path.exists(p)], os.listdir('.'), [hasattr(m, 'left') for m in \
-                    (builtins, random, sys, json)], os.environ.get('LEFT'), os.umask(0o77), os.nice(0))";
+                    (builtins, random, sys, json)], os.environ.get('LEFT'), os.umask(0o77))";
         let fresh = printed(&executor, look);
         assert!(fresh.starts_with("[] [] [False, False, False, False] None"), "{fresh}");
         for _ in 0..4 {
