@@ -76,14 +76,56 @@ fn system() -> String {
     format!("Linux {}", release.trim())
 }
 
+/// Columns of the screen, and where what was found begins.
+const WIDTH: usize = 100;
+const INDENT: usize = 26;
+
 fn show(text: &mut String, finding: &Finding) {
     let mark = match finding.holds {
         Holds::Yes => "yes",
         Holds::Partly => "partly",
         Holds::No => "no",
     };
-    let _ = writeln!(text, "  {mark:<6}  {:<15} {}", finding.name, finding.says);
-    if let Some(cure) = &finding.cure {
-        let _ = writeln!(text, "{:<26}for more: {cure}", "");
+    let mut lines = wrapped(&finding.says);
+    lines.extend(finding.cure.iter().flat_map(|cure| wrapped(&format!("→ {cure}"))));
+    for (i, line) in lines.iter().enumerate() {
+        let _ = match i {
+            0 => writeln!(text, "  {mark:<6}  {:<15} {line}", finding.name),
+            _ => writeln!(text, "{:INDENT$}{line}", ""),
+        };
+    }
+}
+
+/// Lines of whole words that fit behind the indent, one at least.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.is_empty() {
+            *line = word.to_owned();
+        } else if line.chars().count() + 1 + word.chars().count() <= WIDTH - INDENT {
+            *line = format!("{line} {word}");
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_lines_that_fit() {
+        let mut text = String::new();
+        let cure = Some("do this ".repeat(20));
+        show(&mut text, &Finding { name: "namespaces", holds: Holds::Partly, says: "user".to_owned(), cure });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "  partly  namespaces      user");
+        assert!(lines[1].starts_with(&format!("{:INDENT$}→ do this", "")), "{text}");
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(wrapped(""), [""]);
     }
 }

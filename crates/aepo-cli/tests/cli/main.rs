@@ -13,3 +13,4 @@ mod runs;
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;
 mod support;
+mod tool;

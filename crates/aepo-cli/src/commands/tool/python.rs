@@ -25,7 +25,7 @@ pub fn python(args: &ToolPythonArgs) -> anyhow::Result<()> {
         max_output_bytes: args.max_output_bytes,
         ..Limits::default()
     };
-    limits.check().map_err(|e| usage(e.to_string(), ""))?;
+    limits.check().map_err(misuse)?;
     let mut source = Vec::new();
     std::io::stdin().lock().read_to_end(&mut source).context("reading the program from standard input")?;
     let mut session = args.session.as_deref().map(Session::open).transpose()?;
@@ -60,7 +60,7 @@ fn run(args: &ToolPythonArgs, limits: &Limits, code: &str, session: Option<&mut 
         (_, Some(_)) => return Err(usage("--endpoint has no effect without --backend sandboxfusion", "")),
         (backend, None) => match Executor::start(&settings(args, backend, limits), 1, None) {
             Ok(executor) => executor.run(&program),
-            Err(e @ ToolsError::Setting { .. }) => return Err(usage(e.to_string(), "")),
+            Err(e @ ToolsError::Setting { .. }) => return Err(misuse(e)),
             Err(e) => Execution::unavailable(e.to_string()),
         },
     };
@@ -69,6 +69,18 @@ fn run(args: &ToolPythonArgs, limits: &Limits, code: &str, session: Option<&mut 
         session.add(Cell { code: code.to_owned(), seed })?;
     }
     Ok(ran)
+}
+
+/// Names the argument that a setting came from.
+fn misuse(error: ToolsError) -> anyhow::Error {
+    let ToolsError::Setting { name, value, rule } = &error else { return error.into() };
+    let argument = match *name {
+        "python.wall_secs" => "--timeout-secs",
+        "python.memory_mb" => "--memory-mb",
+        "python.max_output_bytes" => "--max-output-bytes",
+        other => other,
+    };
+    usage(format!("{argument} {value}: {rule}"), "")
 }
 
 fn settings(args: &ToolPythonArgs, backend: BackendArg, limits: &Limits) -> PythonSettings {
