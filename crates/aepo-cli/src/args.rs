@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::cache::CacheCommand;
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::tool::python::ToolPythonArgs;
+use crate::commands::tool::serve::ToolServeArgs;
+
 /// Train, evaluate and inspect tool-using language-model agents with AEPO (arXiv 2510.14545).
 #[derive(Debug, Parser)]
 #[command(
@@ -91,7 +96,7 @@ Examples:
     #[command(after_help = "\
 Everything is tried, nothing is changed. Exit code 0 where the recipe's sandbox works, 1 where it does not.")]
     Doctor(DoctorArgs),
-    /// Use one tool by hand, or offer tools to other programs
+    /// Use one tool by itself, as an agent would, or offer tools to other programs
     #[command(subcommand)]
     Tool(ToolCommand),
     /// Show what each algorithm computes, and compute it on numbers
@@ -106,10 +111,32 @@ Examples:
   aepo algo branch --algo aepo --entropy-delta 0.8 --consecutive 2"
     )]
     Algo(AlgoCommand),
+    /// Look into a cache of tool results, or take over answers from elsewhere
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aepo cache show runs/cache.redb
+  aepo cache import search_cache.json runs/cache.redb --as search"
+    )]
+    Cache(CacheCommand),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum ToolCommand {
+    /// List the tools of MCP servers, or call one
+    #[command(after_help = "\
+FILE is what other clients of the Model Context Protocol read, too:
+  {\"mcpServers\": {\"time\": {\"command\": \"uvx\", \"args\": [\"mcp-server-time\"], \"env\": {}, \"cwd\": \"/tmp\"},
+                  \"docs\": {\"url\": \"https://docs.example/mcp\", \"headers\": {\"Authorization\": \"Bearer ${DOCS_KEY}\"}}}}
+
+A program gets PATH, LANG, a private HOME and what `env` says, nothing else. ${VAR} in `env` and `headers` is a variable
+of this environment, so that keys need not be written down.
+
+Examples:
+  aepo tool mcp servers.json
+  aepo tool mcp servers.json --call time__get_current_time --arguments '{\"timezone\": \"Asia/Tokyo\"}'")]
+    Mcp(ToolMcpArgs),
     /// Run a program from standard input in the sandbox and print one JSON object
     #[command(after_help = "\
 Examples:
@@ -129,68 +156,24 @@ Examples:
     Serve(ToolServeArgs),
 }
 
-/// Which sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BackendArg {
-    /// The best that works here
-    Auto,
-    /// Namespaces, with Landlock and a filter inside
-    Namespaces,
-    /// Landlock and a filter
-    Landlock,
-    /// A SandboxFusion server
-    Sandboxfusion,
-    /// Nothing but resource limits: a program can do whatever you can
-    UnsafeLocal,
-}
-
 #[derive(Debug, clap::Args)]
-pub struct ToolPythonArgs {
-    /// Wall and processor time, seconds
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
+pub struct ToolMcpArgs {
+    /// File of servers
+    pub file: PathBuf,
+    /// Call this tool (SERVER__TOOL) and print outcome, text and time as one JSON object
+    #[arg(long, value_name = "NAME")]
+    pub call: Option<String>,
+    /// Arguments of the call, a JSON object
+    #[arg(long, value_name = "JSON", requires = "call", default_value = "{}")]
+    pub arguments: String,
+    /// Deadline of the call
+    #[arg(long, value_name = "S", requires = "call", default_value_t = 60.0)]
     pub timeout_secs: f64,
-    /// Address space of a process, MiB
-    #[arg(long, value_name = "M", default_value_t = 512)]
-    pub memory_mb: u64,
-    /// Output at which the program is killed, bytes
-    #[arg(long, value_name = "N", default_value_t = 65536)]
-    pub max_output_bytes: usize,
-    /// Go on from the variables of the programs in this file, and add this one to it
-    #[arg(long, value_name = "FILE")]
-    pub session: Option<PathBuf>,
-    /// Which sandbox
-    #[arg(long, value_enum, default_value = "auto")]
-    pub backend: BackendArg,
-    /// Address of the SandboxFusion server
-    #[arg(long, value_name = "URL")]
-    pub endpoint: Option<String>,
-    /// The interpreter [default: python3 of the search path]
-    #[arg(long, value_name = "FILE")]
-    pub interpreter: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct ToolServeArgs {
-    /// Offer the sandbox as SandboxFusion does: POST /run_code
-    #[arg(long)]
-    pub sandbox: bool,
-    /// Address and port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub listen: String,
-    /// Requests worked on at once, 0 for every core
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub workers: usize,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct DoctorArgs {
-    /// `quickstart`, or the path of a recipe: whose sandbox is tried
-    #[arg(default_value = "quickstart")]
-    pub recipe: String,
-    #[command(flatten)]
-    pub sets: Sets,
-    /// One JSON object
-    #[arg(long)]
+    /// For a server to start, and as long again to list its tools
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub start_secs: f64,
+    /// Print the list as one JSON object, with the schemas
+    #[arg(long, conflicts_with = "call")]
     pub json: bool,
 }
 

@@ -73,6 +73,9 @@ pub enum ToolsError {
         /// The bound.
         max_bytes: usize,
     },
+    /// The file of earlier answers cannot be used.
+    #[error(transparent)]
+    Cache(#[from] crate::cache::CacheError),
     /// The index could not be built.
     #[error("building the search index: {0}")]
     Index(String),

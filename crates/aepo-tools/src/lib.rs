@@ -3,10 +3,13 @@
 //!
 //! This is the only crate that opens processes and sockets. It prints nothing: what happened is in a value.
 
+pub mod cache;
 pub mod error;
 pub mod fusion;
 pub mod http;
 pub mod hub;
+pub mod mcp;
+pub mod pages;
 pub mod probe;
 pub mod python;
 pub mod search;
@@ -14,6 +17,7 @@ pub mod serve;
 pub mod toolset;
 
 pub use error::ToolsError;
+pub use mcp::{Mcp, McpFile, McpSettings};
 pub use python::{Executor, PythonSettings};
 pub use search::{Document, SearchIndex, SearchSettings};
-pub use toolset::Tools;
+pub use toolset::{Tools, ToolsSettings};

@@ -7,11 +7,23 @@ use aepo_tools::probe::sandbox::{self, Works};
 use aepo_tools::probe::{self, Finding, Holds, kernel};
 use serde_json::json;
 
-use crate::args::DoctorArgs;
+use crate::args::Sets;
 use crate::machine;
 use crate::progress::print;
 use crate::recipe;
 use crate::world;
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// `quickstart`, or the path of a recipe: whose sandbox is tried
+    #[arg(default_value = "quickstart")]
+    pub recipe: String,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints what was found; fails where the recipe's sandbox does not work.
 pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {

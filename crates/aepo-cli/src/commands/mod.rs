@@ -1,6 +1,7 @@
 //! What does each command do?
 
 pub mod algo;
+pub mod cache;
 pub mod check;
 pub mod compare;
 pub mod doctor;

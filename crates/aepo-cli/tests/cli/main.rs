@@ -2,6 +2,7 @@
 
 mod algo;
 mod bad_input;
+mod cache;
 mod chats;
 mod compare;
 mod hub;

@@ -89,6 +89,7 @@ pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-engine/src/matmul.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
     "crates/aepo-tools/src/python/message.rs",
+    "crates/aepo-tools/src/mcp/process.rs",
     "crates/aepo-tools/src/python/sandbox.rs",
 ];
 
@@ -213,6 +214,7 @@ pub const SAYS_SKIPPED: &[&str] = &[
     "crates/aepo-engine/tests/smollm2.rs",
     "crates/aepo-tools/tests/hostile/suite.rs",
     "crates/aepo-tools/tests/hostile/harness.rs",
+    "crates/aepo-tools/tests/mcp/real.rs",
 ];
 
 pub fn only_cli_prints(f: &Source) -> Vec<Fault> {

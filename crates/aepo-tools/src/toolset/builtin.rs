@@ -21,7 +21,8 @@ const SEARCH_SECS: f64 = 60.0;
 pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, ToolsError> {
     let (cancelled, cancel): (PipeReader, PipeWriter) = std::io::pipe().map_err(io("making a pipe"))?;
     let cancelled = Arc::new(OwnedFd::from(cancelled));
-    let limits = Limits { n_workers, deadline_secs: settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS };
+    let deadline_secs = settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS;
+    let limits = Limits { n_workers, deadline_secs, ..Limits::default() };
     let specs = Arc::new([ToolSpec::python()]);
     let identity: Arc<str> = format!("python 1 {settings:?}").into();
     let executor = Executor::start(&settings, n_workers, Some(cancelled))?;
@@ -35,11 +36,17 @@ pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, Tools
 /// The index in memory, `n_workers` searches at once.
 #[must_use]
 pub fn search(index: SearchIndex, n_workers: usize) -> Offer {
+    let identity = index.identity();
     let (index, specs) = (Arc::new(index), Arc::new([ToolSpec::search()]));
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
-        Ok(Box::new(SearchTool { index: Arc::clone(&index), specs: Arc::clone(&specs) }))
+        let identity = identity.clone();
+        Ok(Box::new(SearchTool { index: Arc::clone(&index), specs: Arc::clone(&specs), identity }))
     };
-    Offer { make: Arc::new(make), limits: Limits { n_workers, deadline_secs: SEARCH_SECS }, until: None }
+    Offer {
+        make: Arc::new(make),
+        limits: Limits { n_workers, deadline_secs: SEARCH_SECS, ..Limits::default() },
+        until: None,
+    }
 }
 
 struct PythonTool {
@@ -71,6 +78,7 @@ impl Provider for PythonTool {
 struct SearchTool {
     index: Arc<SearchIndex>,
     specs: Arc<[ToolSpec; 1]>,
+    identity: String,
 }
 
 impl Provider for SearchTool {
@@ -79,7 +87,7 @@ impl Provider for SearchTool {
     }
 
     fn identity(&self) -> String {
-        "search in memory 1".to_owned()
+        self.identity.clone()
     }
 
     fn call(&mut self, call: &ToolCall, _deadline: Instant) -> Answer {

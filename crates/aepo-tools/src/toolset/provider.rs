@@ -6,6 +6,7 @@ use std::time::Instant;
 use aepo::tool::{ToolCall, ToolOutcome, ToolSpec};
 
 use crate::error::ToolsError;
+use crate::toolset::breaker::BreakerSettings;
 
 /// What a tool says to one call.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,10 +94,37 @@ pub struct Limits {
     /// From the moment a worker takes a call until it must have answered, seconds. A provider's own limits should lie
     /// below it: what passes this one is our fault (`Unavailable`), not the program's.
     pub deadline_secs: f64,
+    /// Calls that the provider may be asked in a run; 0 for no bound. What the cache answers is not counted.
+    pub max_calls: u64,
+    /// When it is left alone.
+    pub breaker: BreakerSettings,
+}
+
+impl Limits {
+    /// Whether they can work.
+    pub(crate) fn check(&self) -> Result<(), ToolsError> {
+        let fault = |name, value: String, rule| Err(ToolsError::Setting { name, value, rule });
+        let secs = |value: f64| value > 0.0 && value <= 86_400.0;
+        let rule = "must be more than 0 and at most 86400";
+        if self.n_workers == 0 {
+            return fault("tools.n_workers", "0".to_owned(), "must be at least 1");
+        }
+        if !secs(self.deadline_secs) {
+            return fault("deadline_secs", self.deadline_secs.to_string(), rule);
+        }
+        for (name, value) in
+            [("breaker.first_secs", self.breaker.first_secs), ("breaker.max_secs", self.breaker.max_secs)]
+        {
+            if !secs(value) {
+                return fault(name, value.to_string(), rule);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { n_workers: 1, deadline_secs: 60.0 }
+        Limits { n_workers: 1, deadline_secs: 60.0, max_calls: 0, breaker: BreakerSettings::default() }
     }
 }

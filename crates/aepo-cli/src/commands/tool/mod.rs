@@ -1,14 +1,16 @@
-//! How is one tool used by hand, or offered to other programs?
+//! How is one tool used by itself, as an agent would, or offered to other programs?
 
-mod python;
-mod serve;
+mod mcp;
+pub mod python;
+pub mod serve;
 mod session;
 
 use crate::args::ToolCommand;
 
-/// Does what was asked for.
+/// Runs the tool that was asked for.
 pub fn tool(command: &ToolCommand) -> anyhow::Result<()> {
     match command {
+        ToolCommand::Mcp(args) => mcp::mcp(args),
         ToolCommand::Python(args) => python::python(args),
         ToolCommand::Serve(args) => serve::serve(args),
     }

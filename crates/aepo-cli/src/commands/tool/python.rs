@@ -1,6 +1,7 @@
 //! How does one program run in the sandbox? Its source on standard input, one JSON object on standard output.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use aepo::seed::Seed;
 use aepo::tool::ToolOutcome;
@@ -8,12 +9,52 @@ use aepo_tools::fusion::Fusion;
 use aepo_tools::python::{Backend, Cell, Execution, Limits, Program};
 use aepo_tools::{Executor, PythonSettings, ToolsError};
 use anyhow::Context as _;
+use clap::ValueEnum;
 use serde_json::json;
 
-use crate::args::{BackendArg, ToolPythonArgs};
 use crate::commands::tool::session::Session;
 use crate::error::usage;
 use crate::progress::print;
+
+/// Which sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    /// The best that works here
+    Auto,
+    /// Namespaces, with Landlock and a filter inside
+    Namespaces,
+    /// Landlock and a filter
+    Landlock,
+    /// A SandboxFusion server
+    Sandboxfusion,
+    /// Nothing but resource limits: a program can do whatever you can
+    UnsafeLocal,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolPythonArgs {
+    /// Wall and processor time, seconds
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    pub timeout_secs: f64,
+    /// Address space of a process, MiB
+    #[arg(long, value_name = "M", default_value_t = 512)]
+    pub memory_mb: u64,
+    /// Output at which the program is killed, bytes
+    #[arg(long, value_name = "N", default_value_t = 65536)]
+    pub max_output_bytes: usize,
+    /// Go on from the variables of the programs in this file, and add this one to it
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
+    /// Which sandbox
+    #[arg(long, value_enum, default_value = "auto")]
+    pub backend: BackendArg,
+    /// Address of the SandboxFusion server
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The interpreter [default: python3 of the search path]
+    #[arg(long, value_name = "FILE")]
+    pub interpreter: Option<PathBuf>,
+}
 
 /// Runs the program; fails only where it could not be run.
 pub fn python(args: &ToolPythonArgs) -> anyhow::Result<()> {

@@ -6,11 +6,23 @@ use aepo_tools::serve::{Server, run_code};
 use aepo_tools::{Executor, PythonSettings};
 use anyhow::Context as _;
 
-use crate::args::ToolServeArgs;
 use crate::error::usage;
 use crate::interrupt;
 use crate::machine::n_cores;
 use crate::progress::print;
+
+#[derive(Debug, clap::Args)]
+pub struct ToolServeArgs {
+    /// Offer the sandbox as SandboxFusion does: POST /run_code
+    #[arg(long)]
+    pub sandbox: bool,
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Requests worked on at once, 0 for every core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub workers: usize,
+}
 
 /// How often a signal is looked for.
 const TICK: Duration = Duration::from_millis(100);
