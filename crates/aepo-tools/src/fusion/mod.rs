@@ -3,6 +3,7 @@
 //! Such a server runs scripts and knows no seeds, values or sessions, so each program is sent inside a small one of ours
 //! that adds them. How well it holds programs is its own affair: there is no level of ours for it.
 
+mod provider;
 pub mod wire;
 
 use std::time::{Duration, Instant};
@@ -12,8 +13,10 @@ use aepo::tool::ToolOutcome;
 use crate::http::{self, Client, HttpError, Request};
 use crate::python::{Execution, Limits, Program};
 
+pub use provider::offer;
+
 /// What a server may take beyond the program's own time: starting it, and sending the answer.
-const SERVER_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const SERVER_PATIENCE: Duration = Duration::from_secs(30);
 /// JSON may write a byte as six.
 const ESCAPED: usize = 6;
 
