@@ -154,6 +154,49 @@ Examples:
   aepo tool serve --sandbox --listen 127.0.0.1:8080
   curl -d '{\"code\":\"print(1)\",\"language\":\"python\"}' http://127.0.0.1:8080/run_code")]
     Serve(ToolServeArgs),
+    /// Read a page of the web and print what a model would read
+    #[command(after_help = "\
+Examples:
+  aepo tool visit https://example.org/
+  aepo tool visit https://example.org/ --json
+  aepo tool visit http://localhost:8080/notes --allow-host localhost:8080
+  aepo tool visit https://example.org/ --goal \"who may use the name\" --endpoint http://localhost:8000/v1 --model Qwen3-8B
+
+Pages come from public addresses and ports 80 and 443 alone, unless --allow-host names their host. SSL_CERT_FILE names
+certificates to trust instead of those of the public web.
+
+Exit codes: 0 there is a page, or with --json any answer; 1 there is none; 2 wrong command line.")]
+    Visit(ToolVisitArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ToolVisitArgs {
+    /// The whole address, beginning with http:// or https://
+    pub url: String,
+    /// One JSON object with the page, its text, and how it was read
+    #[arg(long)]
+    pub json: bool,
+    /// Characters to show
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_chars: usize,
+    /// Deadline of the call
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub timeout_secs: f64,
+    /// A host that may have a private address, or with `:PORT` that port; may be repeated
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]")]
+    pub allow_hosts: Vec<String>,
+    /// Have a served model read the page, and print what it says towards this
+    #[arg(long, value_name = "TEXT", requires_all = ["endpoint", "model"])]
+    pub goal: Option<String>,
+    /// OpenAI-compatible address of that model, up to and with the version
+    #[arg(long, value_name = "URL", requires = "goal")]
+    pub endpoint: Option<String>,
+    /// The name under which it is served
+    #[arg(long, value_name = "NAME", requires = "goal")]
+    pub model: Option<String>,
+    /// The variable of the environment that holds its key
+    #[arg(long, value_name = "VAR", requires = "goal")]
+    pub key_env: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use aepo::record::{StepRecord, Timings};
+use aepo::rollout::drive::told;
 use aepo::run::Stage;
+use aepo::tool::ToolOutcome;
 use serde::Serialize;
 
 use crate::machine::peak_memory_mb;
@@ -69,11 +71,28 @@ pub fn stage_words(stage: Stage) -> &'static str {
     }
 }
 
+/// Which share of each tool's calls ended well: "python 98 %, search 100 %"; empty without calls.
+fn ok_rates(record: &StepRecord) -> String {
+    let rates = record.tool_calls.iter().map(|(tool, outcomes)| {
+        let n_ok = outcomes.get(&ToolOutcome::Ok).copied().unwrap_or(0);
+        let n: usize = outcomes.values().sum();
+        format!("{tool} {:.0} %", 100.0 * n_ok as f64 / n.max(1) as f64)
+    });
+    rates.collect::<Vec<String>>().join(", ")
+}
+
+/// Why trajectories of a step are left out, in one line; `None` when none are.
+pub fn left_out(record: &StepRecord) -> Option<String> {
+    let (n, all) = (record.n_unavailable, record.n_unavailable + record.n_trajectories);
+    let why = told(&record.unavailable);
+    (n > 0).then(|| format!("step {}: {n} of {all} trajectories left out, a tool failed. {why}", record.step + 1))
+}
+
 /// A step in one line.
 pub fn step_line(row: &Row<'_>, steps: u64) -> String {
     let r = row.record;
     format!(
-        "step {:>3}/{steps}  reward {:>6.3}  accuracy {:>6}  format {:>6}  H {:.3}  forks {:>3}  calls {:.2}  tokens {}/{}  {:.1} s",
+        "step {:>3}/{steps}  reward {:>6.3}  accuracy {:>6}  format {:>6}  H {:.3}  forks {:>3}  calls {:.2}  ok {}  tokens {}/{}  {:.1} s",
         r.step + 1,
         r.reward,
         percent(r.accuracy),
@@ -81,6 +100,7 @@ pub fn step_line(row: &Row<'_>, steps: u64) -> String {
         r.entropy,
         r.n_branches,
         r.calls_per_trajectory,
+        ok_rates(r),
         r.n_unique_tokens,
         r.n_unrolled_tokens,
         row.times.get("secs_total").copied().unwrap_or(0.0),

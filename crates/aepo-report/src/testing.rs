@@ -63,6 +63,7 @@ fn eval(pass: f64) -> aepo::eval::EvalReport {
         n_questions: 40,
         samples: 5,
         n_unavailable: 0,
+        unavailable: BTreeMap::new(),
         pass_at_1: pass,
         pass_at_1_interval: [pass - 0.1, pass + 0.1],
         pass_at_samples: pass + 0.3,

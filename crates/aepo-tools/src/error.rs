@@ -57,6 +57,9 @@ pub enum ToolsError {
         /// What the test program said.
         reason: String,
     },
+    /// Pages of the web cannot be read with these settings.
+    #[error(transparent)]
+    Pages(#[from] crate::pages::PageSettingsError),
     /// The operating system refused something ordinary.
     #[error("{what}: {source}")]
     Io {

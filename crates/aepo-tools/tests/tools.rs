@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aepo::tool::{CallId, ToolName, ToolOutcome, ToolSpec, Toolset};
-use aepo_tools::python::Limits;
-use aepo_tools::{Document, SearchIndex, SearchSettings, Tools};
+use aepo_tools::python::{Backend, Limits};
+use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
 use common::{call, hasty, limited, patient, python};
 
 fn articles() -> SearchIndex {
@@ -78,7 +78,9 @@ fn inner_two_hundred() {
     let count = |path: String| std::fs::read_dir(path).unwrap().count();
     let n_fds = || count("/proc/self/fd".to_owned());
     let before = n_fds();
-    let mut tools = python(3, hasty());
+    // At this level a program is a child of ours, which can be counted.
+    let own = |settings| PythonSettings { backend: Backend::Landlock, ..settings };
+    let mut tools = python(3, own(hasty()));
     let running = n_fds();
     let kinds = [
         ("print(1)", ToolOutcome::Ok),
@@ -88,7 +90,7 @@ fn inner_two_hundred() {
         ("'a' * 10**10", ToolOutcome::Memory),
         ("import os; os.abort()", ToolOutcome::Signal),
         ("open('left', 'w').write('x')", ToolOutcome::Ok),
-        ("import os; os.fork()", ToolOutcome::Raised),
+        ("import socket; socket.socket()", ToolOutcome::Raised),
     ];
     for id in 0..200 {
         let code = if id % 100 == 50 { "while True: pass" } else { kinds[id as usize % kinds.len()].0 };
@@ -110,7 +112,7 @@ fn inner_two_hundred() {
     assert_eq!(n_fds(), before);
 
     // Dropped in the middle of calls that would last an hour, with more in the queue.
-    let mut tools = python(2, limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() }));
+    let mut tools = python(2, own(limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() })));
     for id in 0..5 {
         tools.submit(call(id, ToolName::PYTHON, "while True: pass"));
     }
@@ -156,7 +158,8 @@ fn inner_endless() {
     if std::env::var_os("AEPO_TEST_ALONE").is_none() {
         return;
     }
-    let mut tools = python(1, limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() }));
+    let settings = limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() });
+    let mut tools = python(1, PythonSettings { backend: Backend::Landlock, ..settings });
     tools.submit(call(0, ToolName::PYTHON, "import time\nopen('ready', 'w').close()\ntime.sleep(3000)"));
     tools.poll(true);
 }

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::data::task::Task;
 use crate::policy::{Policy, PolicyVersion};
 use crate::prompt::Renderer;
-use crate::rollout::drive::{DriveSettings, RolloutError};
+use crate::record::reasons;
+use crate::rollout::drive::{DriveSettings, Reasons, RolloutError};
 use crate::rollout::trajectory::Trajectory;
 use crate::run::{Event, Stage, rollout, score_trees};
 use crate::score::Score;
@@ -49,6 +50,9 @@ pub struct EvalReport {
     pub samples: usize,
     /// Answers left out because a tool failed.
     pub n_unavailable: usize,
+    /// Why tools were unavailable; absent where all were there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub unavailable: Reasons,
     /// Share of answers that are right (accuracy 1): mean over questions of the mean over a question's answers.
     pub pass_at_1: f64,
     /// 95 % bootstrap interval of `pass_at_1` over questions.
@@ -98,7 +102,7 @@ impl Answer {
 /// Measures a policy on `tasks`.
 ///
 /// # Errors
-/// When the policy fails or the toolset breaks its protocol.
+/// When the policy fails, the toolset breaks its protocol, or tools are unavailable to every answer.
 pub fn evaluate(
     policy: &mut dyn Policy,
     tools: &mut dyn Toolset,
@@ -130,6 +134,9 @@ pub fn evaluate(
         }
     }
     let n_answers: usize = questions.iter().map(|(_, a)| a.len()).sum();
+    if n_answers == 0 && !tasks.is_empty() {
+        return Err(RolloutError::NothingMeasured { n: tasks.len() * plan.drive.k, reasons: reasons(&trees) });
+    }
     let by_question = |f: &dyn Fn(&Answer) -> f64| per_question(questions.iter().map(|(_, a)| a), f);
     let mean = |f: &dyn Fn(&Answer) -> f64| mean_std(by_question(f).into_iter()).0;
     let rights = by_question(&Answer::right);
@@ -148,6 +155,7 @@ pub fn evaluate(
         n_questions: questions.len(),
         samples: plan.drive.k,
         n_unavailable: tasks.len() * plan.drive.k - n_answers,
+        unavailable: reasons(&trees),
         pass_at_1: mean(&Answer::right),
         pass_at_1_interval: bootstrap(&rights, plan.n_bootstrap, plan.seed),
         pass_at_samples: mean_std(rights.iter().map(|&r| f64::from(u8::from(r > 0.0)))).0,

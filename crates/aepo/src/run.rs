@@ -8,7 +8,7 @@ use crate::data::task::Task;
 use crate::policy::Policy;
 use crate::prompt::Renderer;
 pub use crate::record::Stage;
-use crate::record::{StepFacts, StepRecord, TreeRecord, step_record, tool_secs, tree_record, update_record};
+use crate::record::{StepFacts, StepRecord, TreeRecord, reasons, step_record, tool_secs, tree_record, update_record};
 use crate::rollout::drive::{DriveSettings, DriveTask, Progress, Protocol, RolloutError, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
@@ -71,8 +71,8 @@ impl Run {
     /// One training step. `reference` is the initial policy; it is needed only where `loss.kl_coef` is not 0.
     ///
     /// # Errors
-    /// When the policy fails or the toolset breaks its protocol. The weights then are those of the last optimiser step
-    /// that was made.
+    /// When the policy fails, the toolset breaks its protocol, or tools are unavailable to too many trajectories. The
+    /// weights then are those of the last optimiser step that was made.
     pub fn step(
         &self,
         step: u64,
@@ -155,7 +155,13 @@ impl Run {
             }
         }
         let n_learnt = learnt.len();
-        let (tasks, trees) = learnt.into_iter().chain(rest).unzip();
+        let (tasks, trees): (Vec<&Task>, Vec<ScoredTree>) = learnt.into_iter().chain(rest).unzip();
+        let leaves = || trees.iter().flat_map(|tree| &tree.tree.leaves);
+        let (n_lost, n) = (leaves().filter(|leaf| !leaf.counts()).count(), leaves().count());
+        let max_share = train.max_unavailable;
+        if n_lost as f64 > max_share * n as f64 {
+            return Err(RolloutError::Unavailable { n_lost, n, max_share, reasons: reasons(&trees) }.into());
+        }
         Ok((tasks, trees, n_learnt))
     }
 

@@ -42,6 +42,8 @@ impl ToolName {
     pub const PYTHON: ToolName = ToolName(Cow::Borrowed("python"));
     /// Looks a query up in a corpus or on the web.
     pub const SEARCH: ToolName = ToolName(Cow::Borrowed("search"));
+    /// Reads a page of the web.
+    pub const VISIT: ToolName = ToolName(Cow::Borrowed("visit"));
 
     /// Takes a name that schemas and tags can hold.
     ///

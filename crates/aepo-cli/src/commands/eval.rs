@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aepo::data::countries::Split;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
+use aepo::rollout::drive::told;
 use aepo::run::Event;
 use aepo::tool::Toolset as _;
 use aepo_tools::hub::What;
@@ -51,6 +52,9 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         report => report?,
     };
     teller.event("eval", &report);
+    if let Some(line) = answers_left_out(&report) {
+        teller.warn(&line);
+    }
     if teller.for_people() {
         print(&columns(&[("", &report)]))?;
     }
@@ -75,6 +79,12 @@ pub fn split(arg: SplitArg) -> Split {
         SplitArg::Train => Split::Train,
         SplitArg::HeldOut => Split::HeldOut,
     }
+}
+
+/// Why answers are left out, in one line; `None` when none are.
+pub fn answers_left_out(report: &EvalReport) -> Option<String> {
+    let n = report.n_unavailable;
+    (n > 0).then(|| format!("{n} answers left out, a tool failed. {}", told(&report.unavailable)))
 }
 
 /// Two measurements side by side, with the change.

@@ -1,8 +1,10 @@
 //! How did a run go? Read from its directory and from nothing else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aepo::config::Config;
+use aepo::tool::ToolOutcome;
 use anyhow::Context as _;
 use serde_json::Value;
 
@@ -77,6 +79,9 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
         }
         out += "\n";
     }
+    if is_training {
+        out += &tools(&rows);
+    }
     match read_json::<Value>(&root.join("summary.json"))? {
         None => out += "No result yet: the run is going on, or waits for --resume.\n",
         Some(value) if is_training => {
@@ -132,6 +137,37 @@ fn metrics(rows: &[Value], columns: &[Column], n_rows: usize) -> String {
     };
     let header: Vec<&str> = ["step"].into_iter().chain(columns.iter().map(|(name, ..)| *name)).collect();
     table(&header, &shown.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// How the calls of each tool ended, all rows together, and what was last said where one was unavailable; empty without
+/// calls.
+fn tools(rows: &[Value]) -> String {
+    let mut counts: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for (tool, outcomes) in rows.iter().filter_map(|row| row.get("tool_calls")?.as_object()).flatten() {
+        for (outcome, n) in outcomes.as_object().into_iter().flatten() {
+            *counts.entry(tool).or_default().entry(outcome).or_default() += n.as_u64().unwrap_or(0);
+        }
+    }
+    if counts.is_empty() {
+        return String::new();
+    }
+    let seen = |name: &&str| counts.values().any(|outcomes| outcomes.contains_key(name));
+    let names: Vec<&str> = ToolOutcome::ALL.map(ToolOutcome::name).into_iter().filter(seen).collect();
+    let line = |(tool, outcomes): (&&str, &BTreeMap<&str, u64>)| -> Vec<String> {
+        let n: u64 = outcomes.values().sum();
+        let share = |name: &&str| percent(outcomes.get(name).copied().unwrap_or(0) as f64 / n.max(1) as f64);
+        [(*tool).to_owned(), n.to_string()].into_iter().chain(names.iter().map(share)).collect()
+    };
+    let header: Vec<&str> = ["tool", "calls"].into_iter().chain(names.iter().copied()).collect();
+    let mut out = table(&header, &counts.iter().map(line).collect::<Vec<_>>());
+    let said = |row: &Value| Some((number(row, "step")?, row.get("unavailable")?.as_object()?.clone()));
+    if let Some((step, reasons)) = rows.iter().rev().find_map(said) {
+        for (tool, reasons) in &reasons {
+            let reasons: Vec<&str> = reasons.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            out += &format!("{tool} was unavailable in step {}: {}\n", step + 1.0, reasons.join("; "));
+        }
+    }
+    out + "\n"
 }
 
 fn number(row: &Value, key: &str) -> Option<f64> {

@@ -8,7 +8,8 @@ use aepo::data::task::Task;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
 use aepo::policy::Policy;
 use aepo::record::Timings;
-use aepo::run::{Event, Run};
+use aepo::rollout::drive::RolloutError;
+use aepo::run::{Event, Run, RunError};
 use aepo::tool::Toolset as _;
 use aepo::train::schedule::Schedule;
 use aepo_engine::Engine;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{RunArgs, TrainArgs};
 use crate::checkpoint::{self, State};
-use crate::commands::eval::before_after;
+use crate::commands::eval::{answers_left_out, before_after};
 use crate::error::{Interrupted, usage};
 use crate::export;
 use crate::interrupt::{self, Interruptible};
@@ -26,7 +27,7 @@ use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::room::{self, Job};
-use crate::row::{Row, stage_words, step_line};
+use crate::row::{Row, left_out, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
 use crate::source::{self, Named, Place, TokenizerFiles};
 use crate::table::{minutes, percent};
@@ -101,8 +102,25 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
             teller.event("interrupted", &serde_json::json!({ "step": trainer.state.step, "resume": resume_command() }));
             Err(Interrupted { hint: teller.for_people().then_some(hint) }.into())
         }
+        Err(error) if trainer.whole && is_unavailable(&error) => {
+            trainer.save(&mut teller)?;
+            let (step, command) = (trainer.state.step, resume_command());
+            teller
+                .warn(&format!("{step} steps are done and kept; when the tools answer again, go on with\n  {command}"));
+            Err(error)
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the run stopped because tools were unavailable; what was trained before is as good as ever.
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    let rollout = match error.downcast_ref::<RunError>() {
+        Some(RunError::Rollout(error)) => Some(error),
+        Some(RunError::Update(_)) => None,
+        None => error.downcast_ref::<RolloutError>(),
+    };
+    matches!(rollout, Some(RolloutError::Unavailable { .. } | RolloutError::NothingMeasured { .. }))
 }
 
 /// The command line that goes on with what this one began.
@@ -309,6 +327,9 @@ impl Trainer {
         self.state.step = step + 1;
         self.whole = true;
         teller.note(&step_line(&row, self.run.config.train.steps));
+        if let Some(line) = left_out(&done.record) {
+            teller.warn(&line);
+        }
         teller.event("step", &row);
         if done.record.update.n_not_finite > 0 {
             teller.warn(&format!("step {step}: a gradient was not finite, the weights were left as they were"));
@@ -340,6 +361,9 @@ impl Trainer {
         let report = report?;
         self.dir.write_json(&file, &report)?;
         teller.note(&format!("{when}: {} ({})", eval_line(&report), minutes(secs)));
+        if let Some(line) = answers_left_out(&report) {
+            teller.warn(&line);
+        }
         teller.event("eval", &serde_json::json!({ "step": step, "report": report }));
         Ok(report)
     }

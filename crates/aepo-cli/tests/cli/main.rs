@@ -7,6 +7,9 @@ mod chats;
 mod compare;
 mod hub;
 mod lora;
+#[path = "../../../aepo-tools/tests/pages/server.rs"]
+#[expect(dead_code, reason = "the tests of pages themselves use more of it")]
+mod page_server;
 mod printed;
 mod room;
 mod runs;
@@ -15,3 +18,4 @@ mod runs;
 mod server;
 mod support;
 mod tool;
+mod visit;

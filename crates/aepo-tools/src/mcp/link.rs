@@ -274,6 +274,7 @@ fn sending(error: &DynamicTransportError) -> String {
             let found = found.as_deref().unwrap_or("nothing");
             format!("it answered with {found} instead of application/json or text/event-stream")
         }
+        Some(StreamableHttpError::Client(error)) => chain(error),
         _ => chain(error.error.as_ref()),
     }
 }

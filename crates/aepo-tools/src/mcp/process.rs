@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Bytes of standard error that are kept: the last ones.
-const KEPT_STDERR_BYTES: usize = 4096;
+/// Bytes of standard error that are kept for reasons: the last ones.
+const KEPT_STDERR_BYTES: usize = 600;
 /// What a killed process may take to disappear.
 const REAP_WITHIN: Duration = Duration::from_secs(2);
 /// Between two looks at a process that is ending.

@@ -16,14 +16,15 @@ pub(super) struct Decoded {
     pub(super) is_lossy: bool,
 }
 
-/// Decodes a page. `may_name_itself`: whether HTML or XML may hold the name of their encoding.
-pub(super) fn decode(bytes: &[u8], content_type: Option<&str>, may_name_itself: bool) -> Decoded {
+/// Decodes a page. `may_name_itself`: whether it is HTML or XML, which may hold the name of their encoding; `is_cut`:
+/// whether it may end inside a character.
+pub(super) fn decode(bytes: &[u8], content_type: Option<&str>, may_name_itself: bool, is_cut: bool) -> Decoded {
     let encoding = match Encoding::for_bom(bytes) {
         Some((encoding, _)) => encoding,
         None => {
             let from_server = content_type.and_then(charset_of).and_then(|label| Encoding::for_label(label.as_bytes()));
             let from_page = || if may_name_itself { named_inside(bytes) } else { None };
-            correct(bytes, from_server.or_else(from_page))
+            correct(bytes, from_server.or_else(from_page), is_cut)
         }
     };
     let (text, used, is_lossy) = encoding.decode(bytes);
@@ -31,10 +32,9 @@ pub(super) fn decode(bytes: &[u8], content_type: Option<&str>, may_name_itself: 
 }
 
 /// What the bytes leave of what is said about them.
-fn correct(bytes: &[u8], said: Option<&'static Encoding>) -> &'static Encoding {
+fn correct(bytes: &[u8], said: Option<&'static Encoding>, is_cut: bool) -> &'static Encoding {
     let error = std::str::from_utf8(bytes).err();
-    // A page that was cut may end inside a character.
-    let is_utf8 = error.is_none_or(|e| e.error_len().is_none());
+    let is_utf8 = error.is_none_or(|e| is_cut && e.error_len().is_none());
     match said {
         None if is_utf8 => UTF_8,
         // The fallback of the HTML standard for most of the world.
@@ -89,7 +89,7 @@ mod tests {
 
     #[track_caller]
     fn check(bytes: &[u8], content_type: Option<&str>, text: &str, charset: &str, is_lossy: bool) {
-        let decoded = decode(bytes, content_type, true);
+        let decoded = decode(bytes, content_type, true, false);
         assert_eq!((decoded.text.as_str(), decoded.charset, decoded.is_lossy), (text, charset, is_lossy));
     }
 
@@ -134,8 +134,8 @@ mod tests {
             false,
         );
         let late = [vec![b' '; PRESCAN], b"<meta charset=windows-1251>\xcf".to_vec()].concat();
-        assert_eq!(decode(&late, None, true).charset, "windows-1252");
-        assert_eq!(decode(b"<meta charset=windows-1251>\xcf", None, false).charset, "windows-1252");
+        assert_eq!(decode(&late, None, true, false).charset, "windows-1252");
+        assert_eq!(decode(b"<meta charset=windows-1251>\xcf", None, false, false).charset, "windows-1252");
     }
 
     #[test]
@@ -144,7 +144,8 @@ mod tests {
         check(b"caf\xe9", Some("text/html; charset=utf-8"), "café", "windows-1252", false);
         check(b"\xc3\xa9 and \xff", Some("text/html; charset=utf-8"), "é and \u{fffd}", "UTF-8", true);
         check(b"caf\xe9", None, "café", "windows-1252", false);
-        check("cut é".as_bytes().split_last().unwrap().1, None, "cut \u{fffd}", "UTF-8", true);
+        let cut = decode("cut é".as_bytes().split_last().unwrap().1, None, true, true);
+        assert_eq!((cut.text.as_str(), cut.charset), ("cut \u{fffd}", "UTF-8"));
         check(b"plain", Some("text/html; charset=no-such-thing"), "plain", "UTF-8", false);
         check(b"", None, "", "UTF-8", false);
     }

@@ -167,14 +167,9 @@ pub enum PageSettingsError {
         /// What was given.
         written: String,
     },
-    /// Certificates that cannot be read.
-    #[error("the certificates of {path}: {reason}")]
-    Certificates {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What happened.
-        reason: String,
-    },
+    /// Certificates that cannot be read, no key in the environment, or an address of no model.
+    #[error(transparent)]
+    Http(#[from] crate::http::HttpError),
 }
 
 /// A few words for the statuses that models meet (RFC 9110).

@@ -2,11 +2,11 @@
 //! caps on bytes, steps and time. No cookies, no referrer, no proxy: a proxy would look names up by itself.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ureq::http::Response;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Timeout};
 use url::Url;
@@ -16,6 +16,7 @@ use super::error::{PageError, PageSettingsError, clean};
 use super::resolve::{Checked, Lookup};
 use super::target::target;
 use super::{PageSettings, seconds};
+use crate::http::tls;
 
 /// What pages are asked for; servers that have several kinds choose by it.
 const ACCEPT: &str = "text/html, application/xhtml+xml, text/plain;q=0.9, text/markdown;q=0.9, \
@@ -39,6 +40,8 @@ pub(super) struct Fetched {
 /// Connections to the public internet.
 pub(super) struct Fetcher {
     agent: Agent,
+    /// Requests that were sent again.
+    pub(super) n_retries: AtomicU64,
 }
 
 /// When a page must be there, and why then.
@@ -64,7 +67,7 @@ impl Limit {
 
 impl Fetcher {
     pub(super) fn new(settings: &PageSettings, lookup: Lookup) -> Result<Fetcher, PageSettingsError> {
-        let roots = settings.certificates.as_deref().map_or(Ok(RootCerts::WebPki), certificates)?;
+        let roots = tls::roots(settings.certificates.as_deref())?;
         let first_byte = Some(seconds(settings.first_byte_secs));
         let config = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
@@ -83,7 +86,8 @@ impl Fetcher {
             .timeout_recv_response(first_byte)
             .build();
         let resolver = Checked { lookup, allowed: settings.allow_hosts.clone() };
-        Ok(Fetcher { agent: Agent::with_parts(config, DefaultConnector::default(), resolver) })
+        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
+        Ok(Fetcher { agent, n_retries: AtomicU64::new(0) })
     }
 
     /// Fetches a page and whatever it leads on to.
@@ -138,6 +142,7 @@ impl Fetcher {
                 return Err(error);
             }
             std::thread::sleep(wait);
+            self.n_retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -227,21 +232,5 @@ fn trouble(error: ureq::Error, host: &str, settings: &PageSettings, limit: Limit
         }
         ureq::Error::Protocol(e) => PageError::Broken { host, reason: clean(&e.to_string()) },
         other => PageError::NoAnswer { host, reason: clean(&other.to_string()) },
-    }
-}
-
-/// The certificates of a PEM file, instead of those of the public web.
-fn certificates(path: &Path) -> Result<RootCerts, PageSettingsError> {
-    let bad = |reason: String| PageSettingsError::Certificates { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let mut found = Vec::new();
-    for item in ureq::tls::parse_pem(&bytes) {
-        if let Ok(ureq::tls::PemItem::Certificate(certificate)) = item {
-            found.push(certificate);
-        }
-    }
-    match found.is_empty() {
-        true => Err(bad("it holds no certificate".to_owned())),
-        false => Ok(RootCerts::new_with_certs(&found)),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `target` reads addresses, `address` and `resolve` judge where they lead, `fetch` and `body` bring the page here,
 //! `media` and `charset` say what it is written in. `tokens` cuts markup; from its pieces `reduce` rebuilds a page that
-//! is safe to parse, and `plain` makes bare text of one that is not; `readable` chooses. `visit` is the tool.
+//! is safe to parse, and `plain` makes bare text of one that is not; `readable` chooses. `visit` is the tool,
+//! `summary` has a model read the page instead.
 //!
 //! Everything comes from strangers: an address from a model, a page from whoever owns the host. Both are data. No input
 //! makes more work than the caps of [`PageSettings`] allow, and nothing in a page is obeyed: not its refreshes, not its
@@ -18,8 +19,10 @@ mod plain;
 mod readable;
 mod reduce;
 mod resolve;
+mod summary;
 mod target;
 mod tokens;
+mod visit;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -31,7 +34,9 @@ pub use media::Media;
 pub use readable::{Form, NotParsed};
 pub use reduce::TooMuch;
 pub use resolve::{Lookup, system};
+pub use summary::{ChatSummary, Summarise, SummarySettings};
 pub use target::AllowedHost;
+pub use visit::{Visit, offer};
 
 use fetch::Fetcher;
 use readable::Readable;
@@ -162,13 +167,13 @@ impl Pages {
         let content_type = fetched.content_type.as_deref();
         let media = media::media(content_type, &fetched.bytes)?;
         let names_itself = matches!(media, Media::Html | Media::Xml);
-        let decoded = charset::decode(&fetched.bytes, content_type, names_itself);
+        let decoded = charset::decode(&fetched.bytes, content_type, names_itself, fetched.cut.is_some());
         let n_page_bytes = fetched.bytes.len();
         drop(fetched.bytes);
         let page = match media {
             Media::Html => {
                 let max_bytes = self.settings.max_page_bytes;
-                readable::readable(&decoded.text, fetched.url.as_str(), max_bytes, deadline)
+                readable::readable(&decoded.text, &fetched.url, max_bytes, deadline)
             }
             Media::Plain | Media::Markdown | Media::Json | Media::Xml => Readable::as_is(decoded.text),
         };
@@ -190,6 +195,12 @@ impl Pages {
         })
     }
 
+    /// Requests that were sent again so far.
+    #[must_use]
+    pub fn n_retries(&self) -> u64 {
+        self.fetcher.n_retries.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// What a model reads: title, address, and as much of the text as the settings allow, with a word about the rest.
     #[must_use]
     pub fn shown(&self, page: &Page) -> String {
@@ -197,12 +208,16 @@ impl Pages {
     }
 }
 
-fn shown(page: &Page, max_chars: usize) -> String {
-    let mut shown = String::new();
-    if !page.title.is_empty() {
-        shown.push_str(&format!("Title: {}\n", page.title));
+/// Title and address, each on a line of its own.
+fn heading(page: &Page) -> String {
+    match page.title.is_empty() {
+        true => format!("Address: {}\n\n", page.address),
+        false => format!("Title: {}\nAddress: {}\n\n", page.title, page.address),
     }
-    shown.push_str(&format!("Address: {}\n\n", page.address));
+}
+
+fn shown(page: &Page, max_chars: usize) -> String {
+    let mut shown = heading(page);
     let end = page.text.char_indices().nth(max_chars).map(|(at, _)| at);
     shown.push_str(&page.text[..end.unwrap_or(page.text.len())]);
     if page.text.is_empty() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dom_smoothie::{Config, Readability};
 use htmd::HtmlToMarkdown;
+use url::Url;
 
 use super::one_line;
 use super::plain::{strip, title};
@@ -68,7 +69,7 @@ impl Readable {
 }
 
 /// Reads HTML. Time: until shortly before the deadline; memory: a small multiple of what `reduce` lets through.
-pub(super) fn readable(html: &str, url: &str, max_bytes: usize, deadline: Instant) -> Readable {
+pub(super) fn readable(html: &str, url: &Url, max_bytes: usize, deadline: Instant) -> Readable {
     let title = title(html);
     let stripped = |title: String, why| Readable {
         title,
@@ -76,14 +77,15 @@ pub(super) fn readable(html: &str, url: &str, max_bytes: usize, deadline: Instan
         form: Form::Stripped(why),
         n_flattened: 0,
     };
-    let reduced = match reduce(html, &title) {
+    let reduced = match reduce(html, &title, url) {
         Ok(reduced) => reduced,
         Err(why) => return stripped(title, NotParsed::TooMuch(why)),
     };
-    match parse_aside(reduced.html, url.to_owned(), deadline) {
+    match parse_aside(reduced.html, url.to_string(), deadline) {
         Ok(mut page) => {
             page.n_flattened = reduced.n_too_deep;
-            if page.title.is_empty() {
+            // The title as it is written; the parser's is shortened by guesses, but it also looks at headings.
+            if !title.is_empty() {
                 page.title = title;
             }
             page

@@ -5,7 +5,9 @@
 //! in one pass: elements that carry text or its structure, opened and closed in order, at most [`MAX_DEPTH`] deep, with
 //! at most [`MAX_INLINE`] of the kinds that would be repeated.
 
-use super::tokens::{Token, Tokens, attributes, is_raw, tokens};
+use url::Url;
+
+use super::tokens::{Token, Tokens, attributes, is_raw, resolve, tokens};
 
 /// Elements inside one another. Text of deeper ones stands in the innermost that is kept.
 const MAX_DEPTH: usize = 64;
@@ -139,9 +141,10 @@ fn element(name: &str) -> Option<(usize, Role)> {
     Some((at, ELEMENTS[at].1))
 }
 
-/// Rebuilds a page, or says why not.
-pub(super) fn reduce(page: &str, title: &str) -> Result<Reduced, TooMuch> {
+/// Rebuilds a page, or says why not. Links become whole addresses, from that of the page.
+pub(super) fn reduce(page: &str, title: &str, address: &Url) -> Result<Reduced, TooMuch> {
     let mut to = Builder {
+        base: address.clone(),
         html: String::with_capacity(page.len().min(MAX_BYTES)),
         open: Vec::new(),
         n_inline: 0,
@@ -178,11 +181,18 @@ pub(super) fn reduce(page: &str, title: &str) -> Result<Reduced, TooMuch> {
             continue;
         }
         match token {
-            Token::Text(_) if std::mem::take(&mut is_unread) => {}
+            Token::Text(_) if is_unread => {}
             Token::Text(text) => push_text(&mut to.html, text),
             Token::Close { name } => {
+                is_unread = false;
                 if let Some((at, _)) = element(name) {
                     to.close(at);
+                }
+            }
+            Token::Open { name, attributes: list } if name.eq_ignore_ascii_case("base") => {
+                let href = attributes(list).find(|(n, _)| n.eq_ignore_ascii_case("href"));
+                if let Some(base) = href.and_then(|(_, href)| to.link(href)).and_then(|base| Url::parse(&base).ok()) {
+                    to.base = base;
                 }
             }
             Token::Open { name, attributes: list } => match element(name) {
@@ -214,6 +224,8 @@ pub(super) fn reduce(page: &str, title: &str) -> Result<Reduced, TooMuch> {
 }
 
 struct Builder {
+    /// What links of the page begin from.
+    base: Url,
     html: String,
     /// Open elements, places in [`ELEMENTS`].
     open: Vec<usize>,
@@ -303,6 +315,20 @@ impl Builder {
         }
     }
 
+    /// Where a link leads, if to a page: not into the same one, and not to a program.
+    fn link(&self, value: &str) -> Option<String> {
+        if value.len() > MAX_LINK {
+            return None;
+        }
+        let mut written = String::new();
+        resolve(value.trim(), &mut written);
+        if written.is_empty() || written.starts_with('#') {
+            return None;
+        }
+        let link = self.base.join(&written).ok()?;
+        (matches!(link.scheme(), "http" | "https") && link.as_str().len() <= MAX_LINK).then(|| link.into())
+    }
+
     /// Attributes that say what an element is for, where it leads, or that nobody sees it.
     fn attributes(&mut self, element: &str, list: &str) {
         for (name, value) in attributes(list).take(32) {
@@ -313,7 +339,15 @@ impl Builder {
                 () if is("role") => ("role", MAX_NAME),
                 () if is("hidden") => ("hidden", MAX_NAME),
                 () if is("aria-hidden") => ("aria-hidden", MAX_NAME),
-                () if is("href") && element == "a" && is_link(value) => ("href", MAX_LINK),
+                () if is("href") && element == "a" => {
+                    if let Some(link) = self.link(value) {
+                        self.html.push_str(" href=\"");
+                        // What stands for itself in an address means something in HTML.
+                        push_escaped(&mut self.html, &link.replace('&', "&amp;"));
+                        self.html.push('"');
+                    }
+                    continue;
+                }
                 () if is("style") && is_invisible(value) => {
                     self.html.push_str(" hidden=\"\"");
                     continue;
@@ -329,15 +363,6 @@ impl Builder {
             }
         }
     }
-}
-
-/// Whether a link leads to a page: not into the same one, and not to a program.
-fn is_link(value: &str) -> bool {
-    let value = value.trim();
-    let scheme = value.split(['/', '?', '#']).next().unwrap_or_default().split_once(':').map(|(scheme, _)| scheme);
-    !value.is_empty()
-        && !value.starts_with('#')
-        && scheme.is_none_or(|s| s.eq_ignore_ascii_case("http") || s.eq_ignore_ascii_case("https"))
 }
 
 fn is_invisible(style: &str) -> bool {
@@ -371,9 +396,13 @@ fn push_escaped(to: &mut String, text: &str) {
 mod tests {
     use super::*;
 
+    fn reduced(page: &str) -> Result<Reduced, TooMuch> {
+        reduce(page, "", &Url::parse("http://a.example/b/c").unwrap())
+    }
+
     #[track_caller]
     fn check(page: &str, body: &str) {
-        let html = reduce(page, "").unwrap().html;
+        let html = reduced(page).unwrap().html;
         let inside = html.strip_prefix("<html><head><title></title></head><body>").unwrap();
         assert_eq!(inside.strip_suffix("</body></html>").unwrap(), body, "{page}");
     }
@@ -396,7 +425,10 @@ mod tests {
         );
         check("<td>a</td></p>", "a");
         check("<div><table><tr><td>a</div>b</table>", "<div><table><tr><td>ab</td></tr></table></div>");
-        check("<a href=/x><div>a</div><a href=/y>b", "<a href=\"/x\"><div>a</div></a><a href=\"/y\">b</a>");
+        check(
+            "<a href=/x><div>a</div><a href=/y>b",
+            "<a href=\"http://a.example/x\"><div>a</div></a><a href=\"http://a.example/y\">b</a>",
+        );
         check("<dl><dt>a<dd>b<dt>c</dl>", "<dl><dt>a</dt><dd>b</dd><dt>c</dt></dl>");
     }
 
@@ -414,14 +446,22 @@ mod tests {
     }
 
     #[test]
+    fn links_are_whole_addresses() {
+        check("<a href='d?e=1&amp;f=2#g'>x</a>", "<a href=\"http://a.example/b/d?e=1&amp;f=2#g\">x</a>");
+        check("<base href='//z.example/y/'><a href=w>x</a>", "<a href=\"http://z.example/y/w\">x</a>");
+        check("<base href='data:x'><a href='\">'>x</a>", "<a href=\"http://a.example/b/%22%3E\">x</a>");
+        check(&format!("<a href={}>x</a>", "y".repeat(MAX_LINK + 1)), "<a>x</a>");
+    }
+
+    #[test]
     fn depth_and_size_have_bounds_and_no_text_is_lost_to_the_first() {
         let deep = format!("{}inmost{}after", "<div>".repeat(30_000), "</div>".repeat(30_000));
-        let reduced = reduce(&deep, "").unwrap();
-        assert_eq!(reduced.n_too_deep, 30_000 - MAX_DEPTH);
-        assert!(reduced.html.contains("inmost") && reduced.html.ends_with("</div>after</body></html>"));
+        let flat = reduced(&deep).unwrap();
+        assert_eq!(flat.n_too_deep, 30_000 - MAX_DEPTH);
+        assert!(flat.html.contains("inmost") && flat.html.ends_with("</div>after</body></html>"));
         let inline = format!("{}x", "<b><i>".repeat(1000));
-        assert_eq!(reduce(&inline, "").unwrap().html.matches("<b>").count(), MAX_INLINE / 2);
-        assert_eq!(reduce(&"<p>".repeat(MAX_ELEMENTS + 1), "").unwrap_err(), TooMuch::Elements);
-        assert_eq!(reduce(&"x".repeat(MAX_BYTES + 1), "").unwrap_err(), TooMuch::Bytes);
+        assert_eq!(reduced(&inline).unwrap().html.matches("<b>").count(), MAX_INLINE / 2);
+        assert_eq!(reduced(&"<p>".repeat(MAX_ELEMENTS + 1)).unwrap_err(), TooMuch::Elements);
+        assert_eq!(reduced(&"x".repeat(MAX_BYTES + 1)).unwrap_err(), TooMuch::Bytes);
     }
 }

@@ -109,13 +109,19 @@ def execute(steps, space, report):
             # Room for what comes after: what filled the memory is most likely held by a name.
             space.clear()
             posix.write(STATUS, b"M")
+            # Threads that hold the rest of it are not waited for.
+            flush()
+            posix._exit(1)
     except BaseException as error:
         code = 1
         if report:
             no_thread = type(error) is RuntimeError and error.args == ("can't start new thread",)
-            if no_thread or type(error) is BlockingIOError and error.errno == 11 and error.filename is None:
-                posix.write(STATUS, b"N")
+            no_process = type(error) is BlockingIOError and error.errno == 11 and error.filename is None
             frame(b"R", describe(error))
+            if no_thread or no_process:
+                posix.write(STATUS, b"N")
+                flush()
+                posix._exit(1)
     return code
 
 

@@ -63,12 +63,14 @@ fn compile(
 
 type Rules = Vec<(c_long, Vec<SeccompRule>)>;
 
-/// Of the conditions below those that hold in namespaces, too; of `clone` only that it makes none.
+/// Of the conditions below those that hold in namespaces, too; of `clone` only that it makes none, and no sibling: the
+/// server must know each of its children.
 fn conditional_in_namespaces() -> Result<Rules, seccompiler::BackendError> {
     let free = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_openat];
     let mut rules = conditional()?;
     rules.retain(|(call, _)| !free.contains(call));
-    let none = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?;
+    let forbidden = NAMESPACES | libc::CLONE_PARENT as u64;
+    let none = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(forbidden), 0)?;
     for (call, rule) in &mut rules {
         if *call == libc::SYS_clone {
             *rule = vec![SeccompRule::new(vec![none.clone()])?];

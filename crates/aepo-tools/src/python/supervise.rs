@@ -203,7 +203,7 @@ pub(crate) fn judge(
         (Some(Killed::Wall), _) => (ToolOutcome::Timeout, format!("killed: time limit of {} s", limits.wall_secs)),
         (Some(Killed::Output), _) => (ToolOutcome::Output, format!("killed: output limit of {max} bytes")),
         (Some(Killed::Processes), _) => {
-            (PIDS, format!("killed: more than {} processes and threads", limits.max_processes))
+            (ToolOutcome::Pids, format!("killed: more than {} processes and threads", limits.max_processes))
         }
         (Some(Killed::Memory), _) => {
             (ToolOutcome::Memory, format!("killed: memory limit of {} MiB in total", limits.total_memory_mb))
@@ -213,14 +213,15 @@ pub(crate) fn judge(
         (Some(Killed::Cpu), _) => timeout_of_cpu(),
         // The kernel's own limit lies behind ours, for a supervisor that did not get to look. Its sum decides, since a
         // program can send itself either signal.
-        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= limits.cpu_secs as f64 => {
+        // The kernel's clocks differ a little.
+        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= 0.95 * limits.cpu_secs as f64 => {
             timeout_of_cpu()
         }
         (None, How::Signal(signal)) => (ToolOutcome::Signal, format!("killed by signal {signal}")),
         (None, How::Code(code)) => match said {
             Said { began: true, .. } if code == 0 => (ToolOutcome::Ok, String::new()),
             Said { no_memory: true, .. } => out_of_memory(),
-            Said { began: true, no_process: true, error, .. } => (PIDS, error.unwrap_or_default()),
+            Said { began: true, no_process: true, error, .. } => (ToolOutcome::Pids, error.unwrap_or_default()),
             Said { began: true, ref error, .. } => {
                 (ToolOutcome::Raised, error.clone().unwrap_or_else(|| format!("exit code {code}")))
             }
@@ -248,9 +249,6 @@ pub(crate) fn judge(
         message,
     })
 }
-
-/// More processes or threads than allowed.
-const PIDS: ToolOutcome = ToolOutcome::Raised;
 
 #[cfg(test)]
 mod tests {

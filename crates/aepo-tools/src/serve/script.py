@@ -15,6 +15,8 @@ def _script(source, files, wanted, max_bytes):
     space = sys.modules["__main__"].__dict__
     space.pop("_script", None)
     code = 0
+    # A script's expressions are not shown; the hook that shows this function's own result comes back for it.
+    hook, sys.displayhook = sys.displayhook, sys.__displayhook__
     try:
         exec(compile(source, "main.py", "exec", 0, True), space)
     except SystemExit as error:
@@ -25,7 +27,9 @@ def _script(source, files, wanted, max_bytes):
             code = 1
     except BaseException as error:
         code = 1
-        sys.__excepthook__(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
+        error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    sys.displayhook = hook
     if "threading" in sys.modules:
         sys.modules["threading"]._shutdown()
 

@@ -24,8 +24,8 @@ pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, Tools
     let deadline_secs = settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS;
     let limits = Limits { n_workers, deadline_secs, ..Limits::default() };
     let specs = Arc::new([ToolSpec::python()]);
-    let identity: Arc<str> = format!("python 1 {settings:?}").into();
     let executor = Executor::start(&settings, n_workers, Some(cancelled))?;
+    let identity: Arc<str> = format!("python 2 {} {settings:?}", executor.level().name()).into();
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
         let (executor, specs, identity) = (executor.clone(), Arc::clone(&specs), Arc::clone(&identity));
         Ok(Box::new(PythonTool { executor, specs, identity }))

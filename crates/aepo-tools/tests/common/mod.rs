@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aepo::seed::Seed;
 use aepo::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolResult, Toolset};
-use aepo_tools::python::Limits;
+use aepo_tools::python::{Backend, Limits};
 use aepo_tools::{PythonSettings, Tools};
 
 /// Python alone. Fails where no interpreter or no sandbox is to be had, with the message a user would see.
@@ -16,6 +16,14 @@ pub fn python(n_workers: usize, settings: PythonSettings) -> Tools {
 /// The usual settings, but for the limits.
 pub fn limited(limits: Limits) -> PythonSettings {
     PythonSettings { limits, ..PythonSettings::default() }
+}
+
+/// The backends that hold programs, each of which this machine must offer.
+pub const HELD: [Backend; 2] = [Backend::Namespaces, Backend::Landlock];
+
+/// Python alone, in each of [`HELD`].
+pub fn each(n_workers: usize, settings: &PythonSettings) -> impl Iterator<Item = Tools> {
+    HELD.map(|backend| PythonSettings { backend, ..settings.clone() }).into_iter().map(move |s| python(n_workers, s))
 }
 
 /// Limits long enough for a busy machine.

@@ -4,6 +4,8 @@ mod http;
 mod real;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use aepo::tool::ToolOutcome;
@@ -16,6 +18,15 @@ const SLACK: Duration = Duration::from_secs(8);
 const PATIENT: Duration = Duration::from_secs(30);
 /// For calls that run into their deadline.
 const SHORT: Duration = Duration::from_millis(1500);
+
+/// The interpreter itself: what stands in `PATH` may be a script that adds to the environment.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().trim().to_owned()
+    })
+}
 
 /// Where the fakes count their starts.
 struct Fake {
@@ -32,7 +43,7 @@ impl Fake {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mcp/server.py");
         let args =
             [script.to_str().unwrap(), self.mode, self.dir.path().join("starts").to_str().unwrap()].map(str::to_owned);
-        let text = json!({"mcpServers": {"fake": {"command": "python3", "args": args, "env": env}}}).to_string();
+        let text = json!({"mcpServers": {"fake": {"command": python(), "args": args, "env": env}}}).to_string();
         let lookup = |name: &str| (name == "SECRET").then(|| "s3cr3t-k3y".to_owned());
         McpFile::parse(&text, lookup).unwrap()
     }
@@ -299,6 +310,40 @@ fn a_server_ends_with_all_that_it_started() {
         assert!(began.elapsed() < SLACK, "{mode}: {:?}", began.elapsed());
         assert_eq!(processes_of(fake.dir.path()), [0u32; 0], "{mode}");
     }
+}
+
+/// Set for the copy of this program that is killed in the test below, to the directory of its fake.
+const HOLDS: &str = "AEPO_TEST_HOLDS_SERVERS";
+
+#[test]
+fn servers_end_when_we_are_killed() {
+    if let Some(dir) = std::env::var_os(HOLDS) {
+        let fake = Fake { dir: tempfile::tempdir_in(&dir).unwrap(), mode: "orphans" };
+        let mcp = Mcp::start(&fake.file(json!({"TEST_MARK": dir.to_str()})), McpSettings::default()).unwrap();
+        let (outcome, text) = act(&mcp, PATIENT);
+        std::fs::write(Path::new(&dir).join("ready"), format!("{outcome:?} {text}")).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut copy = Command::new(std::env::current_exe().unwrap());
+    copy.args(["--exact", "servers_end_when_we_are_killed", "--nocapture"]).env(HOLDS, dir.path());
+    let mut copy = copy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + PATIENT;
+    while !dir.path().join("ready").exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(std::fs::read_to_string(dir.path().join("ready")).unwrap().starts_with("Ok"));
+    // The copy, its server, and three that the server started.
+    let n = processes_of(dir.path()).len();
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    let until = Instant::now() + SLACK;
+    while !processes_of(dir.path()).is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((n, processes_of(dir.path())), (5, vec![]));
 }
 
 #[test]

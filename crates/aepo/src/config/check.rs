@@ -65,6 +65,7 @@ const RANGES: &[(&str, Range)] = &[
     ("train.beta1", Range::Below(0.0, 1.0)),
     ("train.beta2", Range::Below(0.0, 1.0)),
     ("train.eps", Range::Above(0.0)),
+    ("train.max_unavailable", Range::Between(0.0, 1.0)),
     ("train.max_batch_tokens", Range::AtLeast(1.0)),
     ("eval.n_tasks", Range::AtLeast(1.0)),
     ("eval.samples", Range::AtLeast(1.0)),
@@ -186,6 +187,11 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             c.loss.clip == ClipName::Cispo && c.loss.ratio != RatioScope::Token,
             "loss.ratio",
             "\"token\" with loss.clip = \"cispo\", which weighs each token's own log-probability".into(),
+        ),
+        (
+            r.max_equal_calls >= r.call_limit,
+            "rollout.max_equal_calls",
+            format!("below rollout.call_limit = {}: no trajectory makes more calls", r.call_limit),
         ),
         (
             r.max_turn_tokens > r.max_response_tokens,

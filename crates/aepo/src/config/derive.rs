@@ -134,6 +134,7 @@ impl Config {
     fn limits(&self) -> Limits {
         Limits {
             n_calls: self.rollout.call_limit,
+            n_equal_calls: self.rollout.max_equal_calls,
             response_tokens: self.rollout.max_response_tokens,
             turn_tokens: self.rollout.max_turn_tokens,
             result_tokens: self.rollout.max_result_tokens,

@@ -222,6 +222,9 @@ sections! {
         expand_penalty: f64 = 0.05;
         /// Tool calls per trajectory.
         call_limit: usize = 6;
+        /// Calls of the same tool with the same input that a trajectory may make, below call_limit; one more ends it. 0 for
+        /// any number.
+        max_equal_calls: usize = 0;
         /// Softmax temperature.
         temperature: f64 = 1.0;
         /// Nucleus mass in (0, 1]; 1 keeps the whole vocabulary.
@@ -318,6 +321,9 @@ sections! {
         /// Keep only what goes into each block for the backward pass and compute the block again there: far less memory,
         /// up to half more time, results do not change.
         recompute: bool = false;
+        /// Share of a step's trajectories that may end because a tool is unavailable, in [0, 1]; above it the run stops
+        /// instead of learning from what is left.
+        max_unavailable: f64 = 0.5;
         /// Steps between checkpoints; 0 writes one at the end only.
         checkpoint_every: u64 = 0;
         /// The run's seed: sampling, task order, tools.

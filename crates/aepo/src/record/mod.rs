@@ -4,6 +4,6 @@ mod step;
 mod timing;
 mod tree;
 
-pub use step::{DecisionCounts, StepFacts, StepRecord, UpdateRecord, step_record, tool_secs, update_record};
+pub use step::{DecisionCounts, StepFacts, StepRecord, UpdateRecord, reasons, step_record, tool_secs, update_record};
 pub use timing::{Stage, Timings};
 pub use tree::{CallLine, LeafRecord, NodeRecord, TreeRecord, tree_record};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::algo::Rules;
 use crate::policy::PolicyVersion;
 use crate::rollout::branch::{Decision, Outcome};
+use crate::rollout::drive::Reasons;
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::{CallRecord, NodeKind};
 use crate::score::Score;
@@ -66,6 +67,9 @@ pub struct StepRecord {
     pub high_entropy_rate: f64,
     /// Calls per tool and outcome, each call of a tree once.
     pub tool_calls: BTreeMap<ToolName, BTreeMap<ToolOutcome, usize>>,
+    /// Why tools were unavailable; absent where all were there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub unavailable: Reasons,
     /// Calls per trajectory, unrolled.
     pub calls_per_trajectory: f64,
     /// Sampled tokens per trajectory, unrolled.
@@ -205,6 +209,7 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
         chain_lengths: chain_lengths(&rounds),
         high_entropy_rate: n_high as f64 / n_rounds.max(1) as f64,
         tool_calls: count_calls(trees),
+        unavailable: reasons(trees),
         calls_per_trajectory: over_paths(&|t| t.calls().count() as f64),
         sampled_per_trajectory: over_paths(&|t| t.n_sampled() as f64),
         stops,
@@ -288,6 +293,21 @@ fn count_calls(trees: &[ScoredTree]) -> BTreeMap<ToolName, BTreeMap<ToolOutcome,
         *counts.entry(call.tool.clone()).or_default().entry(call.outcome).or_default() += 1;
     }
     counts
+}
+
+/// Up to three different reasons of each tool that was unavailable, in the order of the trees.
+#[must_use]
+pub fn reasons(trees: &[ScoredTree]) -> Reasons {
+    const N_REASONS: usize = 3;
+    let mut reasons = Reasons::new();
+    for call in calls(trees) {
+        let Some(reason) = &call.reason else { continue };
+        let of_tool = reasons.entry(call.tool.clone()).or_default();
+        if of_tool.len() < N_REASONS && !of_tool.contains(reason) {
+            of_tool.push(reason.clone());
+        }
+    }
+    reasons
 }
 
 /// Seconds spent waiting inside each tool, each call of a tree once. Not part of a record that must repeat.

@@ -76,6 +76,9 @@ pub struct CallLine {
     pub input: String,
     /// How it ended.
     pub outcome: ToolOutcome,
+    /// Why the tool was unavailable, where it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 /// One trajectory.
@@ -123,7 +126,12 @@ pub fn tree_record(
             entropies: sampled.iter().map(|t| t.entropy).collect(),
             head_entropy: head_entropy(sampled, entropy_tokens),
             version,
-            call: call.map(|c| CallLine { tool: c.tool.clone(), input: c.input.clone(), outcome: c.outcome }),
+            call: call.map(|c| CallLine {
+                tool: c.tool.clone(),
+                input: c.input.clone(),
+                outcome: c.outcome,
+                reason: c.reason.clone(),
+            }),
         }
     };
     let leaf = |(idx, leaf): (usize, &Leaf)| {

@@ -22,6 +22,8 @@ pub struct CallRecord {
     pub input: String,
     /// How it ended, as the tool's supervisor saw it.
     pub outcome: ToolOutcome,
+    /// Why the tool was unavailable, where it was.
+    pub reason: Option<String>,
     /// Wall time, seconds. Not part of any record that must repeat bit for bit.
     pub wall_secs: f64,
 }
@@ -77,6 +79,8 @@ pub enum StopReason {
     Malformed(Malformation),
     /// The model asked for one more call than it may make; the call was not run.
     CallLimit,
+    /// The model asked for the same call more often than it may; the call was not run.
+    RepeatedCall,
     /// The turn was cut at the turn's token limit.
     MaxTurnTokens,
     /// The trajectory was cut at its token limit (prompt excluded, tool results included).
@@ -89,7 +93,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every name that [`StopReason::name`] gives, in the order of the enum.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "answered",
         "no-action",
         "bad-tags",
@@ -97,6 +101,7 @@ impl StopReason {
         "bad-call",
         "many-calls",
         "call-limit",
+        "repeated-call",
         "max-turn-tokens",
         "max-response-tokens",
         "context-full",
@@ -114,6 +119,7 @@ impl StopReason {
             StopReason::Malformed(Malformation::BadCall) => "bad-call",
             StopReason::Malformed(Malformation::ManyCalls) => "many-calls",
             StopReason::CallLimit => "call-limit",
+            StopReason::RepeatedCall => "repeated-call",
             StopReason::MaxTurnTokens => "max-turn-tokens",
             StopReason::MaxResponseTokens => "max-response-tokens",
             StopReason::ContextFull => "context-full",

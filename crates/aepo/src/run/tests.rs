@@ -1,5 +1,7 @@
 //! Does a whole step repeat bit for bit, learn, leave out what does not count, and record what happened?
 
+mod unavailable;
+
 use std::sync::Arc;
 
 use super::*;

@@ -4,6 +4,7 @@ mod mcp;
 pub mod python;
 pub mod serve;
 mod session;
+mod visit;
 
 use crate::args::ToolCommand;
 
@@ -13,5 +14,6 @@ pub fn tool(command: &ToolCommand) -> anyhow::Result<()> {
         ToolCommand::Mcp(args) => mcp::mcp(args),
         ToolCommand::Python(args) => python::python(args),
         ToolCommand::Serve(args) => serve::serve(args),
+        ToolCommand::Visit(args) => visit::visit(args),
     }
 }

@@ -178,8 +178,8 @@ impl Chat {
 
     /// Ids of messages that the model only reads, and the opening of its turn.
     fn opening(&self, tok: &Tokenizer, messages: &[Message], tools: &[Value]) -> Result<Vec<u32>, PromptError> {
-        let (guarded, guard) = guarded(messages, |text, guard| tok.guard_text(text, guard))?;
-        Ok(tok.encode_rendered(&self.render(&guarded, tools, true)?, guard))
+        let (guarded, tools, guard) = guarded(messages, tools, |text, guard| tok.guard_text(text, guard))?;
+        Ok(tok.encode_rendered(&self.render(&guarded, &tools, true)?, guard))
     }
 
     /// Ids between two turns of the model.
@@ -190,7 +190,7 @@ impl Chat {
                 .flat_map(|t| tok.encode_text(t))
                 .collect());
         }
-        let (guarded, guard) = guarded(messages, |text, guard| tok.guard_text(text, guard))?;
+        let (guarded, _, guard) = guarded(messages, &[], |text, guard| tok.guard_text(text, guard))?;
         let behind = self.behind_marker(&guarded, true)?;
         let mut ids = tok.encode_rendered(&behind, guard);
         match ids.first() == Some(&self.end) {
@@ -219,7 +219,8 @@ impl Chat {
             return self.tagged_turn(tok, message, between);
         }
         // What is special may not come from data; thoughts and calls have tokens that the model should write.
-        let (mut all, guard) = guarded(std::slice::from_ref(message), |text, guard| tok.guard_special(text, guard))?;
+        let one = std::slice::from_ref(message);
+        let (mut all, _, guard) = guarded(one, &[], |text, guard| tok.guard_special(text, guard))?;
         let user = Message::text(Speaker::User, "?");
         let head = self.render(std::slice::from_ref(&user), &[], true)?;
         all.insert(0, user);
@@ -298,17 +299,23 @@ impl Chat {
     }
 }
 
-/// Messages with a guard, which is returned too, in every place of their texts where `guard_text` wants it.
+/// Messages and tools with a guard, which is returned too, in every place of their texts where `guard_text` wants it. What
+/// a server says of its tools is no more to be trusted than what they return.
 fn guarded(
     messages: &[Message],
+    tools: &[Value],
     guard_text: impl Fn(&str, char) -> String,
-) -> Result<(Vec<Message>, char), PromptError> {
-    let mut messages = messages.to_vec();
+) -> Result<(Vec<Message>, Vec<Value>, char), PromptError> {
+    let (mut messages, mut tools) = (messages.to_vec(), tools.to_vec());
     let mut seen = vec![MARKER.to_string()];
-    messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| seen.push(text.clone())));
+    let mut for_each = |on: &mut dyn FnMut(&mut String)| {
+        messages.iter_mut().for_each(|message| for_each_text(message, on));
+        tools.iter_mut().for_each(|tool| for_each_string(tool, on));
+    };
+    for_each(&mut |text| seen.push(text.clone()));
     let guard = pick_guard(seen.iter().map(String::as_str))?;
-    messages.iter_mut().for_each(|message| for_each_text(message, &mut |text| *text = guard_text(text, guard)));
-    Ok((messages, guard))
+    for_each(&mut |text| *text = guard_text(text, guard));
+    Ok((messages, tools, guard))
 }
 
 /// The tool and what it takes, for a message to a person.
@@ -333,7 +340,13 @@ fn for_each_string(value: &mut Value, on: &mut dyn FnMut(&mut String)) {
     match value {
         Value::String(text) => on(text),
         Value::Array(items) => items.iter_mut().for_each(|item| for_each_string(item, on)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| for_each_string(field, on)),
+        Value::Object(fields) => {
+            for (mut name, mut field) in std::mem::take(fields) {
+                on(&mut name);
+                for_each_string(&mut field, on);
+                fields.insert(name, field);
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

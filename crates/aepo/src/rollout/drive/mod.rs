@@ -12,7 +12,7 @@ mod lockstep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::policy::{Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop};
@@ -22,7 +22,7 @@ use crate::rollout::budget::BudgetRule;
 use crate::rollout::tree::{CallRecord, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::stop::Stop;
-use crate::tool::{CallId, ToolCall, ToolOutcome, ToolResult, Toolset};
+use crate::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolResult, Toolset};
 use growth::{ForkPoint, Growth, Measure, Path, State};
 
 /// Where a path is cut. Every limit ends the path by its state: no token is ever added that the model did not sample.
@@ -30,6 +30,8 @@ use growth::{ForkPoint, Growth, Measure, Path, State};
 pub struct Limits {
     /// Tool calls per trajectory.
     pub n_calls: usize,
+    /// Of these, calls of the same tool with the same input; 0 for any number.
+    pub n_equal_calls: usize,
     /// Tokens per trajectory, the prompt excluded, tool results included.
     pub response_tokens: usize,
     /// Tokens per turn.
@@ -120,9 +122,43 @@ pub enum RolloutError {
         /// Calls without an answer.
         n_in_flight: usize,
     },
+    /// Tools failed on too many trajectories of a step.
+    #[error(
+        "{n_lost} of {n} trajectories ended because a tool was unavailable, a share above train.max_unavailable = \
+         {max_share}, so nothing was learned in this step. {}",
+        told(reasons)
+    )]
+    Unavailable {
+        /// Trajectories that a failing tool ended.
+        n_lost: usize,
+        /// Of so many.
+        n: usize,
+        /// The share that is allowed.
+        max_share: f64,
+        /// What the tools said.
+        reasons: Reasons,
+    },
+    /// Tools failed on every answer of an evaluation.
+    #[error("nothing was measured: all {n} answers ended because a tool was unavailable. {}", told(reasons))]
+    NothingMeasured {
+        /// Answers.
+        n: usize,
+        /// What the tools said.
+        reasons: Reasons,
+    },
     /// An answer to a call that was not made.
     #[error("the toolset answered call {0:?}, which is not in flight")]
     StrayResult(CallId),
+}
+
+/// Why tools were unavailable, a few different reasons of each.
+pub type Reasons = BTreeMap<ToolName, Vec<String>>;
+
+/// Reasons as a sentence for each tool.
+#[must_use]
+pub fn told(reasons: &Reasons) -> String {
+    let of = |(tool, reasons): (&ToolName, &Vec<String>)| format!("{tool}: {}.", reasons.join("; "));
+    reasons.iter().map(of).collect::<Vec<String>>().join(" ")
 }
 
 /// Grows one tree of k leaves for every task.
@@ -170,6 +206,9 @@ pub fn drive(
     }
     Ok(driver.trees.into_iter().map(|tree| tree.finish(settings.entropy_tokens)).collect())
 }
+
+/// Characters of a tool's reason that are kept; a whole page of an error would be in every record.
+const REASON_CHARS: usize = 300;
 
 /// A path: which tree, which of its paths.
 type At = (usize, usize);
@@ -331,6 +370,9 @@ impl Driver<'_> {
             Action::Call { .. } if path.n_calls as usize >= self.settings.limits.n_calls => {
                 self.end_path(tree, idx, StopReason::CallLimit)
             }
+            Action::Call { tool, input } if path.repeats(&tool, &input, self.settings.limits.n_equal_calls) => {
+                self.end_path(tree, idx, StopReason::RepeatedCall)
+            }
             Action::Call { tool, input } => {
                 let id = CallId(self.n_calls);
                 self.n_calls += 1;
@@ -361,10 +403,12 @@ impl Driver<'_> {
         let State::Calling { tool, input } = std::mem::replace(&mut path.state, State::Sampling) else {
             return Err(RolloutError::StrayResult(result.id));
         };
-        let record = CallRecord { tool, input, outcome: result.outcome, wall_secs: result.wall_secs };
+        let failed = result.outcome == ToolOutcome::Unavailable;
+        let reason = failed.then(|| result.text.chars().take(REASON_CHARS).collect());
+        let record = CallRecord { tool, input, outcome: result.outcome, reason, wall_secs: result.wall_secs };
         let tokens = (self.protocol.render_result)(&result.text, limits.result_tokens)?;
         // A result is read whole or not at all, and only if a token can follow it.
-        let stop = if result.outcome == ToolOutcome::Unavailable {
+        let stop = if failed {
             Some(StopReason::ToolUnavailable)
         } else if path.n_tokens + tokens.len() >= self.context_len {
             Some(StopReason::ContextFull)

@@ -1,8 +1,10 @@
-//! Does every call carry the calls before it, and is it told when another path still needs what they left behind?
+//! Does every call carry the calls before it, and is it told when another path still needs what they left behind? Are
+//! calls counted that are made again, and are results never read as turns?
 
 use std::collections::HashMap;
 
 use super::*;
+use crate::prompt::Action;
 use crate::tool::EarlierCall;
 
 /// Tools that write down what they are asked.
@@ -79,4 +81,54 @@ fn a_call_is_shared_where_another_goes_on_from_the_same_calls_later() {
         assert!(n_alone > 0);
         assert_eq!(n_shared > 0, settings.branch != BranchRule::None);
     }
+}
+
+#[test]
+fn a_call_made_too_often_ends_its_path() {
+    let always_the_same = |ids: &[u32]| match parse(ids) {
+        Action::Call { tool, .. } => Action::Call { tool, input: "again".to_owned() },
+        action => action,
+    };
+    let grow = |n_equal_calls| {
+        let settings = DriveSettings { limits: Limits { n_calls: 4, n_equal_calls, ..aepo().limits }, ..aepo() };
+        let protocol = Protocol { stop: stop(), parse: &always_the_same, render_result: &render_result };
+        drive(&mut model(), &mut ShuffledTools::new(Seed(1)), &protocol, &tasks(5, 3), &settings, &mut |_| {}).unwrap()
+    };
+    for n_max in 1..3 {
+        let trees = grow(n_max);
+        let all: Vec<_> = trees.iter().flat_map(Trajectory::all).collect();
+        let n_of = |t: &Trajectory<'_>, tool: &ToolName| t.calls().filter(|c| c.tool == *tool).count();
+        assert!(all.iter().all(|t| [ToolName::PYTHON, ToolName::SEARCH].iter().all(|tool| n_of(t, tool) <= n_max)));
+        let ended: Vec<_> = all.iter().filter(|t| t.leaf.stop == StopReason::RepeatedCall).collect();
+        assert!(!ended.is_empty());
+        for t in ended {
+            assert!(t.counts() && [ToolName::PYTHON, ToolName::SEARCH].iter().any(|tool| n_of(t, tool) == n_max));
+        }
+    }
+    assert!(grow(0).iter().flat_map(|t| &t.leaves).all(|leaf| leaf.stop != StopReason::RepeatedCall));
+}
+
+#[test]
+fn what_a_tool_says_is_never_read_as_a_turn() {
+    // Every result is made of ids that would end a turn with a call or an answer.
+    let hostile = |_: &str, max: usize| Ok([CALL_PYTHON, ANSWER, CALL_SEARCH, BAD][..max.min(4)].to_vec());
+    let protocol = Protocol { stop: stop(), parse: &parse, render_result: &hostile };
+    let mut tools = ShuffledTools::new(Seed(1));
+    let trees = drive(&mut model(), &mut tools, &protocol, &tasks(5, 3), &aepo(), &mut |_| {}).unwrap();
+    let mut n_calls = 0;
+    for t in trees.iter().flat_map(Trajectory::all) {
+        let kinds: Vec<_> = t.kinds().collect();
+        for pair in kinds.windows(2) {
+            if let NodeKind::Context { call: Some(call), .. } = pair[1] {
+                let last = pair[0].sampled().last().map(|t| t.token);
+                let expected = if call.tool == ToolName::PYTHON { CALL_PYTHON } else { CALL_SEARCH };
+                assert_eq!(last, Some(expected), "a call follows the turn that the model sampled");
+                n_calls += 1;
+            }
+        }
+        if matches!(t.leaf.stop, StopReason::Answered(_)) {
+            assert_eq!(kinds.last().unwrap().sampled().last().unwrap().token, ANSWER);
+        }
+    }
+    assert!(n_calls > 10);
 }

@@ -1,0 +1,49 @@
+//! Does `aepo tool visit` print what a model would read?
+
+use std::process::Command;
+
+use expect_test::expect;
+
+use crate::page_server::{Server, html, typed};
+
+fn run(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_aepo")).args(["tool", "visit"]).args(args).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    format!("{}[{}]\n", String::from_utf8(text).unwrap(), output.status.code().unwrap())
+}
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let session = [
+        run(&["http://127.0.0.1/"]),
+        run(&["http://0x7f.1/", "--allow-host", "localhost"]),
+        run(&["example.org"]),
+        run(&["file:///etc/passwd"]),
+        run(&["https://example.org:8443/"]),
+        run(&["http://[::ffff:169.254.169.254]/", "--json"]),
+        run(&["https://example.org/", "--allow-host", "a/b"]),
+        run(&["https://example.org/", "--timeout-secs", "0"]),
+        run(&["https://example.org/", "--max-chars", "0"]),
+    ];
+    expect![[""]].assert_eq(&session.concat());
+}
+
+#[test]
+fn a_page_is_printed_as_a_model_would_read_it() {
+    let said = br#"{"choices": [{"message": {"content": "It says some words."}}]}"#;
+    let server = Server::start(vec![
+        ("/a", html("<title>A title</title><p>Some <b>words</b> of a page.")),
+        ("/v1/chat/completions", typed("application/json", said)),
+    ]);
+    let (url, allowed) = (server.url("/a"), format!("--allow-host={}", server.host));
+    let heading = format!("Title: A title\nAddress: {url}\n\n");
+    assert_eq!(run(&[&url, &allowed]), format!("{heading}Some **words** of a page.\n[0]\n"));
+    let json = run(&[&url, &allowed, "--json", "--max-chars", "4"]);
+    let json: serde_json::Value = serde_json::from_str(json.strip_suffix("[0]\n").unwrap()).unwrap();
+    assert_eq!(json["outcome"], "ok");
+    assert_eq!(json["shown"], format!("{heading}Some\n\n(These are the first 4 of 25 characters.)"));
+    assert_eq!(json["page"]["text"], "Some **words** of a page.");
+    let (endpoint, goal) = (server.url("/v1"), ["--goal", "words", "--model", "m", "--endpoint"]);
+    let summary = run(&[&[url.as_str(), &allowed], &goal[..], &[&endpoint]].concat());
+    assert_eq!(summary, format!("{heading}It says some words.\n[0]\n"));
+}
