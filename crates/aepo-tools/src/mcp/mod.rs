@@ -258,7 +258,7 @@ impl McpClient {
 /// Reaches all servers at the same time.
 async fn begin(servers: &BTreeMap<String, Arc<Server>>) -> Result<Vec<McpTool>, McpError> {
     let mut beginning = JoinSet::new();
-    for server in servers.values().cloned() {
+    for server in servers.values().map(Arc::clone) {
         beginning.spawn(async move { server.begin().await });
     }
     let mut tools = Vec::new();
@@ -272,7 +272,7 @@ async fn begin(servers: &BTreeMap<String, Arc<Server>>) -> Result<Vec<McpTool>, 
 
 async fn end(servers: &BTreeMap<String, Arc<Server>>) {
     let mut ending = JoinSet::new();
-    for server in servers.values().cloned() {
+    for server in servers.values().map(Arc::clone) {
         ending.spawn(async move { server.end().await });
     }
     while ending.join_next().await.is_some() {}
