@@ -95,7 +95,7 @@ fn script(program: &Program) -> String {
 
 /// Says which limit was passed, and cuts what is too long; the server killed nothing for it.
 fn finish(mut ran: Execution, limits: &Limits) -> Execution {
-    if ran.outcome == ToolOutcome::Timeout {
+    if ran.outcome == ToolOutcome::Timeout && ran.message == wire::TIME_LIMIT {
         ran.message = format!("killed: time limit of {} s", limits.wall_secs);
     }
     let mut left = limits.max_output_bytes;

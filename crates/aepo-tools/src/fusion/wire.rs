@@ -170,11 +170,11 @@ pub fn execution(answer: RunCodeAnswer, wall_secs: f64) -> Execution {
     }
     let mut ran = Execution { stdout, exit_code: run.return_code, wall_secs, ..Execution::unavailable(String::new()) };
     (ran.outcome, ran.stderr, ran.message) = match (run.status, run.return_code) {
-        (CommandStatus::TimeLimitExceeded, _) => (ToolOutcome::Timeout, stderr, "killed: time limit".to_owned()),
+        (CommandStatus::TimeLimitExceeded, _) => ended(ToolOutcome::Timeout, &stderr, TIME_LIMIT.to_owned()),
         (_, Some(0)) => (ToolOutcome::Ok, stderr, String::new()),
         (_, Some(code)) if code < 0 => {
             (ran.exit_code, ran.truncated) = (None, false);
-            (ToolOutcome::Signal, stderr, format!("killed by signal {}", -code))
+            ended(ToolOutcome::Signal, &stderr, format!("killed by signal {}", -code))
         }
         (_, code) => {
             let (before, last) = last_line(&stderr);
@@ -189,6 +189,17 @@ pub fn execution(answer: RunCodeAnswer, wall_secs: f64) -> Execution {
         }
     };
     ran
+}
+
+/// The last line for a program that was killed at a deadline, where the server does not say which.
+pub(crate) const TIME_LIMIT: &str = "killed: time limit";
+
+/// The last line of a program that was killed: as a server of ours says it, else in our own words.
+fn ended(outcome: ToolOutcome, stderr: &str, words: String) -> (ToolOutcome, String, String) {
+    match last_line(stderr) {
+        (before, last) if last.starts_with("killed") => (outcome, before.to_owned(), last.to_owned()),
+        _ => (outcome, stderr.to_owned(), words),
+    }
 }
 
 /// The text before the last line, and that line.
@@ -253,6 +264,8 @@ mod tests {
         let late =
             r#"{"status":"TimeLimitExceeded","execution_time":10.0,"return_code":null,"stdout":"a","stderr":""}"#;
         assert_eq!(of(&ran("Failed", late)), (ToolOutcome::Timeout, "a\nkilled: time limit".to_owned()));
+        let ours = r#"{"status":"TimeLimitExceeded","stdout":"a","stderr":"e\nkilled: time limit of 2 s\n"}"#;
+        assert_eq!(of(&ran("Failed", ours)), (ToolOutcome::Timeout, "a\ne\nkilled: time limit of 2 s".to_owned()));
         let error = r#"{"status":"Error","stderr":"exception on running command"}"#;
         assert_eq!(of(&ran("SandboxError", error)).0, ToolOutcome::Unavailable);
         let nothing = r#"{"status":"SandboxError","message":"no such language","run_result":null}"#;

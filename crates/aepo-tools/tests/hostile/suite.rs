@@ -157,8 +157,11 @@ fn try_case(executor: &Executor, surroundings: &Surroundings, case: &Case) -> Ve
     let ran = executor.run(&Program::new(&surroundings.fill(&case.code), Seed(3), &limits));
     let wall = began.elapsed();
     let mut faults = Vec::new();
-    let said =
-        format!("{:?}: {:.300} {:.300} {:?} {:.300}", ran.outcome, ran.stdout, ran.stderr, ran.exit_code, ran.message);
+    let (cpu_secs, wall_secs) = (ran.cpu_secs, ran.wall_secs);
+    let said = format!(
+        "{:?}: {:.300} {:.300} {:?} {:.300} (wall {wall_secs:.2} s, processor {cpu_secs:.2} s)",
+        ran.outcome, ran.stdout, ran.stderr, ran.exit_code, ran.message
+    );
     let held = case.not_held.is_none();
     if held && !case.ends.contains(&ran.outcome) {
         faults.push(format!("ended as {said}"));
