@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{ToolsError, io};
-use crate::python::execution::{Execution, Limits, Program};
+use crate::python::execution::{Limits, Program};
 use crate::python::interpreter::Interpreter;
 use crate::python::sandbox::{self, Start};
-use crate::python::supervise::{self, Heard, Killed, Pipes};
+use crate::python::supervise::{self, Heard, Killed, Pipes, Ran};
 use crate::python::{policy, scratch};
 
 /// The program that turns an interpreter into one that runs cells.
@@ -81,11 +81,11 @@ pub(crate) fn prepare(interpreter: &Interpreter, n_slots: usize, is_locked: bool
     Ok(slots)
 }
 
-fn limits(limits: &Limits) -> std::io::Result<Vec<(sandbox::Resource, u64)>> {
+fn limits(limits: &Limits, n_cells: u64) -> std::io::Result<Vec<(sandbox::Resource, u64)>> {
     let mb = |n: u64| n.saturating_mul(1 << 20);
     [
         // The supervisor ends a program at its limit; the kernel's own limit, which counts whole ticks, lies behind it.
-        (libc::RLIMIT_CPU, limits.cpu_secs.saturating_add(2)),
+        (libc::RLIMIT_CPU, limits.cpu_secs.saturating_mul(n_cells).saturating_add(2)),
         (libc::RLIMIT_AS, mb(limits.memory_mb.min(limits.total_memory_mb))),
         (libc::RLIMIT_FSIZE, mb(limits.scratch_mb)),
         (libc::RLIMIT_NOFILE, MAX_FILES),
@@ -101,7 +101,7 @@ fn limits(limits: &Limits) -> std::io::Result<Vec<(sandbox::Resource, u64)>> {
 
 impl Caged {
     /// Runs a program in an interpreter of its own. An error is our own fault and says what it was.
-    pub(crate) fn run(&mut self, program: &Program, cancel: &OwnedFd) -> Result<Execution, String> {
+    pub(crate) fn run(&mut self, program: &Program, cancel: &OwnedFd) -> Result<Ran, String> {
         // What the last call left was cleared after it; if that failed, this call must not see it.
         scratch::clear(&self.scratch).map_err(|e| format!("clearing the private directory: {e}"))?;
         let execution = self.run_in_empty(program, cancel);
@@ -110,9 +110,10 @@ impl Caged {
         execution
     }
 
-    fn run_in_empty(&mut self, program: &Program, cancel: &OwnedFd) -> Result<Execution, String> {
+    fn run_in_empty(&mut self, program: &Program, cancel: &OwnedFd) -> Result<Ran, String> {
         let began = Instant::now();
-        let deadline = began + Duration::from_secs_f64(program.limits.wall_secs);
+        let n_cells = 1 + program.earlier.len() as u32;
+        let deadline = began + Duration::from_secs_f64(program.limits.wall_secs) * n_cells;
         let descriptor = |e: std::io::Error| format!("making a descriptor: {e}");
         let source = sandbox::memory_file(&cells(program)).map_err(descriptor)?;
         let input = match program.stdin {
@@ -124,7 +125,7 @@ impl Caged {
         let (status, status_end) = sandbox::pipe().map_err(descriptor)?;
         let scratch = self.scratch.display();
         let env = environment(&[format!("HOME={scratch}"), format!("TMPDIR={scratch}")])?;
-        let limits = limits(program.limits).map_err(|e| format!("reading our own limits: {e}"))?;
+        let limits = limits(program.limits, u64::from(n_cells)).map_err(|e| format!("reading our own limits: {e}"))?;
         let start = Start {
             exe: &self.common.exe,
             args: &self.common.args,
@@ -143,7 +144,7 @@ impl Caged {
         let (mut pipes, mut heard) = (Pipes { out, err, status }, Heard::default());
         let waiting = |e: std::io::Error| format!("waiting for the program: {e}");
         let fds = [child.pidfd.as_raw_fd(), cancel.as_raw_fd()];
-        let look = || over_limits(&self.scratch, program.limits, &child);
+        let look = || over_limits(&self.scratch, program.limits, u64::from(n_cells), &child);
         let killed = supervise::watch(&mut pipes, &mut heard, fds, program.limits, deadline, |_| false, look)
             .map_err(waiting)?;
         if killed.is_some() {
@@ -158,7 +159,7 @@ impl Caged {
         let exit = child.wait().map_err(waiting)?;
         // It has no descendants, so what it printed is all in the pipes now.
         heard.drain(&mut pipes, program.limits).map_err(waiting)?;
-        supervise::judge(program.limits, killed, exit, &heard, began)
+        supervise::ran(program.limits, program.earlier.len(), killed, exit, &heard, began)
     }
 }
 
@@ -199,9 +200,9 @@ pub(crate) fn environment(own: &[String]) -> Result<Vec<CString>, String> {
     all.map(|s| CString::new(s).map_err(|e| format!("an argument holds a NUL: {e}"))).collect()
 }
 
-fn over_limits(scratch: &Path, limits: &Limits, child: &sandbox::Child) -> Option<Killed> {
+fn over_limits(scratch: &Path, limits: &Limits, n_cells: u64, child: &sandbox::Child) -> Option<Killed> {
     let pid = child.pid;
-    if child.cpu_secs().is_some_and(|secs| secs >= limits.cpu_secs as f64) {
+    if child.cpu_secs().is_some_and(|secs| secs >= limits.cpu_secs.saturating_mul(n_cells) as f64) {
         return Some(Killed::Cpu);
     }
     // A task directory has one link per thread beside its own two.
@@ -237,7 +238,7 @@ mod tests {
         let (cancel, _keep) = std::io::pipe().unwrap();
         let cancel = OwnedFd::from(cancel);
         let limits = Limits { wall_secs: 30.0, ..Limits::default() };
-        let mut run = |code: &str| caged.run(&Program::new(code, Seed(1), &limits), &cancel).unwrap();
+        let mut run = |code: &str| caged.run(&Program::new(code, Seed(1), &limits), &cancel).unwrap().execution;
         let tested = run(executor::SELF_TEST_LANDLOCK);
         assert_eq!((tested.outcome, tested.text().as_str()), (ToolOutcome::Ok, ""));
         let canary = tempfile::Builder::new().tempfile().unwrap();

@@ -1,10 +1,11 @@
 # What happens when a cell runs? Shared by the interpreter that is started for one call and by the forked one.
 #
 # A cell is a program as a notebook runs it: statements, then the value of a last expression. How far it came is told on
-# descriptor STATUS in frames: a mark, and for S, R and V four bytes of length (little endian) and a text.
+# descriptor STATUS in frames: a mark, and for S, R, V and D four bytes of length (little endian) and a text.
 #   E  an earlier cell has ended        P  the program was parsed and begins
 #   S  it does not parse: why           V  the value of the last expression
 #   R  it raised: what                  M  memory ran out      N  a process or thread too many
+#   D  the cell of a session has ended and the next one may come (see zygote.py)
 # Only built-in modules are imported: every import costs time.
 import sys, posix, builtins, _ast
 

@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 use aepo::seed::Seed;
 use aepo::tool::ToolOutcome;
@@ -11,6 +12,8 @@ use crate::error::ToolsError;
 use crate::python::caged::{self, Caged};
 use crate::python::execution::{Execution, Limits, Program};
 use crate::python::interpreter::{self, Interpreter};
+use crate::python::session::{SessionCounts, Sessions};
+use crate::python::supervise::Ran;
 use crate::python::zygote::{Flavour, Trouble, Zygote};
 use crate::python::{Backend, Level, PythonSettings};
 
@@ -24,6 +27,8 @@ struct Inner {
     interpreter: Interpreter,
     limits: Limits,
     servers: Servers,
+    /// Interpreters that wait for another cell; none where programs have no past.
+    sessions: Option<Sessions>,
     slots: Mutex<Vec<Slot>>,
     freed: Condvar,
     /// Readable once running programs are to be killed.
@@ -95,6 +100,7 @@ impl Executor {
             interpreter,
             limits: settings.limits.clone(),
             servers,
+            sessions: settings.sessions.then(|| Sessions::new(4 * n_slots)),
             slots: Mutex::new(slots),
             freed: Condvar::new(),
             cancel,
@@ -122,6 +128,12 @@ impl Executor {
         &self.0.limits
     }
 
+    /// How sessions came to their states so far; zeros at levels that always build them anew.
+    #[must_use]
+    pub fn session_counts(&self) -> SessionCounts {
+        self.0.sessions.as_ref().map(Sessions::counts).unwrap_or_default()
+    }
+
     /// The interpreter in use.
     #[must_use]
     pub fn interpreter(&self) -> &Interpreter {
@@ -134,25 +146,41 @@ impl Executor {
         if let Err(e) = program.limits.check() {
             return Execution::unavailable(e.to_string());
         }
+        let began = Instant::now();
         let mut slot = self.take();
-        let ran = match &mut slot {
-            Slot::Caged(caged) => caged.run(program, &self.0.cancel),
-            Slot::Forked(slot) => self.fork(program, *slot),
+        let mut earlier = program.earlier.to_vec();
+        let ran = loop {
+            let program = Program { earlier: &earlier, ..*program };
+            let ran = match &mut slot {
+                Slot::Caged(caged) => caged.run(&program, &self.0.cancel),
+                Slot::Forked(slot) => self.fork(&program, *slot),
+            };
+            match ran {
+                // A cell that ends its interpreter leaves the session as it was before it.
+                Ok(Ran { ended_in: Some(i), .. }) if i < earlier.len() => drop(earlier.remove(i)),
+                ran => break ran.map(|ran| ran.execution),
+            }
         };
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
         self.0.freed.notify_one();
-        ran.unwrap_or_else(Execution::unavailable)
+        let mut execution = ran.unwrap_or_else(Execution::unavailable);
+        execution.wall_secs = began.elapsed().as_secs_f64();
+        execution
     }
 
     /// Runs a program in a fork of a server. A server that is lost is replaced; the program runs again only if it cannot
     /// have begun.
-    fn fork(&self, program: &Program, slot: u64) -> Result<Execution, String> {
+    fn fork(&self, program: &Program, slot: u64) -> Result<Ran, String> {
         let flavour = Flavour::of(program);
         let mut is_second = false;
         loop {
             let server = self.0.servers.get(&self.0.interpreter, flavour)?;
-            let reason = match server.run(program, slot, &self.0.cancel) {
-                Ok(execution) => return Ok(execution),
+            let ran = match &self.0.sessions {
+                Some(sessions) => sessions.run(&server, program, slot, &self.0.cancel),
+                None => server.run(program, slot, &self.0.cancel),
+            };
+            let reason = match ran {
+                Ok(ran) => return Ok(ran),
                 Err(Trouble::Refused(reason)) => return Err(reason),
                 Err(Trouble::NotBegun(reason)) if is_second => reason,
                 Err(Trouble::NotBegun(_)) => {

@@ -9,6 +9,7 @@ mod policy;
 mod root;
 mod sandbox;
 mod scratch;
+mod session;
 mod supervise;
 mod tally;
 mod zygote;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 pub use execution::{Cell, Execution, Limits, Program};
 pub use executor::Executor;
 pub use interpreter::{Interpreter, find as find_interpreter};
+pub use session::SessionCounts;
 
 /// How well programs are held, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

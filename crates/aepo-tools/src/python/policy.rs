@@ -39,6 +39,12 @@ pub(crate) fn namespace_filters() -> Result<[BpfProgram; 2], ToolsError> {
     compile(&[ALLOWED, LEGACY, OWN_WORLD, OWN_WORLD_LEGACY], conditional_in_namespaces)
 }
 
+/// The same for sessions, whose clones lock themselves in further.
+pub(crate) fn session_filters() -> Result<[BpfProgram; 2], ToolsError> {
+    let narrower: &[c_long] = &[libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self];
+    compile(&[ALLOWED, LEGACY, OWN_WORLD, OWN_WORLD_LEGACY, narrower], conditional_in_namespaces)
+}
+
 fn compile(
     allowed: &[&[c_long]],
     conditional: fn() -> Result<Rules, seccompiler::BackendError>,

@@ -57,7 +57,27 @@ pub(crate) struct Heard {
     closed: [bool; 3],
 }
 
+/// What an interpreter of a session tells of a cell that has ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Done {
+    /// Its exit code.
+    pub code: i32,
+    /// Whether a clone may be made: no file, no descriptor is open or left.
+    pub is_clean: bool,
+    /// The id in its own namespace.
+    pub pid: i32,
+    /// Processor time of the cell, seconds.
+    pub cpu_secs: f64,
+    /// The most memory so far, MiB.
+    pub max_rss_mb: f64,
+}
+
 impl Heard {
+    /// Whether nobody can tell anything any more.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.closed[2]
+    }
+
     fn is_too_much(&self, limits: &Limits) -> bool {
         let n_printed = self.out.len().saturating_add(self.err.len());
         let n_status = self.status.len().saturating_sub(MAX_STATUS_BYTES);
@@ -95,7 +115,7 @@ pub(crate) fn watch(
     [process, cancel]: [RawFd; 2],
     limits: &Limits,
     deadline: Instant,
-    is_done: impl Fn(&[u8]) -> bool,
+    is_done: impl Fn(&Heard) -> bool,
     mut look: impl FnMut() -> Option<Killed>,
 ) -> io::Result<Option<Killed>> {
     let mut next_look = Instant::now() + TICK;
@@ -121,14 +141,14 @@ pub(crate) fn watch(
         if cancelled {
             return Ok(Some(Killed::Cancelled));
         }
-        if has_ended || status && is_done(&heard.status) {
+        if has_ended || status && is_done(heard) {
             return Ok(None);
         }
     }
 }
 
 /// Reads what is there; false at the end of the stream.
-fn read_some(pipe: &mut File, output: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) fn read_some(pipe: &mut File, output: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 16 * 1024];
     match pipe.read(&mut chunk) {
         Ok(0) => Ok(false),
@@ -155,6 +175,8 @@ pub(crate) struct Said {
     value: Option<Vec<u8>>,
     no_memory: bool,
     no_process: bool,
+    /// The last cell has ended, and its interpreter waits.
+    pub done: Option<Done>,
 }
 
 /// Reads frames as far as they make sense. A text that was cut off counts as far as it came.
@@ -167,7 +189,7 @@ pub(crate) fn parse(mut status: &[u8]) -> Said {
             b'P' => said.began = true,
             b'M' => said.no_memory = true,
             b'N' => said.no_process = true,
-            b'S' | b'R' | b'V' => {
+            b'S' | b'R' | b'V' | b'D' => {
                 let Some((length, rest)) = status.split_first_chunk::<4>() else { break };
                 let (text, rest) = rest.split_at((u32::from_le_bytes(*length) as usize).min(rest.len()));
                 status = rest;
@@ -175,6 +197,7 @@ pub(crate) fn parse(mut status: &[u8]) -> Said {
                     b'S' if !said.began => said.syntax = Some(String::from_utf8_lossy(text).into_owned()),
                     b'R' => said.error = Some(cut(text, 4000)),
                     b'V' => said.value = Some(text.to_vec()),
+                    b'D' => said.done = done(text),
                     _ => break,
                 }
             }
@@ -184,8 +207,54 @@ pub(crate) fn parse(mut status: &[u8]) -> Said {
     said
 }
 
+fn done(text: &[u8]) -> Option<Done> {
+    let (&[code, is_clean], rest) = text.split_first_chunk::<2>()?;
+    let (pid, rest) = rest.split_first_chunk::<4>()?;
+    let (cpu, rest) = rest.split_first_chunk::<8>()?;
+    let (rss, _) = rest.split_first_chunk::<8>()?;
+    Some(Done {
+        code: i32::from(code),
+        is_clean: is_clean == 1,
+        pid: i32::from_le_bytes(*pid),
+        cpu_secs: f64::from_le_bytes(*cpu),
+        max_rss_mb: u64::from_le_bytes(*rss) as f64 / 1024.0,
+    })
+}
+
+/// A program that ran, and how far.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// How, for whoever asked.
+    pub execution: Execution,
+    /// The earlier cell that ended the interpreter, so that the last one never began.
+    pub ended_in: Option<usize>,
+}
+
+/// What happened to a program with `n_earlier` cells before its last. An error is our own fault.
+pub(crate) fn ran(
+    limits: &Limits,
+    n_earlier: usize,
+    killed: Option<Killed>,
+    exit: Exit,
+    heard: &Heard,
+    began: Instant,
+) -> Result<Ran, String> {
+    let n_ended = parse(&heard.status).n_earlier;
+    if n_ended >= n_earlier {
+        return judge(limits, killed, exit, heard, began).map(|execution| Ran { execution, ended_in: None });
+    }
+    match (killed, exit.how) {
+        (Some(Killed::Cancelled), _) => Err("the tools are shutting down".to_owned()),
+        (None, How::Code(_)) => {
+            let execution = Execution::unavailable(format!("cell {} of the session ended it", n_ended + 1));
+            Ok(Ran { execution, ended_in: Some(n_ended) })
+        }
+        _ => Err(format!("the session's earlier cells could not be run again (cell {})", n_ended + 1)),
+    }
+}
+
 /// What happened, for whoever asked. An error is our own fault.
-pub(crate) fn judge(
+fn judge(
     limits: &Limits,
     killed: Option<Killed>,
     exit: Exit,

@@ -15,6 +15,19 @@ pub(crate) fn is_over(roots: [i32; 2], max_bytes: u64) -> bool {
     resident > max_bytes && pids.iter().map(|&pid| proportional_bytes(pid)).sum::<u64>() > max_bytes
 }
 
+/// Memory of the processes `roots` and all their descendants, bytes; shared pages count for each.
+pub(crate) fn resident(roots: [i32; 2]) -> u64 {
+    descendants(roots).iter().map(|&pid| resident_bytes(pid)).sum()
+}
+
+/// Processes below `roots`, these included, and memory that they hold, bytes. None if one of them has several threads.
+pub(crate) fn quiet(roots: [i32; 2]) -> Option<(usize, u64)> {
+    let pids = descendants(roots);
+    let n_threads = |pid: &i32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let is_quiet = pids.iter().all(|pid| n_threads(pid) <= 1);
+    is_quiet.then(|| (pids.len(), pids.iter().map(|&pid| resident_bytes(pid)).sum()))
+}
+
 /// The processes, and what they started. One that ends meanwhile is passed over; its orphans become the first process's.
 fn descendants(roots: [i32; 2]) -> Vec<i32> {
     let mut pids = Vec::new();

@@ -5,9 +5,11 @@
 # Three processes: the one that was started stays outside, waits and dies with the server; the server is the first
 # process of a namespace of its own, so that nothing below outlives it; and each call gets a namespace with a first
 # process that sleeps, and the program, which is the server's own child and whose end the server therefore knows.
-import ctypes, errno, gc, json, os, resource, select, signal, socket, struct
+import ctypes, fcntl, gc, json, os, resource, select, signal, socket, struct
 
 SETTINGS, CONTROL = 3, 4
+# Where a program of a session gets its next cells.
+SESSION = 5
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 MNT_DETACH = 2
@@ -16,6 +18,8 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 2
 SYS_CLOSE_RANGE, SYS_MOUNT_SETATTR, SYS_LANDLOCK_CREATE_RULESET = 436, 442, 444
 # What the program sees itself as.
 INNER_ID = 1000
+# Interpreters of one session that may live beside the one at work.
+MAX_CLONES = 64
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -107,7 +111,10 @@ def read_only(path, flags, recursive):
 def enter(settings):
     base, count = settings["ids"]
     all_new = NEWNS | NEWNET | NEWIPC | NEWUTS
-    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+    # Above the descriptors that a call places its own at.
+    low = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+    proc = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 16)
+    os.close(low)
     if base:
         mapper = Mapper(base, count)
         unshare(all_new, "mount, net, ipc, uts")
@@ -194,17 +201,34 @@ def close_from(first):
     syscall("close_range", SYS_CLOSE_RANGE, first, 0xFFFFFFFF, 0)
 
 
-# The first process of a call's namespace: sleeps, and lets the kernel take its orphans' bodies away.
-def sleep_forever(server):
+# The first process of a call's namespace: sleeps, and lets the kernel take its orphans' bodies away. In a session it
+# tells the supervisor how each of them ended: the clones of an interpreter are among them.
+def sleep_forever(server, report):
     try:
         os.setsid()
         prctl("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        close_from(0)
+        if report is None:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            close_from(0)
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            os.dup2(report, 0)
+            close_from(1)
+            report = socket.socket(fileno=0)
         server.become_nobody()
         server.filters.install()
-        while True:
+        while report is None:
             signal.pause()
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, 0)
+                message = struct.pack("=iidQ", pid, status, used.ru_utime + used.ru_stime, used.ru_maxrss)
+                report.send(message, socket.MSG_DONTWAIT)
+            except ChildProcessError:
+                signal.sigwait({signal.SIGCHLD})
+            except OSError:
+                # Nobody listens, or nobody has for long.
+                pass
     finally:
         os._exit(1)
 
@@ -214,6 +238,7 @@ class Server:
         self.proc, self.is_super = proc, settings["ids"][0] != 0
         self.own_pids = os.open("self/ns/pid", os.O_RDONLY, dir_fd=proc)
         self.landlock, self.filters = Landlock(), Filters(settings["filters"])
+        self.session_filters = Filters(settings["session_filters"])
         self.id, self.max_files = 0, settings["max_files"]
         self.calls, self.poll = {}, select.poll()
         self.control = socket.socket(fileno=CONTROL)
@@ -232,8 +257,10 @@ class Server:
                     self.calls.pop(fd)(fd)
 
     # A request: which id, address space, processor seconds, processes, bytes and entries of the private directory.
+    # Two descriptors more make it a session: where its cells come from, and where the ends of its clones are told.
     def start(self, request, fds):
-        code, stdin, out, err, status, reply = fds
+        code, stdin, out, err, status, reply = fds[:6]
+        session = fds[6:]
         reply = socket.socket(fileno=reply)
         numbers = struct.unpack("=6Q", request)
         init = program = 0
@@ -241,7 +268,7 @@ class Server:
             self.id = numbers[0] if self.is_super else 0
             unshare(NEWPID, "pid")
             try:
-                init = os.fork() or sleep_forever(self)
+                init = os.fork() or sleep_forever(self, session[1] if session else None)
                 program = os.fork()
                 if not program:
                     self.run(fds, numbers)
@@ -258,7 +285,7 @@ class Server:
             self.tell(reply, b"X" + str(error).encode()[:500])
             return
         finally:
-            for fd in (code, stdin, out, err, status):
+            for fd in (code, stdin, out, err, status, *session):
                 os.close(fd)
         self.tell(reply, b"S", pidfds)
 
@@ -300,8 +327,9 @@ class Server:
         kernel("capset", libc.capset, struct.pack("=II", 0x20080522, 0), bytes(24))
 
     def run(self, fds, numbers):
+        is_session = len(fds) > 6
         try:
-            source = self.lock_in(fds, numbers)
+            source = self.lock_in(fds, numbers, is_session)
         except BaseException as error:
             try:
                 os.write(fds[4], b"X" + str(error).encode()[:500])
@@ -313,10 +341,14 @@ class Server:
             cells.append((seed, source[at + 16 : at + 16 + length]))
             at += 16 + length
         del source
-        leave(chain(cells, main_module()))
+        space = main_module()
+        code = chain(cells, space)
+        if is_session:
+            Session(self.landlock.abi, self.max_files).serve(space, code)
+        leave(code)
 
     # Everything that is taken away, each after those that need it.
-    def lock_in(self, fds, numbers):
+    def lock_in(self, fds, numbers, is_session):
         _, memory, cpu, processes, scratch, entries = numbers
         os.setsid()
         prctl("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -325,6 +357,8 @@ class Server:
             os.dup2(fd, place)
         # What was received lies above: the places below are taken since the start.
         fds[4] = STATUS
+        if is_session:
+            os.dup2(fds[6], SESSION)
         unshare(NEWNS | NEWIPC, "mount, ipc")
         options = "mode=0700,size=%d,nr_inodes=%d,uid=%d,gid=%d" % (scratch, entries, self.id, self.id)
         mount("mounting /tmp", b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.encode())
@@ -341,8 +375,9 @@ class Server:
         os.umask(0o077)
         for which, soft, hard in (
             (resource.RLIMIT_AS, memory, memory),
-            (resource.RLIMIT_CPU, cpu, cpu + 1),
-            (resource.RLIMIT_NPROC, processes, processes),
+            # In a session each cell gets its own soft limits.
+            (resource.RLIMIT_CPU, cpu, resource.RLIM_INFINITY if is_session else cpu + 1),
+            (resource.RLIMIT_NPROC, processes, processes + (MAX_CLONES if is_session else 0)),
             (resource.RLIMIT_FSIZE, scratch, scratch),
             (resource.RLIMIT_NOFILE, self.max_files, self.max_files),
             (resource.RLIMIT_STACK, 8 << 20, 8 << 20),
@@ -351,16 +386,96 @@ class Server:
             (resource.RLIMIT_MSGQUEUE, 0, 0),
         ):
             most = resource.getrlimit(which)[1]
-            most = hard if most == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(which, (min(soft, most), most))
+            if most == resource.RLIM_INFINITY or hard != resource.RLIM_INFINITY and hard < most:
+                most = hard
+            resource.setrlimit(which, (soft if most == resource.RLIM_INFINITY else min(soft, most), most))
         prctl("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)
         self.landlock.restrict()
         kernel("capset", libc.capset, struct.pack("=II", 0x20080522, 0), bytes(24))
         prctl("prctl", PR_SET_DUMPABLE, 0)
         os.close(3)
-        close_from(5)
-        self.filters.install()
+        close_from(6 if is_session else 5)
+        (self.session_filters if is_session else self.filters).install()
         return source
+
+
+# An interpreter that goes on from cell to cell. What it is told: to run a cell (a descriptor of its source), or to make
+# a clone of itself (the clone's pipes, and where its own cells will come from).
+class Session:
+    def __init__(self, abi, max_files):
+        self.abi, self.max_files = abi, max_files
+        self.cells = socket.socket(fileno=SESSION)
+        # Bound here: a program may replace what modules hold.
+        self.receive, self.fork, self.wait, self.exit = socket.recv_fds, os.fork, os.waitpid, os._exit
+        self.usage, self.limit, self.unpack, self.pack = resource.getrusage, resource.setrlimit, struct.unpack, struct.pack
+        self.statvfs, self.fstat, self.getpid = os.statvfs, os.fstat, os.getpid
+        self.syscall, self.dup2, self.close, self.read = libc.syscall, os.dup2, os.close, os.pread
+        self.used = 0.0
+
+    def serve(self, space, code):
+        while True:
+            self.done(code)
+            message, fds, _, _ = self.receive(self.cells, 64, 8)
+            if not message:
+                self.exit(0)
+            if message[:1] == b"F":
+                code = self.clone(fds)
+            else:
+                code = self.run(space, message, fds)
+
+    # Exit code, whether a clone could be made, own id, processor seconds of the cell, most memory in KiB.
+    def done(self, code):
+        flush()
+        used = self.usage(resource.RUSAGE_SELF)
+        seconds = used.ru_utime + used.ru_stime
+        told = self.pack("=BBIdQ", code & 255, self.is_clean(), self.getpid(), seconds - self.used, used.ru_maxrss)
+        self.used = seconds
+        write_all(STATUS, b"D" + len(told).to_bytes(4, "little") + told)
+
+    # Whether all that the interpreter holds is in its memory: no file, named or open, and no other descriptor.
+    def is_clean(self):
+        files = self.statvfs("/tmp")
+        if files.f_files - files.f_ffree > 1 or self.abi < 6:
+            return False
+        for fd in (3, *range(SESSION + 1, self.max_files)):
+            try:
+                self.fstat(fd)
+                return False
+            except OSError:
+                pass
+        return True
+
+    def run(self, space, message, fds):
+        cpu, processes, seed = self.unpack("=QQQ", message[1:])
+        self.limit(resource.RLIMIT_CPU, (int(self.used) + 1 + cpu, resource.RLIM_INFINITY))
+        self.limit(resource.RLIMIT_NPROC, (processes, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
+        source = self.read(fds[0], self.fstat(fds[0]).st_size, 0)
+        self.close(fds[0])
+        return chain([(seed, source)], space)
+
+    # The clone becomes the namespace's own child, so that the program it is a copy of has no child it did not make. Its
+    # signals reach itself alone, not the interpreter that others will go on from.
+    def clone(self, fds):
+        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        self.limit(resource.RLIMIT_NPROC, (most, most))
+        between = self.fork()
+        if between:
+            for fd in fds:
+                self.close(fd)
+            self.wait(between, 0)
+            return 0
+        if self.fork():
+            self.exit(0)
+        for fd, place in zip(fds, (1, 2, STATUS, SESSION)):
+            self.dup2(fd, place)
+            self.close(fd)
+        self.used = 0.0
+        attributes = self.pack("=QQQ", 0, 0, 3)
+        ruleset = self.syscall(SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+        if ruleset < 0 or self.syscall(SYS_LANDLOCK_CREATE_RULESET + 2, ruleset, 0) < 0:
+            self.exit(1)
+        self.close(ruleset)
+        return 0
 
 
 # Paths that lie where a call's own directory will be are found elsewhere.

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::python::caged::{self, MAX_FILES};
-use crate::python::execution::{Execution, Limits, Program};
+use crate::python::execution::{Limits, Program};
 use crate::python::interpreter::Interpreter;
 use crate::python::sandbox::{self, Exit, How, Start};
-use crate::python::supervise::{self, Heard, Killed, Pipes};
+use crate::python::supervise::{self, Heard, Killed, Pipes, Ran};
 use crate::python::{message, policy, root, tally};
 
 /// The server's own program.
@@ -143,60 +143,80 @@ impl Zygote {
     }
 
     /// Runs one program as the `slot`-th user.
-    pub(crate) fn run(&self, program: &Program, slot: u64, cancel: &OwnedFd) -> Result<Execution, Trouble> {
+    pub(crate) fn run(&self, program: &Program, slot: u64, cancel: &OwnedFd) -> Result<Ran, Trouble> {
         let began = Instant::now();
         let limits = program.limits;
-        let deadline = began + Duration::from_secs_f64(limits.wall_secs);
+        let n_cells = 1 + program.earlier.len() as u32;
+        let deadline = began + Duration::from_secs_f64(limits.wall_secs) * n_cells;
+        let mut running = self.begin(program, slot, deadline, &[])?;
+        let mut heard = Heard::default();
+        let killed = running.watch(&mut heard, limits, deadline, cancel, |_| false)?;
+        if killed.is_some() {
+            running.kill();
+        }
+        let exit = running.ended()?;
+        // The namespace is gone, and with it every process that could write.
+        heard.drain(&mut running.pipes, limits).map_err(waiting)?;
+        if let Some((b'X', reason)) = heard.status.split_first() {
+            return Err(Trouble::Refused(String::from_utf8_lossy(reason).into_owned()));
+        }
+        supervise::ran(limits, program.earlier.len(), killed, exit, &heard, began).map_err(Trouble::Refused)
+    }
+
+    /// Starts one program as the `slot`-th user. The time of all its cells ends at `deadline`; `session` are the
+    /// descriptors that make it go on after its last one.
+    pub(crate) fn begin(
+        &self,
+        program: &Program,
+        slot: u64,
+        deadline: Instant,
+        session: &[&OwnedFd],
+    ) -> Result<Running, Trouble> {
+        let limits = program.limits;
         let ours = |e: std::io::Error| Trouble::Refused(format!("making a descriptor: {e}"));
         let source = sandbox::memory_file(&caged::cells(program)).map_err(ours)?;
         let input = match program.stdin {
             [] => OwnedFd::from(File::open("/dev/null").map_err(ours)?),
             bytes => sandbox::memory_file(bytes).map_err(ours)?,
         };
-        let (out, out_end) = sandbox::pipe().map_err(ours)?;
-        let (err, err_end) = sandbox::pipe().map_err(ours)?;
-        let (status, status_end) = sandbox::pipe().map_err(ours)?;
+        let (pipes, [out_end, err_end, status_end]) = pipes().map_err(ours)?;
         let (reply, reply_end) = message::pair().map_err(ours)?;
-        let fds = [&source, &input, &out_end, &err_end, &status_end, &reply_end].map(AsRawFd::as_raw_fd);
+        let fds = [&source, &input, &out_end, &err_end, &status_end, &reply_end];
+        let fds: Vec<i32> = fds.iter().chain(session).map(|fd| fd.as_raw_fd()).collect();
         let control = self.control.as_ref().ok_or_else(|| Trouble::NotBegun("the server has ended".to_owned()))?;
         let gone = |e: std::io::Error| Trouble::NotBegun(format!("the server does not listen: {e}"));
-        message::send(control, &request(limits, slot), &fds).map_err(gone)?;
+        let request = request(limits, slot, 1 + program.earlier.len() as u64);
+        message::send(control, &request, &fds).map_err(gone)?;
         drop((source, input, out_end, err_end, status_end, reply_end));
 
-        let waiting = |e: std::io::Error| Trouble::Lost(format!("waiting for the program: {e}"));
         // A server that does not even start a program in its whole time is stuck.
         let patience = deadline.saturating_duration_since(Instant::now()) + KILL_PATIENCE;
-        let first = match sandbox::wait_readable([reply.as_raw_fd()], patience).map_err(waiting)? {
+        let (bytes, fds) = match sandbox::wait_readable([reply.as_raw_fd()], patience).map_err(waiting)? {
             [true] => message::receive(&reply).map_err(waiting)?,
             [false] => return Err(Trouble::NotBegun("the server does not answer".to_owned())),
         };
-        let running = match (first.0.split_first(), first.1.as_slice()) {
-            (Some((b'S', [])), [program, init]) => Running::new(program, init),
-            (Some((b'X', reason)), _) => return Err(Trouble::NotBegun(String::from_utf8_lossy(reason).into_owned())),
-            (None, _) => return Err(Trouble::NotBegun("the server has died".to_owned())),
-            _ => return Err(Trouble::Lost("the server speaks in riddles".to_owned())),
-        };
-        let running = running.map_err(waiting)?;
-        let (mut pipes, mut heard) = (Pipes { out, err, status }, Heard::default());
-        let fds = [reply.as_raw_fd(), cancel.as_raw_fd()];
-        let look = || running.over_limits(limits);
-        let killed =
-            supervise::watch(&mut pipes, &mut heard, fds, limits, deadline, |_| false, look).map_err(waiting)?;
-        if killed.is_some() {
-            running.kill();
+        match (bytes.split_first(), <[OwnedFd; 2]>::try_from(fds)) {
+            (Some((b'S', [])), Ok([program, init])) => {
+                let pids = [sandbox::pid_of(&program).map_err(waiting)?, sandbox::pid_of(&init).map_err(waiting)?];
+                Ok(Running { pipes, reply, init, pids })
+            }
+            (Some((b'X', reason)), _) => Err(Trouble::NotBegun(String::from_utf8_lossy(reason).into_owned())),
+            (None, _) => Err(Trouble::NotBegun("the server has died".to_owned())),
+            _ => Err(Trouble::Lost("the server speaks in riddles".to_owned())),
         }
-        let last = match sandbox::wait_readable([reply.as_raw_fd()], KILL_PATIENCE).map_err(waiting)? {
-            [true] => message::receive(&reply).map_err(waiting)?.0,
-            [false] => return Err(Trouble::Lost("a killed program does not end".to_owned())),
-        };
-        let exit = exit(&last).ok_or_else(|| Trouble::Lost("the server died while the program ran".to_owned()))?;
-        // The namespace is gone, and with it every process that could write.
-        heard.drain(&mut pipes, limits).map_err(waiting)?;
-        if let Some((b'X', reason)) = heard.status.split_first() {
-            return Err(Trouble::Refused(String::from_utf8_lossy(reason).into_owned()));
-        }
-        supervise::judge(limits, killed, exit, &heard, began).map_err(Trouble::Refused)
     }
+}
+
+fn waiting(e: std::io::Error) -> Trouble {
+    Trouble::Lost(format!("waiting for the program: {e}"))
+}
+
+/// Pipes for a program: our ends, and its.
+pub(crate) fn pipes() -> std::io::Result<(Pipes, [OwnedFd; 3])> {
+    let (out, out_end) = sandbox::pipe()?;
+    let (err, err_end) = sandbox::pipe()?;
+    let (status, status_end) = sandbox::pipe()?;
+    Ok((Pipes { out, err, status }, [out_end, err_end, status_end]))
 }
 
 impl Drop for Zygote {
@@ -217,6 +237,7 @@ impl Drop for Zygote {
 fn settings(interpreter: &Interpreter, flavour: Flavour) -> Result<serde_json::Value, String> {
     let root = root::root(interpreter);
     let filters = policy::namespace_filters().map_err(|e| e.to_string())?;
+    let session_filters = policy::session_filters().map_err(|e| e.to_string())?;
     let bytes = |filter: &seccompiler::BpfProgram| -> String {
         let one = |i: &seccompiler::sock_filter| {
             let [c0, c1] = i.code.to_ne_bytes();
@@ -238,6 +259,7 @@ fn settings(interpreter: &Interpreter, flavour: Flavour) -> Result<serde_json::V
         "site": interpreter.site_dirs,
         "preload": preload,
         "filters": filters.iter().map(bytes).collect::<Vec<_>>(),
+        "session_filters": session_filters.iter().map(bytes).collect::<Vec<_>>(),
         "ids": [first_id, 256],
         "pivot_root": libc::SYS_pivot_root,
         "max_files": MAX_FILES,
@@ -245,19 +267,18 @@ fn settings(interpreter: &Interpreter, flavour: Flavour) -> Result<serde_json::V
 }
 
 /// The numbers of a call, as the server unpacks them.
-fn request(limits: &Limits, slot: u64) -> Vec<u8> {
+fn request(limits: &Limits, slot: u64, n_cells: u64) -> Vec<u8> {
     let mb = |n: u64| n.saturating_mul(1 << 20).min(i64::MAX as u64);
     // Id 0 is the server's own.
     let id = 1 + slot % 255;
-    let cpu = limits.cpu_secs.min(u64::from(u32::MAX));
+    let cpu = limits.cpu_secs.saturating_mul(n_cells).min(u64::from(u32::MAX));
     let numbers = [id, mb(limits.memory_mb), cpu, limits.max_processes, mb(limits.scratch_mb), limits.scratch_inodes];
     numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
 
-/// The last message: wait status, processor seconds, most memory in KiB.
-fn exit(message: &[u8]) -> Option<Exit> {
-    let rest = message.strip_prefix(b"E")?;
-    let (status, rest) = rest.split_first_chunk::<4>()?;
+/// An end as the server tells it: wait status, processor seconds, most memory in KiB.
+pub(crate) fn exit(told: &[u8]) -> Option<Exit> {
+    let (status, rest) = told.split_first_chunk::<4>()?;
     let (cpu, rest) = rest.split_first_chunk::<8>()?;
     let (rss, _) = rest.split_first_chunk::<8>()?;
     let status = i32::from_le_bytes(*status);
@@ -269,24 +290,45 @@ fn exit(message: &[u8]) -> Option<Exit> {
     Some(Exit { how, cpu_secs: f64::from_le_bytes(*cpu), max_rss_mb: u64::from_le_bytes(*rss) as f64 / 1024.0 })
 }
 
-/// A call's namespace.
-struct Running<'a> {
-    init: &'a OwnedFd,
-    /// Their ids as we see them.
-    pids: [i32; 2],
+/// A program in its namespace.
+pub(crate) struct Running {
+    /// What it says.
+    pub pipes: Pipes,
+    /// What the server says of it.
+    pub reply: OwnedFd,
+    init: OwnedFd,
+    /// The program and its namespace's first process, as we see them.
+    pub pids: [i32; 2],
 }
 
-impl<'a> Running<'a> {
-    fn new(program: &OwnedFd, init: &'a OwnedFd) -> std::io::Result<Running<'a>> {
-        Ok(Running { init, pids: [sandbox::pid_of(program)?, sandbox::pid_of(init)?] })
-    }
-
+impl Running {
     /// Kills every process of the namespace.
-    fn kill(&self) {
-        sandbox::kill(self.init);
+    pub(crate) fn kill(&self) {
+        sandbox::kill(&self.init);
     }
 
-    fn over_limits(&self, limits: &Limits) -> Option<Killed> {
-        tally::is_over(self.pids, limits.total_memory_mb << 20).then_some(Killed::Memory)
+    /// Listens until the program has ended, `is_done` is content, or it must be killed.
+    pub(crate) fn watch(
+        &mut self,
+        heard: &mut Heard,
+        limits: &Limits,
+        deadline: Instant,
+        cancel: &OwnedFd,
+        is_done: impl Fn(&Heard) -> bool,
+    ) -> Result<Option<Killed>, Trouble> {
+        let fds = [self.reply.as_raw_fd(), cancel.as_raw_fd()];
+        let pids = self.pids;
+        let look = || tally::is_over(pids, limits.total_memory_mb << 20).then_some(Killed::Memory);
+        supervise::watch(&mut self.pipes, heard, fds, limits, deadline, is_done, look).map_err(waiting)
+    }
+
+    /// How it ended, once its namespace is gone.
+    pub(crate) fn ended(&self) -> Result<Exit, Trouble> {
+        let last = match sandbox::wait_readable([self.reply.as_raw_fd()], KILL_PATIENCE).map_err(waiting)? {
+            [true] => message::receive(&self.reply).map_err(waiting)?.0,
+            [false] => return Err(Trouble::Lost("a killed program does not end".to_owned())),
+        };
+        let exit = last.strip_prefix(b"E").and_then(exit);
+        exit.ok_or_else(|| Trouble::Lost("the server died while the program ran".to_owned()))
     }
 }

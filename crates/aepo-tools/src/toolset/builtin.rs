@@ -5,15 +5,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aepo::tool::{ToolCall, ToolSpec};
+use aepo::tool::{EarlierCall, ToolCall, ToolOutcome, ToolSpec};
 
 use crate::error::{ToolsError, io};
-use crate::python::{Executor, Program, PythonSettings};
+use crate::python::{Cell, Executor, Program, PythonSettings};
 use crate::search::SearchIndex;
 use crate::toolset::provider::{Answer, Basis, Limits, Offer, Provider};
 
 /// A program is ended at its own limit; the call is given up this much later, seconds.
 const AFTER_THE_PROGRAM_SECS: f64 = 5.0;
+/// Programs in a row, each as slow as allowed, that a session may run again to come back to a state.
+const REBUILT_PROGRAMS: f64 = 8.0;
 /// A search takes milliseconds; one that takes this long is stuck, seconds.
 const SEARCH_SECS: f64 = 60.0;
 
@@ -21,14 +23,17 @@ const SEARCH_SECS: f64 = 60.0;
 pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, ToolsError> {
     let (cancelled, cancel): (PipeReader, PipeWriter) = std::io::pipe().map_err(io("making a pipe"))?;
     let cancelled = Arc::new(OwnedFd::from(cancelled));
-    let deadline_secs = settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS;
+    let sessions = settings.sessions;
+    // A state that is built anew may take as long as all the programs that led to it; more than this many are given up.
+    let n_programs = if sessions { REBUILT_PROGRAMS } else { 1.0 };
+    let deadline_secs = n_programs * settings.limits.wall_secs + AFTER_THE_PROGRAM_SECS;
     let limits = Limits { n_workers, deadline_secs, ..Limits::default() };
     let specs = Arc::new([ToolSpec::python()]);
     let executor = Executor::start(&settings, n_workers, Some(cancelled))?;
     let identity: Arc<str> = format!("python 2 {} {settings:?}", executor.level().name()).into();
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
         let (executor, specs, identity) = (executor.clone(), Arc::clone(&specs), Arc::clone(&identity));
-        Ok(Box::new(PythonTool { executor, specs, identity }))
+        Ok(Box::new(PythonTool { executor, specs, identity, sessions }))
     };
     Ok(Offer { make: Arc::new(make), limits, until: Some(Box::new(cancel)) })
 }
@@ -53,6 +58,7 @@ struct PythonTool {
     executor: Executor,
     specs: Arc<[ToolSpec; 1]>,
     identity: Arc<str>,
+    sessions: bool,
 }
 
 impl Provider for PythonTool {
@@ -66,13 +72,24 @@ impl Provider for PythonTool {
 
     fn call(&mut self, call: &ToolCall, _deadline: Instant) -> Answer {
         // The supervisor has the program's own limit, which lies before the deadline.
-        let execution = self.executor.run(&Program::new(&call.input, call.seed, self.executor.limits()));
+        let earlier = if self.sessions { cells(call) } else { Vec::new() };
+        let program = Program::new(&call.input, call.seed, self.executor.limits());
+        let execution = self.executor.run(&Program { earlier: &earlier, shared: call.shared, ..program });
         Answer { outcome: execution.outcome, text: execution.text() }
     }
 
     fn basis(&self) -> Basis {
-        Basis::Seeded
+        if self.sessions { Basis::Session } else { Basis::Seeded }
     }
+}
+
+/// The programs of a path that ran to their end, whose state a session goes on from.
+fn cells(call: &ToolCall) -> Vec<Cell> {
+    let ran = |earlier: &&EarlierCall| {
+        earlier.tool == call.tool && matches!(earlier.outcome, ToolOutcome::Ok | ToolOutcome::Raised)
+    };
+    let cell = |earlier: &EarlierCall| Cell { code: earlier.input.clone(), seed: earlier.seed };
+    call.earlier.iter().filter(ran).map(cell).collect()
 }
 
 struct SearchTool {
