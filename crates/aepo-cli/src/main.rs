@@ -15,6 +15,7 @@ mod row;
 mod run_dir;
 mod source;
 mod table;
+mod toolbox;
 mod world;
 
 use std::process::ExitCode;

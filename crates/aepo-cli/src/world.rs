@@ -1,6 +1,6 @@
 //! What does a run need around its settings? A model with its vocabulary, questions, and tools.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aepo::config::{Config, Stored};
@@ -8,7 +8,6 @@ use aepo::data::countries::{Country, Split, parse_countries};
 use aepo::data::jsonl::parse_tasks;
 use aepo::data::questions::quickstart_tasks;
 use aepo::data::task::Task;
-use aepo::data::world::search_corpus;
 use aepo::policy::Policy as _;
 use aepo::prompt::template::{self, ChatTemplate};
 use aepo::prompt::{PromptError, Renderer, Tokenizer};
@@ -16,14 +15,11 @@ use aepo::seed::Seed;
 use aepo::tool::ToolSpec;
 use aepo_engine::Engine;
 use aepo_engine::setup::{Setup, Train};
-use aepo_tools::python::Limits;
-use aepo_tools::{Document, PythonSettings, SearchIndex, SearchSettings, Tools};
 use anyhow::Context as _;
 
 use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
 use crate::error::usage;
-use crate::machine::n_cores;
 use crate::source::{self, Place, Source, TokenizerFiles};
 
 /// A model with its vocabulary.
@@ -144,35 +140,4 @@ pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
     }
     tasks.truncate(n);
     Ok(tasks)
-}
-
-/// The tools that a recipe offers, without starting them: for conversations to learn from.
-pub fn specs() -> Vec<ToolSpec> {
-    ToolSpec::python_and_search().to_vec()
-}
-
-/// The sandbox that a recipe asks for.
-pub fn python_settings(config: &Config) -> PythonSettings {
-    let p = &config.python;
-    PythonSettings {
-        interpreter: p.interpreter.as_ref().map(PathBuf::from),
-        limits: Limits {
-            wall_secs: p.wall_secs,
-            cpu_secs: p.cpu_secs,
-            memory_mb: p.memory_mb,
-            max_output_bytes: p.max_output_bytes,
-            ..Limits::default()
-        },
-        ..PythonSettings::default()
-    }
-}
-
-/// Starts the tools; fails when this machine cannot run Python under guard.
-pub fn tools(config: &Config) -> anyhow::Result<Tools> {
-    let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
-    let documents = search_corpus(&countries()?).into_iter().map(document).collect();
-    let settings = SearchSettings { n_results: config.search.n_results, max_chars: config.search.max_chars };
-    let index = SearchIndex::build(documents, settings)?;
-    let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
-    Ok(Tools::start(n_workers, Some(python_settings(config)), Some(index))?)
 }

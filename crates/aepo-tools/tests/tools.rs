@@ -94,7 +94,8 @@ fn inner_two_hundred() {
     ];
     for id in 0..200 {
         let code = if id % 100 == 50 { "while True: pass" } else { kinds[id as usize % kinds.len()].0 };
-        tools.submit(call(id, ToolName::PYTHON, code));
+        // Equal calls under way would be one.
+        tools.submit(call(id, ToolName::PYTHON, &format!("{code}\n# {id}")));
     }
     let mut n_results = 0;
     while n_results < 200 {
@@ -114,7 +115,7 @@ fn inner_two_hundred() {
     // Dropped in the middle of calls that would last an hour, with more in the queue.
     let mut tools = python(2, own(limited(Limits { wall_secs: 3600.0, cpu_secs: 3600, ..Limits::default() })));
     for id in 0..5 {
-        tools.submit(call(id, ToolName::PYTHON, "while True: pass"));
+        tools.submit(call(id, ToolName::PYTHON, &format!("while True: pass # {id}")));
     }
     while children("self").len() < 2 {
         std::thread::sleep(Duration::from_millis(1));

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use aepo_tools::cache::{Cache, CacheSettings, Mode, import_arpo};
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+use crate::error::usage;
 use crate::progress::print;
 use crate::table::{bytes, table};
 
@@ -94,7 +94,7 @@ fn show(args: &CacheShowArgs) -> anyhow::Result<()> {
 }
 
 fn import(args: &CacheImportArgs) -> anyhow::Result<()> {
-    aepo::tool::ToolName::new(&args.tool).context("--as")?;
+    aepo::tool::ToolName::new(&args.tool).map_err(|e| usage(format!("--as: {e}"), ""))?;
     let cache = open(&args.cache, Mode::Record)?;
     let done = import_arpo(&cache, &args.file, &args.tool, args.identity.as_deref())?;
     let mut out = format!("{} answers of {} taken over into {}\n", done.n_kept, args.tool, args.cache.display());

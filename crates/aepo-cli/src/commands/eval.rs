@@ -18,6 +18,7 @@ use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
 use crate::source;
 use crate::table::{percent, table};
+use crate::toolbox;
 use crate::world;
 
 /// Measures a model and prints what was measured.
@@ -34,7 +35,7 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let mut teller = Teller::new(args.telling);
     let named = source::named(&args.model)?;
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
-    let mut tools = world::tools(&config)?;
+    let mut tools = toolbox::start(&config, &mut teller)?;
     let mut model = world::load_to_measure(&place, &config, tools.tools())?;
     let plan = EvalPlan::of(&config);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));

@@ -22,6 +22,7 @@ use crate::interrupt::{self, Interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::source;
+use crate::toolbox;
 use crate::world;
 
 /// Label of the run seed's stream that this command draws from.
@@ -55,7 +56,7 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     let named = source::named(if is_run { &args.from } else { &config.model.init })?;
     let mut teller = Teller::new(Telling { quiet: args.json, json: false });
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
-    let mut tools = Timed { inner: world::tools(&config)?, asked: HashMap::new(), secs: HashMap::new() };
+    let mut tools = Timed { inner: toolbox::start(&config, &mut teller)?, asked: HashMap::new(), secs: HashMap::new() };
     let mut model = world::load_to_measure(&place, &config, tools.tools())?;
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
     let run = Run { config, tasks: Vec::new(), renderer: model.renderer };

@@ -31,6 +31,7 @@ use crate::row::{Row, left_out, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
 use crate::source::{self, Named, Place, TokenizerFiles};
 use crate::table::{minutes, percent};
+use crate::toolbox;
 use crate::world;
 
 /// The result of a run, in `summary.json`.
@@ -168,7 +169,7 @@ impl Trainer {
         let eval_tasks = world::tasks(&config, Split::HeldOut)?;
         let named = source::named(&config.model.init)?;
         let n_threads = config.train.threads;
-        let tools = world::tools(&config)?;
+        let tools = toolbox::start(&config, teller)?;
         let mut state = State { step: 0, elapsed_secs: 0.0, cpu_secs: 0.0, peak_memory_mb: 0.0 };
         let mut saved = None;
         let mut from = None;

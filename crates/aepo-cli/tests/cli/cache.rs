@@ -24,10 +24,33 @@ fn a_search_cache_is_taken_over_and_counted() {
         "cache import cache.redb cache.redb",
     ];
     let session: String = commands.iter().map(|args| run(dir.path(), args)).collect();
-    expect![[""]].assert_eq(&session);
+    expect![[r#"
+        $ aepo cache show cache.redb
+        error: there is no cache cache.redb; record one with tools.cache.mode = "record" first
+        [1]
+        $ aepo cache import arpo.json cache.redb --as no/tool
+        error: --as: "no/tool" cannot name a tool: 1 to 64 ASCII letters, digits, `_` and `-` can
+        [2]
+        $ aepo cache show arpo.json
+        error: arpo.json is no cache of tool results: it does not begin like one; it was left as it is
+        [1]
+        $ aepo cache import arpo.json cache.redb --as search
+        2 answers of search taken over into cache.redb
+        1 left out: their text is empty
+        [0]
+        $ aepo cache import arpo.json cache.redb
+        0 answers of search taken over into cache.redb
+        2 were there already
+        1 left out: their text is empty
+        [0]
+        $ aepo cache import cache.redb cache.redb
+        error: cache.redb: not one JSON object of queries and texts: expected value at line 1 column 1
+        [1]
+    "#]]
+    .assert_eq(&session);
     let shown = run(dir.path(), "cache show cache.redb");
     for part in
-        ["cache.redb: 2 answers, 16 B of text in a file of ", "tool    outcome  answers\nsearch  ok             2\n"]
+        ["cache.redb: 2 answers, 16 B of text in a file of ", "tool    outcome  answers\nsearch       ok        2\n"]
     {
         assert!(shown.contains(part), "{shown}");
     }

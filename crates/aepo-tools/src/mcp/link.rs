@@ -72,9 +72,9 @@ impl Link {
         }
     }
 
-    /// Whether nothing can be sent any more.
+    /// Whether nothing can, or should, be sent any more.
     pub fn is_over(&self) -> bool {
-        self.peer.is_transport_closed()
+        self.peer.is_transport_closed() || self.talk.reason().is_some()
     }
 
     /// The server's own list, asked for again while it says that it has changed.

@@ -19,6 +19,7 @@ mod file;
 mod link;
 mod offer;
 mod process;
+mod provider;
 mod schema;
 mod server;
 mod stdio;
@@ -42,11 +43,12 @@ use crate::toolset::Answer;
 pub use error::McpError;
 pub use file::{McpFile, ServerPlan};
 pub use offer::McpTool;
+pub use provider::offer;
 
 use server::Server;
 
 /// What the thread of the servers may be late with an answer before a worker goes on without it.
-const LATE_BY: Duration = Duration::from_millis(300);
+const LATE_BY: Duration = Duration::from_millis(400);
 
 /// Limits on servers, and which of their tools are offered.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +87,7 @@ pub struct Mcp {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a worker calls tools through. Cheap to clone; of no use any more once its [`Mcp`] is gone.
+/// What a worker calls tools through. Cheap to clone; once its [`Mcp`] is gone, nothing answers.
 #[derive(Clone)]
 pub struct McpClient {
     shared: Arc<Shared>,
@@ -182,12 +184,7 @@ impl Mcp {
     /// How each server has fared, sorted by name.
     #[must_use]
     pub fn stats(&self) -> Vec<ServerStats> {
-        let stats = |server: &Arc<Server>| ServerStats {
-            server: server.name.clone(),
-            n_starts: server.n_starts.load(Ordering::Relaxed),
-            n_changes: server.n_changes.load(Ordering::Relaxed),
-        };
-        self.client.shared.servers.values().map(stats).collect()
+        self.client.stats()
     }
 }
 
@@ -217,6 +214,17 @@ impl McpClient {
     /// The tools on offer, sorted by name.
     pub fn tools(&self) -> impl Iterator<Item = &McpTool> {
         self.shared.tools.values().map(|(tool, _)| tool)
+    }
+
+    /// How each server has fared, sorted by name.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ServerStats> {
+        let stats = |server: &Arc<Server>| ServerStats {
+            server: server.name.clone(),
+            n_starts: server.n_starts.load(Ordering::Relaxed),
+            n_changes: server.n_changes.load(Ordering::Relaxed),
+        };
+        self.shared.servers.values().map(stats).collect()
     }
 
     /// What answers: servers, their tools, and the limit on results; for keys of a cache.

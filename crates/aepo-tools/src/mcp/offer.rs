@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aepo::tool::canonical_json;
 use jsonschema::Validator;
 use ring::digest::{Context, SHA256};
 use rmcp::model::Tool;
@@ -33,8 +34,8 @@ pub struct McpTool {
 
 impl McpTool {
     /// What a model is told of it, in a form that is equal for equal tools.
-    fn told(&self) -> Value {
-        schema::sorted(&serde_json::json!({
+    fn told(&self) -> String {
+        canonical_json(&serde_json::json!({
             "name": self.name, "remote": self.remote, "description": self.description, "input": self.schema,
         }))
     }
@@ -103,7 +104,7 @@ fn safe_name(server: &str, tool: &str) -> String {
 
 /// SHA-256 over names, descriptions and schemas, in hexadecimal. It does not depend on the order of tools or of keys.
 pub(super) fn fingerprint(tools: &[McpTool]) -> String {
-    let mut told: Vec<String> = tools.iter().map(|tool| tool.told().to_string()).collect();
+    let mut told: Vec<String> = tools.iter().map(McpTool::told).collect();
     told.sort();
     let mut context = Context::new(&SHA256);
     for line in told {

@@ -133,7 +133,7 @@ impl Server {
                 let text = format!("the tool gave no result within {secs:.1} s");
                 return Ok(Answer { outcome: ToolOutcome::Timeout, text });
             }
-            let reason = self.drop_link(&link, Some("it answered neither the call nor a ping")).await;
+            let reason = self.fail(&link, Some("it answered neither the call nor a ping"), deadline).await;
             return Err(Failed::Answer(self.unavailable(&reason)));
         };
         let answer = match response {
@@ -148,12 +148,12 @@ impl Server {
                 Answer { outcome: ToolOutcome::Raised, text }
             }
             Err(error) if forgot_session(&error) => {
-                self.drop_link(&link, Some("it forgot the session")).await;
+                self.fail(&link, Some("it forgot the session"), deadline).await;
                 return Err(Failed::Forgotten);
             }
             Err(ServiceError::McpError(error)) => self.protocol_error(&error),
             Err(error) => {
-                let reason = if link.is_over() { self.drop_link(&link, None).await } else { in_words(&error) };
+                let reason = if link.is_over() { self.fail(&link, None, deadline).await } else { in_words(&error) };
                 return Err(Failed::Answer(self.unavailable(&reason)));
             }
         };
@@ -249,11 +249,21 @@ impl Server {
         reason
     }
 
-    /// Takes down what failed us, if nobody did before, and tells why it did.
-    async fn drop_link(&self, link: &Arc<Link>, reason: Option<&str>) -> String {
+    /// Takes down what failed us and tells why it did, by the deadline: who is still ending then is not waited for.
+    async fn fail(self: &Arc<Self>, link: &Arc<Link>, reason: Option<&str>, deadline: Instant) -> String {
         if let Some(reason) = reason {
             link.talk.ended(reason.to_owned());
         }
+        let (this, theirs) = (Arc::clone(self), Arc::clone(link));
+        let ending = tokio::spawn(async move { this.drop_link(&theirs).await });
+        match timeout_at(deadline, ending).await {
+            Ok(Ok(reason)) => reason,
+            _ => link.talk.reason().unwrap_or_else(|| "the connection ended".to_owned()),
+        }
+    }
+
+    /// Takes a link down, if nobody did before.
+    async fn drop_link(&self, link: &Arc<Link>) -> String {
         let mut state = self.state.lock().await;
         if state.link.as_ref().is_none_or(|current| !Arc::ptr_eq(current, link)) {
             return link.talk.reason().unwrap_or_else(|| state.reason.clone());

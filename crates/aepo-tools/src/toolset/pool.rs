@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::toolset::breaker::Breaker;
-use crate::toolset::provider::{Basis, Limits, Make, Provider};
+use crate::toolset::provider::{Basis, Limits, Make, Provider, UNAVAILABLE};
 use crate::toolset::worker::{Event, Job, Worker};
 
 /// A worker is late when its deadline has passed by this much, so that a provider which ends on time is heard.
@@ -35,6 +35,8 @@ pub(crate) struct Pool {
     pub breaker: Breaker,
     /// Calls given to workers, against the budget.
     pub n_made: u64,
+    /// The last answer that was `Unavailable`.
+    pub last_failure: String,
     /// Why the last worker ended on its own.
     pub trouble: Option<String>,
     make: Make,
@@ -68,6 +70,7 @@ impl Pool {
             breaker: Breaker::new(limits.breaker.clone()),
             limits,
             n_made: 0,
+            last_failure: String::new(),
             trouble: None,
             make,
             jobs,
@@ -78,6 +81,12 @@ impl Pool {
             events,
             stopping,
         }
+    }
+
+    /// What a call is told that the breaker does not let through.
+    pub(crate) fn held_back(&self) -> String {
+        let failure = self.last_failure.strip_prefix(UNAVAILABLE).unwrap_or(&self.last_failure);
+        format!("held back after failures in a row, the last of them: {failure}")
     }
 
     /// One more worker; without `first` it makes its provider in its own thread.

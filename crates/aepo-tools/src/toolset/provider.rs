@@ -8,6 +8,9 @@ use aepo::tool::{ToolCall, ToolOutcome, ToolSpec};
 use crate::error::ToolsError;
 use crate::toolset::breaker::BreakerSettings;
 
+/// Before every reason why a tool was unavailable.
+pub(crate) const UNAVAILABLE: &str = "tool unavailable: ";
+
 /// What a tool says to one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -33,7 +36,7 @@ impl Answer {
     /// Our own fault; the reason is for the log, the model learns only that there is no result.
     #[must_use]
     pub fn unavailable(reason: &str) -> Answer {
-        Answer { outcome: ToolOutcome::Unavailable, text: format!("tool unavailable: {reason}") }
+        Answer { outcome: ToolOutcome::Unavailable, text: format!("{UNAVAILABLE}{reason}") }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Is an acknowledged answer there after the process was killed? `AEPO_KILLS` says how often it is; 3 times without it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -31,17 +32,18 @@ fn inner_recorder() {
     let Some(path) = std::env::var_os("AEPO_TEST_CACHE") else { return };
     let from: u64 = std::env::var("AEPO_TEST_FROM").unwrap().parse().unwrap();
     let mut tools = tools(path.as_ref(), Mode::Record, SAY);
-    let mut out = std::io::stdout();
+    // The pipe to the test, whatever the test harness does to what is printed.
+    let mut out = File::create("/proc/self/fd/1").unwrap();
     (from..from + 16).for_each(|n| tools.submit(call(n)));
     let mut next = from + 16;
     loop {
         for result in tools.poll(true) {
             assert_eq!(result.outcome, ToolOutcome::Ok, "{}", result.text);
-            writeln!(out, "\nacknowledged {}", result.id.0).unwrap();
+            // One write: a line is there whole or not at all.
+            out.write_all(format!("\nacknowledged {}\n", result.id.0).as_bytes()).unwrap();
             tools.submit(call(next));
             next += 1;
         }
-        out.flush().unwrap();
     }
 }
 
@@ -91,5 +93,4 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
     let contents = Cache::open(&settings(&path, Mode::Record)).unwrap().contents().unwrap();
     let n_entries: u64 = contents.n_entries.values().sum();
     assert!(n_entries >= acknowledged.len() as u64);
-    println!("{n_kills} kills, {} acknowledged, {n_entries} kept, none lost", acknowledged.len());
 }

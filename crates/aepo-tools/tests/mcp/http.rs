@@ -164,7 +164,7 @@ fn failures_are_told_apart() {
     check("redirect", Unavailable, "307", 1);
     check("long-body", Unavailable, "4194304", 1);
     check("wrong-id", Unavailable, "that was never made", 2);
-    check("hang", Timeout, "no result within 1.5 s", 1);
+    check("hang", Timeout, "no result within 2.5 s", 1);
     check("hang-all", Unavailable, "it answered neither the call nor a ping", 2);
 }
 

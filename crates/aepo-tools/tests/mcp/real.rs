@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aepo::rollout::tree::StopReason;
 use aepo::tool::ToolOutcome;
 use aepo_tools::mcp::{Mcp, McpFile, McpSettings};
 use serde_json::{Value, json};
 
+use crate::agent::{Turn, solve, tool_call};
 use crate::{PATIENT, SHORT, SLACK, call};
 
 /// Where the servers are installed, or nothing where they are not.
@@ -121,4 +123,39 @@ fn mcp_server_time_tells_the_time() {
     answers(&mcp, "time__convert_time", convert, Ok, "21:30:00+09:00");
     answers(&mcp, "time__get_current_time", json!({"timezone": "Atlantis"}), Raised, "Atlantis");
     answers(&mcp, "time__get_current_time", json!({"zone": "UTC"}), Raised, "\"timezone\" is a required property");
+}
+
+#[test]
+fn an_agent_uses_three_real_servers() {
+    let Some(dir) = installed() else { return };
+    let inside = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::write(inside.path().join("zone.txt"), "Asia/Tokyo").unwrap();
+    let mcp = start(json!({
+        "all": {"command": npm(&dir, "mcp-server-everything"), "args": ["stdio"]},
+        "files": {"command": npm(&dir, "mcp-server-filesystem"), "args": [inside.path()]},
+        "time": {"command": dir.join("venv/bin/mcp-server-time").display().to_string()},
+    }));
+    // It reads a file named in the question, asks for the time there, adds the digits of the hour, and answers.
+    let turn: Turn = |n, read| match n {
+        0 => {
+            let path = read.split("the zone of the file ").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
+            tool_call("files__read_text_file", &json!({"path": path}))
+        }
+        1 => {
+            let zone = if read.contains("Asia/Tokyo") { "Asia/Tokyo" } else { "UTC" };
+            let arguments = json!({"source_timezone": "UTC", "time": "12:30", "target_timezone": zone});
+            tool_call("time__convert_time", &arguments)
+        }
+        2 => {
+            let hour = read.split("T21:").count() - 1;
+            tool_call("all__get-sum", &json!({"a": 2, "b": hour}))
+        }
+        _ => format!("\\boxed{{{}}}", if read.contains("is 3") { "3" } else { "nothing" }),
+    };
+    let question =
+        format!("What is it when it is 12:30 UTC at the zone of the file {}/zone.txt?", inside.path().display());
+    let told = solve(mcp, &question, turn);
+    let outcomes: Vec<ToolOutcome> = told.calls.iter().map(|call| call.outcome).collect();
+    assert_eq!(outcomes, [ToolOutcome::Ok; 3], "{}", told.text);
+    assert_eq!(told.stop, StopReason::Answered("3".to_owned()), "{}", told.text);
 }

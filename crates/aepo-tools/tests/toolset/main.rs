@@ -171,7 +171,8 @@ fn after_failures_in_a_row_a_provider_is_left_alone_and_tried_again() {
     let stats = tools.stats()[&ToolName::SEARCH].clone();
     assert!(stats.n_held_back > 0 && stats.n_trips >= 1, "{stats:?}");
     assert_eq!(stats.n_made + stats.n_refused, 50);
-    assert!(results[49].text.contains("held back after failures in a row; the last: tool unavailable: it is down"));
+    let held_back = "tool unavailable: held back after failures in a row, the last of them: it is down";
+    assert_eq!(results[49].text, held_back);
     world.is_down.store(false, Ordering::SeqCst);
     let until = Instant::now() + Duration::from_secs(300);
     loop {

@@ -4,6 +4,7 @@ use crate::algo::{BaselineName, ClipName, Forks};
 use crate::prompt::Protocol;
 use crate::train::loss::RatioScope;
 
+use super::tools::{CacheMode, Offered, Sandbox};
 use super::{Config, ConfigError, KEYS, Key, Source};
 
 /// What a number must satisfy.
@@ -74,9 +75,16 @@ const RANGES: &[(&str, Range)] = &[
     ("tools.python.wall_secs", Range::Above(0.0)),
     ("tools.python.cpu_secs", Range::AtLeast(1.0)),
     ("tools.python.memory_mb", Range::AtLeast(1.0)),
+    ("tools.python.total_memory_mb", Range::AtLeast(1.0)),
+    ("tools.python.max_processes", Range::AtLeast(1.0)),
     ("tools.python.max_output_bytes", Range::AtLeast(1.0)),
     ("tools.search.n_results", Range::AtLeast(1.0)),
     ("tools.search.max_chars", Range::AtLeast(1.0)),
+    ("tools.visit.max_chars", Range::AtLeast(1.0)),
+    ("tools.visit.page_secs", Range::UpTo(0.0, 3600.0)),
+    ("tools.mcp.call_secs", Range::UpTo(0.0, 3600.0)),
+    ("tools.faults.share", Range::Between(0.0, 1.0)),
+    ("tools.faults.call_secs", Range::UpTo(0.0, 3600.0)),
     ("sft.tokens", Range::AtLeast(1.0)),
     ("sft.epochs", Range::AtLeast(1.0)),
     ("sft.max_row_tokens", Range::AtLeast(2.0)),
@@ -213,6 +221,22 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             "train.minibatches",
             format!("at most train.tasks_per_step = {}: a task's group is never divided", t.tasks_per_step),
         ),
+        (
+            c.tools.offer.has(Offered::Mcp) && c.mcp.file.is_none(),
+            "tools.mcp.file",
+            "set where tools.offer has \"mcp\": the servers' commands and addresses are in it".into(),
+        ),
+        (
+            c.prompt.protocol == Protocol::Tags && [Offered::Visit, Offered::Mcp].iter().any(|&o| c.tools.offer.has(o)),
+            "tools.offer",
+            "of \"python\" and \"search\" where prompt.protocol is \"tags\", which has tokens for no other tools"
+                .into(),
+        ),
+        (
+            c.cache.mode != CacheMode::Off && c.cache.path.is_none(),
+            "tools.cache.path",
+            "set where tools.cache.mode is not \"off\"".into(),
+        ),
         (t.warmup_steps > t.steps, "train.warmup_steps", format!("at most train.steps = {}", t.steps)),
         (
             !c.shape.n_heads.is_multiple_of(c.shape.n_kv_heads),
@@ -314,9 +338,30 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())
         }
         "tasks.seed" => (c.tasks.source != "quickstart", "tasks.source is a file".to_owned()),
+        path if path.starts_with("tools.") => return no_effect_on_tools(c, path),
         path => return no_effect_on_cold_start(c, path),
     };
     when.then_some(why)
+}
+
+/// The same for what tools read.
+fn no_effect_on_tools(c: &Config, path: &str) -> Option<String> {
+    let sections = Offered::ALL.map(|offered| (offered, format!("tools.{}.", offered.name())));
+    if let Some((offered, _)) = sections.iter().find(|(_, section)| path.starts_with(section))
+        && !c.tools.offer.has(*offered)
+    {
+        return Some(format!("tools.offer has no \"{}\"", offered.name()));
+    }
+    let (when, why) = match path {
+        "tools.python.min_level" => {
+            (c.python.backend != Sandbox::Auto, "tools.python.backend names the sandbox itself")
+        }
+        "tools.cache.path" => (c.cache.mode == CacheMode::Off, "tools.cache.mode is \"off\""),
+        "tools.cache.negative_secs" => (c.cache.mode != CacheMode::Record, "tools.cache.mode is not \"record\""),
+        "tools.faults.call_secs" | "tools.faults.seed" => (c.faults.share == 0.0, "tools.faults.share is 0"),
+        _ => (false, ""),
+    };
+    when.then(|| why.to_owned())
 }
 
 /// The same for what only a cold start reads.

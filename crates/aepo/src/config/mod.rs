@@ -2,8 +2,11 @@
 
 mod check;
 mod derive;
+#[macro_use]
+mod keys;
 pub mod lora;
 mod sections;
+pub mod tools;
 mod value;
 
 #[cfg(test)]
@@ -13,10 +16,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
 
+pub use keys::Key;
 pub use sections::{
-    AdvantageSettings, AlgorithmSettings, EvalSettings, ExpectSettings, GigpoSettings, KEYS, Key, LoraSettings,
-    LossSettings, ModelSettings, PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings,
-    SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings, TrainSettings,
+    AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings,
+    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PromptSettings, PythonToolSettings,
+    RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings,
+    TrainSettings, VisitToolSettings,
 };
 pub use value::{Setting, Stored};
 

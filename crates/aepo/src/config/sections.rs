@@ -2,7 +2,9 @@
 
 use toml::Value;
 
+use super::keys::Key;
 use super::lora::LoraTargets;
+use super::tools::{CacheMode, Offers, Sandbox, SandboxLevel};
 use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
@@ -11,89 +13,6 @@ use crate::sft::rows::LongRows;
 use crate::train::advantage::SharedTokens;
 use crate::train::loss::{Aggregation, RatioScope};
 use crate::train::schedule::Schedule;
-
-/// A key that a recipe may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// Table it stands in, dotted.
-    pub section: &'static str,
-    /// Its name there.
-    pub name: &'static str,
-    /// What it means, with unit and the paper's symbol.
-    pub doc: &'static str,
-    /// What value belongs to it.
-    pub expected: &'static str,
-}
-
-impl Key {
-    /// The dotted path.
-    #[must_use]
-    pub fn path(&self) -> String {
-        format!("{}.{}", self.section, self.name)
-    }
-}
-
-macro_rules! sections {
-    ($(
-        $(#[doc = $section_doc:literal])+
-        $field:ident: $type:ident = $path:literal {
-            $( $(#[doc = $doc:literal])+ $key:ident: $key_type:ty = $default:expr; )+
-        }
-    )+) => {
-        $(
-            $(#[doc = $section_doc])+
-            #[derive(Clone, Debug, PartialEq)]
-            pub struct $type {
-                $( $(#[doc = $doc])+ pub $key: $key_type, )+
-            }
-            impl Default for $type {
-                fn default() -> Self {
-                    $type { $( $key: $default, )+ }
-                }
-            }
-        )+
-
-        /// Every setting of a run.
-        #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Settings {
-            $( $(#[doc = $section_doc])+ pub $field: $type, )+
-        }
-
-        /// Every key, in the order in which recipes are written.
-        pub const KEYS: &[Key] = &[$($(
-            Key {
-                section: $path,
-                name: stringify!($key),
-                doc: concat!($($doc),+),
-                expected: <$key_type as Setting>::EXPECTED,
-            },
-        )+)+];
-
-        impl Settings {
-            /// Sets one key; `false` when the value has another type or form than the key's. The key is one of
-            /// [`KEYS`].
-            pub(super) fn set(&mut self, key: &Key, value: &Value) -> bool {
-                match (key.section, key.name) {
-                    $($(
-                        ($path, stringify!($key)) => match <$key_type as Setting>::read(value) {
-                            Some(value) => { self.$field.$key = value; true }
-                            None => false,
-                        },
-                    )+)+
-                    _ => false,
-                }
-            }
-
-            /// The value of one key; `None` when it is an option that is not set.
-            pub(super) fn get(&self, key: &Key) -> Option<Value> {
-                match (key.section, key.name) {
-                    $($( ($path, stringify!($key)) => self.$field.$key.write(), )+)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
 
 sections! {
     /// The model that is trained.
@@ -348,7 +267,9 @@ sections! {
 
     /// All tools.
     tools: ToolSettings = "tools" {
-        /// Python programs that run at once; 0 takes every core.
+        /// What the model may call: "python", "search", "visit" (pages of the web), "mcp" (tools of other programs).
+        offer: Offers = Offers::python_and_search();
+        /// Calls of each tool that run at once; 0 takes every core.
         n_workers: usize = 0;
     }
 
@@ -356,14 +277,24 @@ sections! {
     python: PythonToolSettings = "tools.python" {
         /// The interpreter; python3 of the search path unless set.
         interpreter: Option<String> = None;
+        /// What holds programs: "auto" (the best that works here), "namespaces", "landlock", or "unsafe-local" (nothing).
+        backend: Sandbox = Sandbox::Auto;
+        /// The worst that "auto" may take: "landlock" or "namespaces".
+        min_level: SandboxLevel = SandboxLevel::Landlock;
         /// Wall time per call, seconds.
         wall_secs: f64 = 5.0;
         /// Processor time per call over all threads, seconds.
         cpu_secs: u64 = 5;
-        /// Address space per call, MiB.
+        /// Address space of each process of a call, MiB.
         memory_mb: u64 = 512;
+        /// Memory of all processes of a call together, MiB.
+        total_memory_mb: u64 = 1024;
+        /// Processes and threads of a call at once.
+        max_processes: u64 = 16;
         /// Output per call, bytes.
         max_output_bytes: usize = 8192;
+        /// Programs of a whole run, what a cache answers not counted; 0 for any number.
+        calls_per_run: u64 = 0;
     }
 
     /// The search tool.
@@ -372,6 +303,51 @@ sections! {
         n_results: usize = 3;
         /// Characters of text shown of each.
         max_chars: usize = 1000;
+        /// Searches of a whole run, what a cache answers not counted; 0 for any number.
+        calls_per_run: u64 = 0;
+    }
+
+    /// The tool that reads pages of the web.
+    visit: VisitToolSettings = "tools.visit" {
+        /// Characters of a page that are shown.
+        max_chars: usize = 10_000;
+        /// Wall time per page, redirects included, seconds.
+        page_secs: f64 = 20.0;
+        /// Hosts ("name" or "name:port") that may have a private address or another port than 80 and 443.
+        allow_hosts: Vec<String> = Vec::new();
+        /// Pages of a whole run, what a cache answers not counted; 0 for any number.
+        calls_per_run: u64 = 0;
+    }
+
+    /// Tools of other programs, by the Model Context Protocol.
+    mcp: McpToolSettings = "tools.mcp" {
+        /// JSON file of servers ({"mcpServers": {NAME: {"command": …} or {"url": …}}}).
+        file: Option<String> = None;
+        /// Wall time per call, seconds.
+        call_secs: f64 = 60.0;
+        /// Calls of a whole run, what a cache answers not counted; 0 for any number.
+        calls_per_run: u64 = 0;
+    }
+
+    /// Results of tools, kept for other runs.
+    cache: CacheSettings = "tools.cache" {
+        /// "off", "record" (answer what is known, call and keep the rest) or "replay" (call nothing).
+        mode: CacheMode = CacheMode::Off;
+        /// The file; it is made where there is none to record into.
+        path: Option<String> = None;
+        /// How long a failure counts as an answer when recording, seconds.
+        negative_secs: u64 = 600;
+    }
+
+    /// Faults on purpose, to see what a run makes of them.
+    faults: FaultSettings = "tools.faults" {
+        /// Share of calls, in [0, 1], that end badly: a third as if the tool were away, a third too late, and a third with
+        /// garbage for a result.
+        share: f64 = 0.0;
+        /// Wall time per call while there are faults, seconds; what comes too late runs into it.
+        call_secs: f64 = 10.0;
+        /// Which calls are hit.
+        seed: u64 = 0;
     }
 
     /// The cold start.

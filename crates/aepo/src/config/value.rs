@@ -2,6 +2,7 @@
 
 use toml::Value;
 
+use super::tools::{CacheMode, Sandbox, SandboxLevel};
 use crate::algo::{Algorithm, ClipName};
 use crate::prompt::Protocol;
 use crate::prompt::template::Date;
@@ -91,6 +92,16 @@ impl Setting for String {
     }
 }
 
+impl Setting for Vec<String> {
+    const EXPECTED: &'static str = "a list of texts in quotes";
+    fn read(value: &Value) -> Option<Self> {
+        value.as_array()?.iter().map(String::read).collect()
+    }
+    fn write(&self) -> Option<Value> {
+        Some(Value::Array(self.iter().cloned().map(Value::String).collect()))
+    }
+}
+
 impl Setting for Date {
     const EXPECTED: &'static str = "a date like \"2026-11-23\"";
     fn read(value: &Value) -> Option<Self> {
@@ -162,3 +173,10 @@ choices!(Aggregation, "\"token-mean\" or \"seq-mean-token-mean\"",
 choices!(Schedule, "\"constant\", \"linear\" or \"cosine\"",
     "constant" => Schedule::Constant, "linear" => Schedule::Linear, "cosine" => Schedule::Cosine);
 choices!(LongRows, "\"leave-out\" or \"cut\"", "leave-out" => LongRows::LeaveOut, "cut" => LongRows::Cut);
+choices!(Sandbox, "\"auto\", \"namespaces\", \"landlock\" or \"unsafe-local\"",
+    "auto" => Sandbox::Auto, "namespaces" => Sandbox::Namespaces, "landlock" => Sandbox::Landlock,
+    "unsafe-local" => Sandbox::UnsafeLocal);
+choices!(SandboxLevel, "\"landlock\" or \"namespaces\"",
+    "landlock" => SandboxLevel::Landlock, "namespaces" => SandboxLevel::Namespaces);
+choices!(CacheMode, "\"off\", \"record\" or \"replay\"",
+    "off" => CacheMode::Off, "record" => CacheMode::Record, "replay" => CacheMode::Replay);

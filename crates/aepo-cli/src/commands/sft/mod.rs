@@ -25,6 +25,7 @@ use crate::recipe;
 use crate::run_dir::{METRICS, RunDir};
 use crate::source::TokenizerFiles;
 use crate::table::minutes;
+use crate::toolbox;
 use crate::world::{self, Model};
 use rows::FileFacts;
 
@@ -166,7 +167,7 @@ impl ColdStart {
             dir = Some(opened);
         }
         let Model { engine, renderer, tokenizer } = match &from {
-            Some(path) => world::load_checkpoint(path, &config, &world::specs())?,
+            Some(path) => world::load_checkpoint(path, &config, &toolbox::specs(&config)?)?,
             None => start::model(&mut config, args.net, teller)?,
         };
         let began = dir.as_ref().map(FileFacts::of).transpose()?.flatten();

@@ -18,6 +18,7 @@ use crate::machine;
 use crate::progress::Teller;
 use crate::room::{self, Job};
 use crate::source::{self, Chat, Source, TokenizerFiles};
+use crate::toolbox;
 use crate::world::{self, Model};
 
 /// Label of the seed's stream that draws the first weights.
@@ -34,7 +35,7 @@ pub fn model(config: &mut Config, net: Net, teller: &mut Teller) -> anyhow::Resu
     if let Some(pinned) = pinned {
         config.settings.sft.init = pinned.to_string();
     }
-    world::load(&place, config, &world::specs())
+    world::load(&place, config, &toolbox::specs(config)?)
 }
 
 /// A Qwen3-style decoder of the recipe's shape with random weights and the vocabulary inside the program.
@@ -80,6 +81,6 @@ fn random(config: &Config) -> anyhow::Result<Model> {
     world::model(
         Source { engine, label: PathBuf::from("the program"), files, chat: Chat::default() },
         config,
-        &world::specs(),
+        &toolbox::specs(config)?,
     )
 }
