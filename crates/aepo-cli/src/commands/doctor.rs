@@ -2,16 +2,19 @@
 
 use std::fmt::Write as _;
 
-use aepo_tools::ToolsError;
+use aepo::config::Config;
+use aepo::config::tools::Sandbox;
 use aepo_tools::probe::sandbox::{self, Works};
 use aepo_tools::probe::{self, Finding, Holds, kernel};
+use aepo_tools::{PythonSettings, ToolsError};
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::args::Sets;
 use crate::machine;
 use crate::progress::print;
 use crate::recipe;
-use crate::world;
+use crate::toolbox;
 
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
@@ -29,12 +32,16 @@ pub struct DoctorArgs {
 pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
     let recipe = recipe::find(&args.recipe)?;
     let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
-    let settings = world::python_settings(&config);
+    let settings = toolbox::python(&config);
     let kernel_parts = probe::kernel();
     let tried = sandbox::backends(&settings);
     // The recipe may ask for one of them by name, or for a level that they do not have.
-    let own = sandbox::works(&settings);
-    let best = own.as_ref().ok().or_else(|| tried.iter().find_map(|(_, tried)| tried.as_ref().ok()));
+    let own = own(&config, &settings);
+    let best = own
+        .as_ref()
+        .ok()
+        .and_then(|own| own.works.as_ref())
+        .or_else(|| tried.iter().find_map(|(_, tried)| tried.as_ref().ok()));
     let python = match (best, tried.iter().find_map(|(_, tried)| tried.as_ref().err())) {
         (Some(works), _) => sandbox::interpreter(works),
         (None, error) => vec![missing(error)],
@@ -45,8 +52,11 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
             "system": system(), "uid": kernel::uid(), "cores": machine::n_cores(),
             "free_memory_bytes": machine::free_memory().map(|free| free.bytes),
         });
-        let (works, error) = (own.as_ref().ok(), own.as_ref().err().map(ToString::to_string));
-        let sandbox = json!({ "recipe": recipe.name, "works": works, "error": error });
+        let error = own.as_ref().err().map(|error| format!("{error:#}"));
+        let sandbox = json!({
+            "recipe": recipe.name, "is": own.as_ref().ok().map(|own| &own.is),
+            "call_ms": own.as_ref().ok().map(|own| own.call_ms), "error": error,
+        });
         let all = json!({
             "machine": machine, "kernel": kernel_parts, "python": python, "backends": backends, "sandbox": sandbox,
         });
@@ -57,21 +67,30 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
             text += &format!("\n{title}\n");
             findings.iter().for_each(|finding| show(&mut text, finding));
         }
-        if let Ok(works) = &own {
-            let _ = write!(text, "\nThe sandbox of {} works here: {}.\n", recipe.label, words(works));
+        if let Ok(own) = &own {
+            let _ =
+                write!(text, "\nThe sandbox of {} works: {}, {:.1} ms a call.\n", recipe.label, own.is, own.call_ms);
         }
         print(&text)?;
     }
-    match own {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            Err(anyhow::Error::new(error).context(format!("the sandbox of {} does not work here", recipe.label)))
-        }
-    }
+    own.map(|_| ()).with_context(|| format!("the sandbox of {} does not work here", recipe.label))
 }
 
-fn words(works: &Works) -> String {
-    format!("level {}, {:.1} ms a call", works.level, works.call_ms)
+/// What runs a recipe's programs.
+struct Own {
+    is: String,
+    call_ms: f64,
+    /// None where it is a server elsewhere.
+    works: Option<Works>,
+}
+
+fn own(config: &Config, settings: &PythonSettings) -> anyhow::Result<Own> {
+    if let (Sandbox::SandboxFusion, Some(endpoint)) = (config.python.backend, &config.python.endpoint) {
+        let call_ms = sandbox::server(endpoint, &settings.limits).map_err(anyhow::Error::msg)?;
+        return Ok(Own { is: format!("the server at {endpoint}"), call_ms, works: None });
+    }
+    let works = sandbox::works(settings)?;
+    Ok(Own { is: format!("level {}", works.level), call_ms: works.call_ms, works: Some(works) })
 }
 
 /// Why there is nothing to say of an interpreter.

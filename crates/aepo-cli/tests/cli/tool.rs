@@ -102,13 +102,20 @@ fn the_doctor_says_what_is_here() {
     let done = aepo(dir.path(), &["doctor"], b"");
     let screen = String::from_utf8(done.stdout).unwrap();
     assert_eq!(done.status.code(), Some(0), "{screen}");
-    for word in ["Kernel", "Landlock", "cgroup v2", "interpreter", "numpy", "Sandboxes", "ms a call", "works here"] {
+    for word in
+        ["Kernel", "Landlock", "cgroup v2", "interpreter", "numpy", "Sandboxes", "ms a call", "quickstart works"]
+    {
         assert!(screen.contains(word), "{word}: {screen}");
     }
     let done = aepo(dir.path(), &["doctor", "--json"], b"");
     let told: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert!(told["sandbox"]["works"]["call_ms"].as_f64().unwrap() > 0.0, "{told}");
+    assert!(told["sandbox"]["call_ms"].as_f64().unwrap() > 0.0, "{told}");
     assert_eq!(told["kernel"].as_array().unwrap().len(), 6);
+    let away = ["tools.python.backend=sandboxfusion", "tools.python.endpoint=http://127.0.0.1:9"];
+    let done = aepo(dir.path(), &["doctor", "--set", away[0], "--set", away[1]], b"");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!((done.status.code(), said.contains("127.0.0.1:9 cannot be reached")), (Some(1), true), "{said}");
+    assert_eq!(aepo(dir.path(), &["doctor", "--set", away[0]], b"").status.code(), Some(2));
     let missing = ["doctor", "--set", "tools.python.interpreter=/nonexistent/python3"];
     let done = aepo(dir.path(), &missing, b"");
     assert_eq!(done.status.code(), Some(1));
