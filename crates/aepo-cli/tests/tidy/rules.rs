@@ -214,6 +214,7 @@ pub const SAYS_SKIPPED: &[&str] = &[
     "crates/aepo-engine/tests/smollm2.rs",
     "crates/aepo-tools/tests/hostile/suite.rs",
     "crates/aepo-tools/tests/hostile/harness.rs",
+    "crates/aepo-tools/tests/packages.rs",
     "crates/aepo-tools/tests/mcp/real.rs",
 ];
 

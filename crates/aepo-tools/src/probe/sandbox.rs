@@ -82,6 +82,7 @@ pub fn server(endpoint: &str, limits: &Limits) -> Result<f64, String> {
         let ran = fusion.run(&Program::new("print(sum(range(10)))", Seed(0), limits));
         match (ran.outcome, ran.stdout.as_str()) {
             (ToolOutcome::Ok, "45\n") => Ok(began.elapsed().as_secs_f64() * 1e3),
+            (ToolOutcome::Unavailable, _) => Err(ran.message),
             _ => Err(format!("{endpoint} gave {:?}: {}", ran.outcome, ran.text())),
         }
     };

@@ -144,7 +144,7 @@ mod tests {
         let (code, files) = told(r#"{"code":3,"files":["YQ==",null]}"#, &wanted);
         assert_eq!((code, files.len(), files["a"].as_str()), (Some(3), 1, "YQ=="));
         let (code, files) = told(r#"{"code":300,"files":["not base64","YQ==","YQ=="]}"#, &wanted);
-        assert_eq!((code, files.keys().collect::<Vec<_>>()), (None, vec!["b"]));
+        assert_eq!((code, files.keys().collect::<Vec<_>>()), (None, vec![&"b".to_owned()]));
         assert_eq!(told("'text'", &wanted), (None, BTreeMap::new()));
         assert_eq!(told(r#"{"files":{"a":1}}"#, &wanted), (None, BTreeMap::new()));
     }
