@@ -135,6 +135,11 @@ fn a_killed_call_leaves_the_session_as_it_was() {
             path.clone().check(executor, "x", true, "1");
         }
     }
+    let brief = Limits { cpu_secs: 1, ..limits() };
+    for shared in [true, false] {
+        let program = Program { earlier: &path.earlier, shared, ..Program::new("while True: pass", Seed(4), &brief) };
+        assert_eq!(executor.run(&program).text(), "killed: processor time limit of 1 s");
+    }
     // A cell that ends its interpreter by itself is one of those that ran, and takes its changes along.
     for shared in [true, false] {
         let mut other = path.clone();

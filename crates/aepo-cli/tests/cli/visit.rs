@@ -25,7 +25,26 @@ fn refusals_say_what_is_wrong() {
         run(&["https://example.org/", "--timeout-secs", "0"]),
         run(&["https://example.org/", "--max-chars", "0"]),
     ];
-    expect![[""]].assert_eq(&session.concat());
+    expect![[r#"
+        error: 127.0.0.1 is a loopback address, and pages are read from the public internet alone
+        [1]
+        error: 127.0.0.1 is a loopback address, and pages are read from the public internet alone
+        [1]
+        error: `example.org` is no address of a page: it does not begin with http:// or https://; write a whole one, for example https://example.org/page
+        [1]
+        error: `file:///etc/passwd` is no address of a page: only http and https are read; write a whole one, for example https://example.org/page
+        [1]
+        error: port 8443 of example.org is not read; pages have ports 80 and 443
+        [1]
+        {"outcome":"raised","shown":"[::ffff:a9fe:a9fe] is a metadata address, and pages are read from the public internet alone","page":null}
+        [0]
+        error: allow_hosts holds `a/b`: write `host`, `host:port`, `[IPv6 address]` or `[IPv6 address]:port`
+        [2]
+        error: --timeout-secs must be more than 0 and at most 3600
+        [2]
+        error: max_chars = 0: must be at least 1
+        [2]
+    "#]].assert_eq(&session.concat());
 }
 
 #[test]

@@ -26,10 +26,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const MAX_ENVIRON_BYTES: u64 = 1 << 20;
 /// The variable that marks a server's descendants.
 const MARK: &str = "AEPO_MCP_SERVER";
-/// Waits until its standard input ends, which the system sees to when this process dies, and kills a process group and
-/// all who carry the mark.
+/// Waits until its standard input ends, which the system sees to when this process dies, kills a process group and all
+/// who carry the mark, and removes the server's home.
 const WATCH: &str = "read -r _; kill -s KILL -- \"-$1\"; \
-    for e in $(grep -ls \"$2\" /proc/[0-9]*/environ); do p=${e%/environ}; kill -s KILL \"${p#/proc/}\"; done";
+    for e in $(grep -ls \"$2\" /proc/[0-9]*/environ); do p=${e%/environ}; kill -s KILL \"${p#/proc/}\"; done; \
+    rm -rf -- \"$3\"";
 
 /// What is started.
 pub(super) struct Program<'a> {
@@ -51,7 +52,7 @@ pub(super) struct Process {
     stderr: Arc<Mutex<Vec<u8>>>,
     has_ended: bool,
     /// Its home, removed with it.
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// Our ends of the pipes to a new process.
@@ -87,7 +88,7 @@ impl Process {
         else {
             return Err(io::Error::other("a pipe of the new process is missing"));
         };
-        let mut process = Process { child, watcher: None, mark, stderr: Arc::default(), has_ended: false, _home: home };
+        let mut process = Process { child, watcher: None, mark, stderr: Arc::default(), has_ended: false, home };
         // From here on, dropping `process` ends what has been started.
         process.watcher = Some(process.watch()?);
         Ok((process, Pipes { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() }))
@@ -98,7 +99,7 @@ impl Process {
         let group = self.child.id().to_string();
         let mark = format!("{MARK}={}", self.mark);
         let mut watch = Command::new("/bin/sh");
-        watch.args(["-c", WATCH, "aepo-mcp-watch", &group, &mark]).env_clear();
+        watch.args(["-c", WATCH, "aepo-mcp-watch", &group, &mark]).arg(self.home.path()).env_clear();
         watch.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin")));
         // A group of its own: what ends ours from a terminal should not end this.
         watch.process_group(0).current_dir("/");

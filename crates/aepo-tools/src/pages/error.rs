@@ -61,14 +61,14 @@ pub enum PageError {
         /// What happened.
         reason: String,
     },
-    /// The host was too slow at one step.
-    #[error("{host} was too slow: nothing came in {secs} s ({step})")]
+    /// The host was too slow.
+    #[error("{host} was too slow: {step} took longer than {secs} s")]
     Slow {
         /// The host as written.
         host: String,
-        /// What was waited for.
+        /// What took so long.
         step: &'static str,
-        /// How long, seconds.
+        /// How long it may take, seconds.
         secs: f64,
     },
     /// The time of the call is over.

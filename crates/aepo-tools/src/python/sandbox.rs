@@ -282,15 +282,9 @@ impl Child {
         kill(&self.pidfd);
     }
 
-    /// Processor time of all its threads so far, seconds, by the scheduler's own count; `None` once it has ended.
+    /// Processor time of all its threads so far, seconds; `None` once it has ended.
     pub(crate) fn cpu_secs(&self) -> Option<f64> {
-        let mut clock: libc::clockid_t = 0;
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both addresses are of live locals, and the pid is ours until reaped.
-        let got = unsafe {
-            libc::clock_getcpuclockid(self.pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
-        };
-        got.then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+        cpu_secs(self.pid)
     }
 
     /// Reaps it; blocks until it has ended.
@@ -342,6 +336,17 @@ pub(crate) fn kill(pidfd: &OwnedFd) {
     unsafe {
         libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<c_void>(), 0)
     };
+}
+
+/// Processor time of all threads of a process so far, seconds, by the scheduler's own count; `None` once it has ended.
+pub(crate) fn cpu_secs(pid: i32) -> Option<f64> {
+    let mut clock: libc::clockid_t = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both addresses are of live locals; an id that belongs to nobody is an error.
+    let got = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    got.then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
 }
 
 /// The id of the process behind a descriptor, as we see it; not positive once it has ended.

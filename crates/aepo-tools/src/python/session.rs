@@ -81,6 +81,8 @@ struct Member {
     cells: OwnedFd,
     /// Its id in its own namespace; the first of a family is the server's child, the others are told of by its reaper.
     pid: i32,
+    /// The id that we see it by; 0 if it is not known.
+    outer_pid: i32,
     is_first: bool,
 }
 
@@ -269,7 +271,8 @@ impl Sessions {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let family = Arc::new(Family { id, running, _first: first, ends, n_clones: AtomicUsize::new(0) });
         self.state().at_work.insert(id);
-        let member = Member { family, pipes, cells, pid: 2, is_first: true };
+        let outer_pid = family.running.pids[0];
+        let member = Member { family, pipes, cells, pid: 2, outer_pid, is_first: true };
         let ran = self.finish(member, program, deadline, began, (before, after), cancel);
         self.rest(id);
         ran
@@ -288,7 +291,8 @@ impl Sessions {
         let (limits, family) = (program.limits, Arc::clone(&member.family));
         let mut heard = Heard::default();
         let is_done = |heard: &Heard| heard.is_silent() || supervise::parse(&heard.status).done.is_some();
-        let killed = member.watch(&mut heard, limits, deadline, cancel, is_done).map_err(waiting)?;
+        let cpu_secs = limits.cpu_secs as f64 * (1 + program.earlier.len()) as f64;
+        let killed = member.watch(&mut heard, limits, deadline, cancel, cpu_secs, is_done).map_err(waiting)?;
         let done = supervise::parse(&heard.status).done;
         let exit = match (killed, done) {
             (None, Some(done)) => {
@@ -330,7 +334,7 @@ impl Sessions {
 
     /// Keeps an interpreter after its cell: alone, if the cell left something that others would see; not at all, if
     /// something in it is still at work.
-    fn keep_rested(&self, mut member: Member, key: Key, done: Done, limits: &Limits) {
+    fn keep_rested(&self, member: Member, key: Key, done: Done, limits: &Limits) {
         let family = Arc::clone(&member.family);
         // The namespace's first process, the first interpreter and its clones.
         let n_expected = 2 + family.n_clones.load(Ordering::Relaxed);
@@ -343,9 +347,6 @@ impl Sessions {
         let is_clean = done.is_clean && n_bytes <= limits.total_memory_mb << 20;
         if !is_clean {
             self.forget(family.id);
-        }
-        if !member.is_first {
-            member.pid = done.pid;
         }
         self.keep(Live { key, member, is_clean });
     }
@@ -371,10 +372,12 @@ impl Member {
         message::send(&self.cells, b"F", &fds)?;
         drop((ends, cells_end));
         self.family.n_clones.fetch_add(1, Ordering::Relaxed);
-        let mut clone = Member { family: Arc::clone(&self.family), pipes, cells, pid: 0, is_first: false };
+        let mut clone =
+            Member { family: Arc::clone(&self.family), pipes, cells, pid: 0, outer_pid: 0, is_first: false };
         clone.pid = clone.greeting()?.pid;
-        // The original speaks, too, once it has made it.
+        // The original speaks, too, once the process between the two is gone and the clone is the namespace's child.
         self.greeting()?;
+        clone.outer_pid = tally::child_with_inner_id(self.family.running.pids[1], clone.pid).unwrap_or(0);
         Ok(clone)
     }
 
@@ -402,6 +405,7 @@ impl Member {
         limits: &Limits,
         deadline: Instant,
         cancel: &OwnedFd,
+        cpu_secs: f64,
         is_done: impl Fn(&Heard) -> bool,
     ) -> std::io::Result<Option<Killed>> {
         let family = Arc::clone(&self.family);
@@ -409,7 +413,9 @@ impl Member {
         // What idle relatives hold is not this cell's doing.
         let n_idle = if family.n_clones.load(Ordering::Relaxed) == 0 { 0 } else { tally::resident(pids) };
         let max_bytes = n_idle + (limits.total_memory_mb << 20);
-        let look = || tally::is_over(pids, max_bytes).then_some(Killed::Memory);
+        let outer_pid = self.outer_pid;
+        let cpu_secs = sandbox::cpu_secs(outer_pid).unwrap_or(0.0) + cpu_secs;
+        let look = || zygote::over_limits(pids, outer_pid, cpu_secs, max_bytes);
         let fds = [family.running.reply.as_raw_fd(), cancel.as_raw_fd()];
         supervise::watch(&mut self.pipes, heard, fds, limits, deadline, is_done, look)
     }

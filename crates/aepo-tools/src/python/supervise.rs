@@ -282,8 +282,8 @@ fn judge(
         (Some(Killed::Cpu), _) => timeout_of_cpu(),
         // The kernel's own limit lies behind ours, for a supervisor that did not get to look. Its sum decides, since a
         // program can send itself either signal.
-        // The kernel's clocks differ a little.
-        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= 0.95 * limits.cpu_secs as f64 => {
+        // What the kernel counts for its limit are ticks, which are more than the time that a process had.
+        (None, How::Signal(libc::SIGKILL | libc::SIGXCPU)) if exit.cpu_secs >= 0.3 * limits.cpu_secs as f64 => {
             timeout_of_cpu()
         }
         (None, How::Signal(signal)) => (ToolOutcome::Signal, format!("killed by signal {signal}")),

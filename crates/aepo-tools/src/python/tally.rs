@@ -20,6 +20,17 @@ pub(crate) fn resident(roots: [i32; 2]) -> u64 {
     descendants(roots).iter().map(|&pid| resident_bytes(pid)).sum()
 }
 
+/// The id that we see a child of `init` by, whose id in `init`'s own namespace is `inner`.
+pub(crate) fn child_with_inner_id(init: i32, inner: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
+    let is_it = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        ids.and_then(|ids| ids.split_ascii_whitespace().next_back()?.parse::<i32>().ok()) == Some(inner)
+    };
+    children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it)
+}
+
 /// Processes below `roots`, these included, and memory that they hold, bytes. None if one of them has several threads.
 pub(crate) fn quiet(roots: [i32; 2]) -> Option<(usize, u64)> {
     let pids = descendants(roots);

@@ -375,8 +375,8 @@ class Server:
         os.umask(0o077)
         for which, soft, hard in (
             (resource.RLIMIT_AS, memory, memory),
-            # In a session each cell gets its own soft limits.
-            (resource.RLIMIT_CPU, cpu, resource.RLIM_INFINITY if is_session else cpu + 1),
+            # Behind the supervisor's own limit. In a session each cell gets its own soft limits.
+            (resource.RLIMIT_CPU, cpu + 2, resource.RLIM_INFINITY if is_session else cpu + 3),
             (resource.RLIMIT_NPROC, processes, processes + (MAX_CLONES if is_session else 0)),
             (resource.RLIMIT_FSIZE, scratch, scratch),
             (resource.RLIMIT_NOFILE, self.max_files, self.max_files),
@@ -447,7 +447,7 @@ class Session:
 
     def run(self, space, message, fds):
         cpu, processes, seed = self.unpack("=QQQ", message[1:])
-        self.limit(resource.RLIMIT_CPU, (int(self.used) + 1 + cpu, resource.RLIM_INFINITY))
+        self.limit(resource.RLIMIT_CPU, (int(self.used) + 3 + cpu, resource.RLIM_INFINITY))
         self.limit(resource.RLIMIT_NPROC, (processes, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
         source = self.read(fds[0], self.fstat(fds[0]).st_size, 0)
         self.close(fds[0])

@@ -150,7 +150,8 @@ impl Zygote {
         let deadline = began + Duration::from_secs_f64(limits.wall_secs) * n_cells;
         let mut running = self.begin(program, slot, deadline, &[])?;
         let mut heard = Heard::default();
-        let killed = running.watch(&mut heard, limits, deadline, cancel, |_| false)?;
+        let cpu_secs = limits.cpu_secs as f64 * f64::from(n_cells);
+        let killed = running.watch(&mut heard, limits, deadline, cancel, cpu_secs, |_| false)?;
         if killed.is_some() {
             running.kill();
         }
@@ -290,6 +291,15 @@ pub(crate) fn exit(told: &[u8]) -> Option<Exit> {
     Some(Exit { how, cpu_secs: f64::from_le_bytes(*cpu), max_rss_mb: u64::from_le_bytes(*rss) as f64 / 1024.0 })
 }
 
+/// Which limit of a program, one process of a namespace, has been passed. The kernel's own limit on processor time lies
+/// behind ours: it counts whole ticks, which on a busy machine are far from what a process got.
+pub(crate) fn over_limits(pids: [i32; 2], program: i32, cpu_secs: f64, max_bytes: u64) -> Option<Killed> {
+    if program > 0 && sandbox::cpu_secs(program).is_some_and(|secs| secs >= cpu_secs) {
+        return Some(Killed::Cpu);
+    }
+    tally::is_over(pids, max_bytes).then_some(Killed::Memory)
+}
+
 /// A program in its namespace.
 pub(crate) struct Running {
     /// What it says.
@@ -307,18 +317,20 @@ impl Running {
         sandbox::kill(&self.init);
     }
 
-    /// Listens until the program has ended, `is_done` is content, or it must be killed.
+    /// Listens until the program has ended, `is_done` is content, or it must be killed, when its processor time passes
+    /// `cpu_secs` for one thing.
     pub(crate) fn watch(
         &mut self,
         heard: &mut Heard,
         limits: &Limits,
         deadline: Instant,
         cancel: &OwnedFd,
+        cpu_secs: f64,
         is_done: impl Fn(&Heard) -> bool,
     ) -> Result<Option<Killed>, Trouble> {
         let fds = [self.reply.as_raw_fd(), cancel.as_raw_fd()];
         let pids = self.pids;
-        let look = || tally::is_over(pids, limits.total_memory_mb << 20).then_some(Killed::Memory);
+        let look = || over_limits(pids, pids[0], cpu_secs, limits.total_memory_mb << 20);
         supervise::watch(&mut self.pipes, heard, fds, limits, deadline, is_done, look).map_err(waiting)
     }
 

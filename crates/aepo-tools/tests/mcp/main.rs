@@ -322,7 +322,9 @@ fn servers_end_when_we_are_killed() {
         let fake = Fake { dir: tempfile::tempdir_in(&dir).unwrap(), mode: "orphans" };
         let mcp = Mcp::start(&fake.file(json!({"TEST_MARK": dir.to_str()})), McpSettings::default()).unwrap();
         let (outcome, text) = act(&mcp, PATIENT);
-        std::fs::write(Path::new(&dir).join("ready"), format!("{outcome:?} {text}")).unwrap();
+        let ready = Path::new(&dir).join("ready");
+        std::fs::write(ready.with_extension("part"), format!("{outcome:?} {text}")).unwrap();
+        std::fs::rename(ready.with_extension("part"), ready).unwrap();
         loop {
             std::thread::park();
         }
@@ -330,13 +332,14 @@ fn servers_end_when_we_are_killed() {
     let dir = tempfile::tempdir().unwrap();
     let mut copy = Command::new(std::env::current_exe().unwrap());
     copy.args(["--exact", "servers_end_when_we_are_killed", "--nocapture"]).env(HOLDS, dir.path());
+    copy.env("TMPDIR", dir.path());
     let mut copy = copy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + PATIENT;
     while !dir.path().join("ready").exists() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(std::fs::read_to_string(dir.path().join("ready")).unwrap().starts_with("Ok"));
-    // The copy, its server, and three that the server started.
+    // The copy, its server, what watches over both, and three that the server started.
     let n = processes_of(dir.path()).len();
     copy.kill().unwrap();
     copy.wait().unwrap();
@@ -344,7 +347,15 @@ fn servers_end_when_we_are_killed() {
     while !processes_of(dir.path()).is_empty() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!((n, processes_of(dir.path())), (5, vec![]));
+    assert_eq!((n, processes_of(dir.path())), (6, vec![]));
+    let homes = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("aepo-mcp-")).count()
+    };
+    while homes() > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(homes(), 0, "a home was left behind");
 }
 
 #[test]
