@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::index::IndexCommand;
+use crate::commands::tool::python::ToolPythonArgs;
 use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
 
@@ -92,7 +94,11 @@ Examples:
     Show(ShowArgs),
     /// Print every setting of a recipe with its meaning, or say what is wrong with it
     Check(CheckArgs),
-    /// Use one tool by itself, as an agent would
+    /// Say what this machine offers to a sandbox, and how it could offer more
+    #[command(after_help = "\
+Everything is tried, nothing is changed. Exit code 0 where the recipe's sandbox works, 1 where it does not.")]
+    Doctor(DoctorArgs),
+    /// Use one tool by itself, as an agent would, or offer tools to other programs
     #[command(subcommand)]
     Tool(ToolCommand),
     /// Make an index of texts to search in, or verify one
@@ -136,6 +142,17 @@ Examples:
   aepo tool mcp servers.json
   aepo tool mcp servers.json --call time__get_current_time --arguments '{\"timezone\": \"Asia/Tokyo\"}'")]
     Mcp(ToolMcpArgs),
+    /// Run a program from standard input in the sandbox and print one JSON object
+    #[command(after_help = "\
+Examples:
+  echo 'sum(range(10))' | aepo tool python
+  echo 'x = 1' | aepo tool python --session s.jsonl && echo 'x + 1' | aepo tool python --session s.jsonl
+
+Output: {\"outcome\",\"value\",\"stdout\",\"stderr\",\"exit_code\",\"truncated\",\"wall_secs\",\"cpu_secs\",\"max_rss_mb\"}
+  outcome is ok, raised, syntax, timeout, memory, output, pids, signal or unavailable; value is that of a last
+  expression. The last line of stderr tells what ended a program.
+Exit codes: 0 the program was run, whatever it did; 1 it could not be run; 2 wrong command line.")]
+    Python(ToolPythonArgs),
     /// Read a page of the web and print what a model would read
     #[command(after_help = "\
 Examples:
@@ -159,15 +176,18 @@ Examples:
 Keys are read from the environment: SERPER_API_KEY, BRAVE_API_KEY, EXA_API_KEY, TAVILY_API_KEY, and for Bright Data
 BRIGHTDATA_API_KEY and BRIGHTDATA_SERP_ZONE.")]
     Search(ToolSearchArgs),
-    /// Offer tools to other programs over HTTP
+    /// Offer tools to other programs over HTTP, until interrupted
     #[command(after_help = "\
 Examples:
-  aepo tool serve --index wiki.index
+  aepo tool serve --index wiki.index --sandbox
   curl -s localhost:8000/retrieve -H 'content-type: application/json' \\
     -d '{\"queries\": [\"who walked on the moon\"], \"topk\": 3, \"return_scores\": true}'
+  curl -s localhost:8000/run_code -H 'content-type: application/json' \\
+    -d '{\"code\": \"print(1)\", \"language\": \"python\"}'
 
-With --index it answers POST /retrieve as the retrievers of Search-R1, verl and ARPO do. Nobody is asked for a password:
-listen on another address than this machine's own only where everybody may use it.")]
+With --index it answers POST /retrieve as the retrievers of Search-R1, verl and ARPO do, with --sandbox POST /run_code as
+SandboxFusion does. Nobody is asked for a password: listen on another address than this machine's own only where everybody
+may use it.")]
     Serve(ToolServeArgs),
 }
 

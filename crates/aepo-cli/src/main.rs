@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),
+        Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Tool(command) => commands::tool::tool(&command),
         Command::Index(command) => commands::index::index(&command),
         Command::Algo(command) => commands::algo::algo(&command),

@@ -8,6 +8,7 @@ use aepo::config::tools::{CacheMode, Offered, Sandbox, SandboxLevel};
 use aepo::data::world::search_corpus;
 use aepo::tool::{ToolSpec, Toolset as _};
 use aepo_tools::cache::{self, CacheSettings};
+use aepo_tools::fusion;
 use aepo_tools::mcp;
 use aepo_tools::pages::{self, AllowedHost, PageSettings};
 use aepo_tools::python::{Backend, Level, Limits as PythonLimits};
@@ -71,7 +72,19 @@ pub fn specs(config: &Config) -> anyhow::Result<Vec<ToolSpec>> {
 fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
     let n_workers = if config.tools.n_workers == 0 { n_cores() } else { config.tools.n_workers };
     Ok(match offered {
-        Offered::Python => (builtin::python(python(config), n_workers)?, config.python.calls_per_run),
+        Offered::Python => {
+            let (settings, p) = (python(config), &config.python);
+            let offer = match (p.backend, &p.endpoint) {
+                // The settings were checked: where such a server is named, there is an address.
+                (Sandbox::SandboxFusion, endpoint) => {
+                    let endpoint = endpoint.as_deref().context("tools.python.endpoint is not set")?;
+                    fusion::offer(endpoint, settings.limits, settings.sessions, n_workers)
+                        .with_context(|| format!("tools.python.endpoint = \"{endpoint}\""))?
+                }
+                _ => builtin::python(settings, n_workers)?,
+            };
+            (offer, p.calls_per_run)
+        }
         Offered::Search => (search_tool(config, n_workers)?, config.search.calls_per_run),
         Offered::Visit => {
             let v = &config.visit;
@@ -127,7 +140,7 @@ pub fn quickstart_index(settings: SearchSettings) -> Result<SearchIndex, ToolsEr
 }
 
 /// How programs are run.
-fn python(config: &Config) -> PythonSettings {
+pub fn python(config: &Config) -> PythonSettings {
     let p = &config.python;
     PythonSettings {
         interpreter: p.interpreter.as_ref().map(PathBuf::from),
@@ -136,12 +149,14 @@ fn python(config: &Config) -> PythonSettings {
             Sandbox::Namespaces => Backend::Namespaces,
             Sandbox::Landlock => Backend::Landlock,
             Sandbox::UnsafeLocal => Backend::UnsafeLocal,
+            // Not used there: no program runs here.
+            Sandbox::SandboxFusion => Backend::Auto,
         },
         min_level: match (p.backend, p.min_level) {
             // Whoever names a sandbox gets it or nothing.
             (Sandbox::Namespaces, _) | (Sandbox::Auto, SandboxLevel::Namespaces) => Level::Namespaces,
             (Sandbox::Landlock, _) | (Sandbox::Auto, SandboxLevel::Landlock) => Level::Landlock,
-            (Sandbox::UnsafeLocal, _) => Level::UnsafeLocal,
+            (Sandbox::UnsafeLocal | Sandbox::SandboxFusion, _) => Level::UnsafeLocal,
         },
         sessions: p.sessions,
         limits: PythonLimits {

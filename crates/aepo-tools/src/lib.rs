@@ -5,10 +5,12 @@
 
 pub mod cache;
 pub mod error;
+pub mod fusion;
 pub mod http;
 pub mod hub;
 pub mod mcp;
 pub mod pages;
+pub mod probe;
 pub mod python;
 pub mod search;
 pub mod serve;

@@ -18,4 +18,5 @@ mod search;
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;
 mod support;
+mod tool;
 mod visit;

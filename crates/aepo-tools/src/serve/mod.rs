@@ -1,6 +1,7 @@
 //! How do other programs use these tools? One HTTP server whose routes are whatever was asked for.
 
 pub mod retrieve;
+pub mod run_code;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

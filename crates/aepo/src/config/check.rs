@@ -229,6 +229,13 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             "set where tools.offer has \"mcp\": the servers' commands and addresses are in it".into(),
         ),
         (
+            c.tools.offer.has(Offered::Python)
+                && c.python.backend == Sandbox::SandboxFusion
+                && c.python.endpoint.is_none(),
+            "tools.python.endpoint",
+            "set where tools.python.backend is \"sandboxfusion\": the server's address".into(),
+        ),
+        (
             c.prompt.protocol == Protocol::Tags && [Offered::Visit, Offered::Mcp].iter().any(|&o| c.tools.offer.has(o)),
             "tools.offer",
             "of \"python\" and \"search\" where prompt.protocol is \"tags\", which has tokens for no other tools"
@@ -360,6 +367,15 @@ fn no_effect_on_tools(c: &Config, path: &str) -> Option<String> {
         }
         "tools.search.timeout_secs" | "tools.search.per_second" => {
             (!over_network(&c.search.source), "tools.search.source is on this machine")
+        }
+        "tools.python.endpoint" => {
+            (c.python.backend != Sandbox::SandboxFusion, "tools.python.backend is not \"sandboxfusion\"")
+        }
+        "tools.python.interpreter"
+        | "tools.python.cpu_secs"
+        | "tools.python.total_memory_mb"
+        | "tools.python.max_processes" => {
+            (c.python.backend == Sandbox::SandboxFusion, "the SandboxFusion server decides on it")
         }
         "tools.cache.path" => (c.cache.mode == CacheMode::Off, "tools.cache.mode is \"off\""),
         "tools.cache.negative_secs" => (c.cache.mode != CacheMode::Record, "tools.cache.mode is not \"record\""),

@@ -277,8 +277,11 @@ sections! {
     python: PythonToolSettings = "tools.python" {
         /// The interpreter; python3 of the search path unless set.
         interpreter: Option<String> = None;
-        /// What holds programs: "auto" (the best that works here), "namespaces", "landlock", or "unsafe-local" (nothing).
+        /// What holds programs: "auto" (the best that works here), "namespaces", "landlock", "sandboxfusion" (a server
+        /// elsewhere), or "unsafe-local" (nothing).
         backend: Sandbox = Sandbox::Auto;
+        /// Address of the SandboxFusion server, such as http://127.0.0.1:8080.
+        endpoint: Option<String> = None;
         /// The worst that "auto" may take: "landlock" or "namespaces".
         min_level: SandboxLevel = SandboxLevel::Landlock;
         /// Whether a program goes on with the variables of the earlier programs of its trajectory.

@@ -89,6 +89,8 @@ pub enum Sandbox {
     Namespaces,
     /// An interpreter per call behind Landlock.
     Landlock,
+    /// A SandboxFusion server, which holds programs as it sees fit.
+    SandboxFusion,
     /// No sandbox: resource limits alone.
     UnsafeLocal,
 }

@@ -173,9 +173,9 @@ choices!(Aggregation, "\"token-mean\" or \"seq-mean-token-mean\"",
 choices!(Schedule, "\"constant\", \"linear\" or \"cosine\"",
     "constant" => Schedule::Constant, "linear" => Schedule::Linear, "cosine" => Schedule::Cosine);
 choices!(LongRows, "\"leave-out\" or \"cut\"", "leave-out" => LongRows::LeaveOut, "cut" => LongRows::Cut);
-choices!(Sandbox, "\"auto\", \"namespaces\", \"landlock\" or \"unsafe-local\"",
+choices!(Sandbox, "\"auto\", \"namespaces\", \"landlock\", \"sandboxfusion\" or \"unsafe-local\"",
     "auto" => Sandbox::Auto, "namespaces" => Sandbox::Namespaces, "landlock" => Sandbox::Landlock,
-    "unsafe-local" => Sandbox::UnsafeLocal);
+    "sandboxfusion" => Sandbox::SandboxFusion, "unsafe-local" => Sandbox::UnsafeLocal);
 choices!(SandboxLevel, "\"landlock\" or \"namespaces\"",
     "landlock" => SandboxLevel::Landlock, "namespaces" => SandboxLevel::Namespaces);
 choices!(CacheMode, "\"off\", \"record\" or \"replay\"",

@@ -1,8 +1,10 @@
-//! What does one tool say, by itself? A command per kind of tool.
+//! How is one tool used by itself, as an agent would, or offered to other programs?
 
 mod mcp;
+pub mod python;
 pub mod search;
 pub mod serve;
+mod session;
 mod visit;
 
 use crate::args::ToolCommand;
@@ -11,8 +13,9 @@ use crate::args::ToolCommand;
 pub fn tool(command: &ToolCommand) -> anyhow::Result<()> {
     match command {
         ToolCommand::Search(args) => search::search(args),
-        ToolCommand::Serve(args) => serve::serve(args),
         ToolCommand::Mcp(args) => mcp::mcp(args),
+        ToolCommand::Python(args) => python::python(args),
+        ToolCommand::Serve(args) => serve::serve(args),
         ToolCommand::Visit(args) => visit::visit(args),
     }
 }

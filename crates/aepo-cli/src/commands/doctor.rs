@@ -1,0 +1,162 @@
+//! What does this machine offer, does the recipe's sandbox work here, and how could it be better?
+
+use std::fmt::Write as _;
+
+use aepo::config::Config;
+use aepo::config::tools::Sandbox;
+use aepo_tools::probe::sandbox::{self, Works};
+use aepo_tools::probe::{self, Finding, Holds, kernel};
+use aepo_tools::{PythonSettings, ToolsError};
+use anyhow::Context as _;
+use serde_json::json;
+
+use crate::args::Sets;
+use crate::machine;
+use crate::progress::print;
+use crate::recipe;
+use crate::toolbox;
+
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// `quickstart`, or the path of a recipe: whose sandbox is tried
+    #[arg(default_value = "quickstart")]
+    pub recipe: String,
+    #[command(flatten)]
+    pub sets: Sets,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints what was found; fails where the recipe's sandbox does not work.
+pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
+    let recipe = recipe::find(&args.recipe)?;
+    let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
+    let settings = toolbox::python(&config);
+    let kernel_parts = probe::kernel();
+    let tried = sandbox::backends(&settings);
+    // The recipe may ask for one of them by name, or for a level that they do not have.
+    let own = own(&config, &settings);
+    let best = own
+        .as_ref()
+        .ok()
+        .and_then(|own| own.works.as_ref())
+        .or_else(|| tried.iter().find_map(|(_, tried)| tried.as_ref().ok()));
+    let python = match (best, tried.iter().find_map(|(_, tried)| tried.as_ref().err())) {
+        (Some(works), _) => sandbox::interpreter(works),
+        (None, error) => vec![missing(error)],
+    };
+    let backends: Vec<Finding> = tried.iter().map(|(backend, tried)| sandbox::finding(*backend, tried)).collect();
+    if args.json {
+        let machine = json!({
+            "system": system(), "uid": kernel::uid(), "cores": machine::n_cores(),
+            "free_memory_bytes": machine::free_memory().map(|free| free.bytes),
+        });
+        let error = own.as_ref().err().map(|error| format!("{error:#}"));
+        let sandbox = json!({
+            "recipe": recipe.name, "is": own.as_ref().ok().map(|own| &own.is),
+            "call_ms": own.as_ref().ok().map(|own| own.call_ms), "error": error,
+        });
+        let all = json!({
+            "machine": machine, "kernel": kernel_parts, "python": python, "backends": backends, "sandbox": sandbox,
+        });
+        print(&format!("{all}\n"))?;
+    } else {
+        let mut text = format!("{}; {}; user {}\n", machine::describe(), system(), kernel::uid());
+        for (title, findings) in [("Kernel", &kernel_parts), ("Python", &python), ("Sandboxes", &backends)] {
+            text += &format!("\n{title}\n");
+            findings.iter().for_each(|finding| show(&mut text, finding));
+        }
+        if let Ok(own) = &own {
+            let _ =
+                write!(text, "\nThe sandbox of {} works: {}, {:.1} ms a call.\n", recipe.label, own.is, own.call_ms);
+        }
+        print(&text)?;
+    }
+    own.map(|_| ()).with_context(|| format!("the sandbox of {} does not work here", recipe.label))
+}
+
+/// What runs a recipe's programs.
+struct Own {
+    is: String,
+    call_ms: f64,
+    /// None where it is a server elsewhere.
+    works: Option<Works>,
+}
+
+fn own(config: &Config, settings: &PythonSettings) -> anyhow::Result<Own> {
+    if let (Sandbox::SandboxFusion, Some(endpoint)) = (config.python.backend, &config.python.endpoint) {
+        let call_ms = sandbox::server(endpoint, &settings.limits).map_err(anyhow::Error::msg)?;
+        return Ok(Own { is: format!("the server at {endpoint}"), call_ms, works: None });
+    }
+    let works = sandbox::works(settings)?;
+    Ok(Own { is: format!("level {}", works.level), call_ms: works.call_ms, works: Some(works) })
+}
+
+/// Why there is nothing to say of an interpreter.
+fn missing(error: Option<&ToolsError>) -> Finding {
+    let (says, cure) = match error {
+        Some(error @ ToolsError::NoPython { .. }) => (error.to_string(), "apt-get install python3"),
+        _ => ("no sandbox in which to try it".to_owned(), "see Kernel"),
+    };
+    Finding { name: "interpreter", holds: Holds::No, says, cure: Some(cure.to_owned()) }
+}
+
+fn system() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", release.trim())
+}
+
+/// Columns of the screen, and where what was found begins.
+const WIDTH: usize = 100;
+const INDENT: usize = 26;
+
+fn show(text: &mut String, finding: &Finding) {
+    let mark = match finding.holds {
+        Holds::Yes => "yes",
+        Holds::Partly => "partly",
+        Holds::No => "no",
+    };
+    let mut lines = wrapped(&finding.says);
+    lines.extend(finding.cure.iter().flat_map(|cure| wrapped(&format!("→ {cure}"))));
+    for (i, line) in lines.iter().enumerate() {
+        let _ = match i {
+            0 => writeln!(text, "  {mark:<6}  {:<15} {line}", finding.name),
+            _ => writeln!(text, "{:INDENT$}{line}", ""),
+        };
+    }
+}
+
+/// Lines of whole words that fit behind the indent, one at least.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.is_empty() {
+            *line = word.to_owned();
+        } else if line.chars().count() + 1 + word.chars().count() <= WIDTH - INDENT {
+            *line = format!("{line} {word}");
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_lines_that_fit() {
+        let mut text = String::new();
+        let cure = Some("do this ".repeat(20));
+        show(&mut text, &Finding { name: "namespaces", holds: Holds::Partly, says: "user".to_owned(), cure });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "  partly  namespaces      user");
+        assert!(lines[1].starts_with(&format!("{:INDENT$}→ do this", "")), "{text}");
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(wrapped(""), [""]);
+    }
+}
