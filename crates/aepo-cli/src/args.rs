@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::index::IndexCommand;
 use crate::commands::tool::python::ToolPythonArgs;
+use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
 
 /// Train, evaluate and inspect tool-using language-model agents with AEPO (arXiv 2510.14545).
@@ -99,6 +101,9 @@ Everything is tried, nothing is changed. Exit code 0 where the recipe's sandbox 
     /// Use one tool by itself, as an agent would, or offer tools to other programs
     #[command(subcommand)]
     Tool(ToolCommand),
+    /// Make an index of texts to search in, or verify one
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,
@@ -148,12 +153,6 @@ Output: {\"outcome\",\"value\",\"stdout\",\"stderr\",\"exit_code\",\"truncated\"
   expression. The last line of stderr tells what ended a program.
 Exit codes: 0 the program was run, whatever it did; 1 it could not be run; 2 wrong command line.")]
     Python(ToolPythonArgs),
-    /// Answer other programs over HTTP until interrupted
-    #[command(after_help = "\
-Examples:
-  aepo tool serve --sandbox --listen 127.0.0.1:8080
-  curl -d '{\"code\":\"print(1)\",\"language\":\"python\"}' http://127.0.0.1:8080/run_code")]
-    Serve(ToolServeArgs),
     /// Read a page of the web and print what a model would read
     #[command(after_help = "\
 Examples:
@@ -167,6 +166,29 @@ certificates to trust instead of those of the public web.
 
 Exit codes: 0 there is a page, or with --json any answer; 1 there is none; 2 wrong command line.")]
     Visit(ToolVisitArgs),
+    /// Look a query up, in the quickstart's articles unless told otherwise
+    #[command(after_help = "\
+Examples:
+  aepo tool search \"highest point of Peru\"
+  aepo tool search --index wiki.index \"who walked on the moon\" -n 5
+  SERPER_API_KEY=… aepo tool search --source serper \"weather in Lima\" --json
+
+Keys are read from the environment: SERPER_API_KEY, BRAVE_API_KEY, EXA_API_KEY, TAVILY_API_KEY, and for Bright Data
+BRIGHTDATA_API_KEY and BRIGHTDATA_SERP_ZONE.")]
+    Search(ToolSearchArgs),
+    /// Offer tools to other programs over HTTP, until interrupted
+    #[command(after_help = "\
+Examples:
+  aepo tool serve --index wiki.index --sandbox
+  curl -s localhost:8000/retrieve -H 'content-type: application/json' \\
+    -d '{\"queries\": [\"who walked on the moon\"], \"topk\": 3, \"return_scores\": true}'
+  curl -s localhost:8000/run_code -H 'content-type: application/json' \\
+    -d '{\"code\": \"print(1)\", \"language\": \"python\"}'
+
+With --index it answers POST /retrieve as the retrievers of Search-R1, verl and ARPO do, with --sandbox POST /run_code as
+SandboxFusion does. Nobody is asked for a password: listen on another address than this machine's own only where everybody
+may use it.")]
+    Serve(ToolServeArgs),
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,7 @@
 //! Which tools does a recipe offer? The providers that it names, with their limits, cache and faults.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aepo::config::Config;
 use aepo::config::tools::{CacheMode, Offered, Sandbox, SandboxLevel};
@@ -11,11 +12,13 @@ use aepo_tools::fusion;
 use aepo_tools::mcp;
 use aepo_tools::pages::{self, AllowedHost, PageSettings};
 use aepo_tools::python::{Backend, Level, Limits as PythonLimits};
+use aepo_tools::search::source::{Source, SourceName};
 use aepo_tools::toolset::builtin;
 use aepo_tools::toolset::faults::{FaultSettings, with_faults};
 use aepo_tools::toolset::{Limits, Offer};
 use aepo_tools::{
-    Document, Mcp, McpFile, McpSettings, PythonSettings, SearchIndex, SearchSettings, Tools, ToolsSettings,
+    Document, Mcp, McpFile, McpSettings, PythonSettings, SearchIndex, SearchSettings, Tools, ToolsError, ToolsSettings,
+    http, search,
 };
 use anyhow::Context as _;
 
@@ -82,12 +85,7 @@ fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
             };
             (offer, p.calls_per_run)
         }
-        Offered::Search => {
-            let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
-            let documents = search_corpus(&countries()?).into_iter().map(document).collect();
-            let settings = SearchSettings { n_results: config.search.n_results, max_chars: config.search.max_chars };
-            (builtin::search(SearchIndex::build(documents, settings)?, n_workers), config.search.calls_per_run)
-        }
+        Offered::Search => (search_tool(config, n_workers)?, config.search.calls_per_run),
         Offered::Visit => {
             let v = &config.visit;
             let hosts = v.allow_hosts.iter().map(|host| AllowedHost::parse(host));
@@ -111,6 +109,36 @@ fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
     })
 }
 
+/// The search tool over whatever the recipe names.
+fn search_tool(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
+    let s = &config.search;
+    let settings = SearchSettings { n_results: s.n_results, max_chars: s.max_chars };
+    let client = || -> Result<http::Client, http::HttpError> {
+        let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let mut client = http::Client::new(http::Limits { certificates, ..http::Limits::default() })?;
+        if s.calls_per_run > 0 {
+            client = client.with_budget(Arc::new(http::Budget::new(s.calls_per_run)));
+        }
+        if let Some(rate) = http::Rate::new(s.per_second) {
+            client = client.with_rate(Arc::new(rate));
+        }
+        Ok(client)
+    };
+    let name = SourceName::parse(&s.source);
+    let found = Source::open(&name, client, || quickstart_index(settings.clone()));
+    let found = found.with_context(|| format!("tools.search.source = \"{}\"", s.source))?;
+    let limits = Limits { n_workers, deadline_secs: s.timeout_secs, ..Limits::default() };
+    Ok(search::tool::offer(found, settings, limits))
+}
+
+/// The articles inside the program, indexed in memory.
+pub fn quickstart_index(settings: SearchSettings) -> Result<SearchIndex, ToolsError> {
+    let document = |a: aepo::data::world::Article| Document { id: a.id, title: a.title, text: a.text };
+    // They are part of the program, and its tests read them.
+    let countries = countries().map_err(|e| ToolsError::Index(e.to_string()))?;
+    SearchIndex::build(search_corpus(&countries).into_iter().map(document).collect(), settings)
+}
+
 /// How programs are run.
 pub fn python(config: &Config) -> PythonSettings {
     let p = &config.python;
@@ -130,6 +158,7 @@ pub fn python(config: &Config) -> PythonSettings {
             (Sandbox::Landlock, _) | (Sandbox::Auto, SandboxLevel::Landlock) => Level::Landlock,
             (Sandbox::UnsafeLocal | Sandbox::SandboxFusion, _) => Level::UnsafeLocal,
         },
+        sessions: p.sessions,
         limits: PythonLimits {
             wall_secs: p.wall_secs,
             cpu_secs: p.cpu_secs,
@@ -139,7 +168,6 @@ pub fn python(config: &Config) -> PythonSettings {
             max_output_bytes: p.max_output_bytes,
             ..PythonLimits::default()
         },
-        ..PythonSettings::default()
     }
 }
 

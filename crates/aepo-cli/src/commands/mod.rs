@@ -6,6 +6,7 @@ pub mod check;
 pub mod compare;
 pub mod doctor;
 pub mod eval;
+pub mod index;
 pub mod rollout;
 pub mod sft;
 pub mod show;

@@ -13,6 +13,7 @@ mod page_server;
 mod printed;
 mod room;
 mod runs;
+mod search;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;

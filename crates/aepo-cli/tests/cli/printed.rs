@@ -21,7 +21,10 @@ fn help_teaches() {
           rollout  Sample one tree of trajectories and print it
           show     Show how a run went
           check    Print every setting of a recipe with its meaning, or say what is wrong with it
+          tool     Use one tool by itself, as an agent would
+          index    Make an index of texts to search in, or verify one
           algo     Show what each algorithm computes, and compute it on numbers
+          cache    Look into a cache of tool results, or take over answers from elsewhere
           help     Print this message or the help of the given subcommand(s)
 
         Options:

@@ -12,6 +12,7 @@ pub(crate) mod tls;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -56,6 +57,7 @@ pub struct Client {
     agents: [Agent; 2],
     rate: Option<Arc<Rate>>,
     budget: Option<Arc<Budget>>,
+    n_retries: Arc<AtomicU64>,
 }
 
 /// One question to an API.
@@ -93,7 +95,7 @@ impl Client {
             }
             config.build().into()
         };
-        Ok(Client { agents: [agent(true), agent(false)], limits, rate: None, budget: None })
+        Ok(Client { agents: [agent(true), agent(false)], limits, rate: None, budget: None, n_retries: Arc::default() })
     }
 
     /// The same client, which sends no faster than `rate` allows.
@@ -108,6 +110,18 @@ impl Client {
     pub fn with_budget(mut self, budget: Arc<Budget>) -> Client {
         self.budget = Some(budget);
         self
+    }
+
+    /// The same client, whose requests that are sent again are counted apart from those of its other clones.
+    #[must_use]
+    pub fn counted_apart(&self) -> Client {
+        Client { n_retries: Arc::default(), ..self.clone() }
+    }
+
+    /// Requests that were sent again so far.
+    #[must_use]
+    pub fn n_retries(&self) -> u64 {
+        self.n_retries.load(Ordering::Relaxed)
     }
 
     /// Asks until there is JSON, an error that stays, or `deadline`. Answers of 429 and 5xx, and connections that fail,
@@ -133,6 +147,9 @@ impl Client {
             }
             if let Some(budget) = &self.budget {
                 budget.spend().map_err(|max_calls| HttpError::Budget { host: host.clone(), max_calls })?;
+            }
+            if n_failed > 0 {
+                self.n_retries.fetch_add(1, Ordering::Relaxed);
             }
             match self.try_once(&request, &host, deadline)? {
                 Ok(value) => return Ok(value),

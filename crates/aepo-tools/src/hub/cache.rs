@@ -144,7 +144,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, HubError> {
     let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
     match files.iter().find(|file| !is_plain(file)) {
         Some(file) => {
-            Err(wrong(format!("names `{}` as a shard, which is no name of a file", super::http::clean(file))))
+            Err(wrong(format!("names `{}` as a shard, which is no name of a file", crate::http::clean(file))))
         }
         None => Ok(files),
     }

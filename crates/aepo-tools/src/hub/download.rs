@@ -9,8 +9,10 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use ureq::http::header::HeaderMap;
 
 use super::cache::Shelf;
-use super::http::{About, Http, Trouble, clean, words};
+use super::http::{About, Http, Trouble};
 use super::{Event, HubError, ModelName, Tell};
+use crate::http::clean;
+use crate::http::tls::words;
 
 /// What the hub says of a file before it is fetched.
 pub(super) struct Described {

@@ -1,14 +1,14 @@
 //! How is the hub asked? One request at a time over HTTP, its redirects followed with care, its errors put into words.
 
-use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::Response;
 use ureq::http::header::HeaderMap;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::{Hub, HubError, ModelName};
+use crate::http::{clean, tls};
 
 /// Redirects that are followed one after another.
 const MAX_REDIRECTS: usize = 8;
@@ -57,10 +57,8 @@ impl About<'_> {
 
 impl<'a> Http<'a> {
     pub(super) fn new(hub: &'a Hub) -> Result<Http<'a>, HubError> {
-        let roots = match &hub.certificates {
-            Some(path) => certificates(path)?,
-            None => RootCerts::WebPki,
-        };
+        let roots = tls::roots(hub.certificates.as_deref())
+            .map_err(|e| HubError::Environment { variable: "SSL_CERT_FILE", why: e.to_string() })?;
         let config = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
@@ -132,7 +130,7 @@ impl<'a> Http<'a> {
             if let Some(token) = self.hub.token.as_ref().filter(|_| same_origin(&url, &self.hub.endpoint)) {
                 request = request.header("authorization", format!("Bearer {}", token.0));
             }
-            let response = request.call().map_err(|e| Trouble::Network(words(&e)))?;
+            let response = request.call().map_err(|e| Trouble::Network(tls::words(&e)))?;
             let location = response.headers().get("location").and_then(|l| l.to_str().ok());
             let (true, Some(location)) = (response.status().is_redirection(), location) else {
                 return Ok((url, response));
@@ -235,38 +233,6 @@ impl<'a> Http<'a> {
         std::thread::sleep(wait);
         Ok(())
     }
-}
-
-fn certificates(path: &Path) -> Result<RootCerts, HubError> {
-    let bytes = std::fs::read(path).map_err(HubError::io(path))?;
-    let mut found = Vec::new();
-    for item in ureq::tls::parse_pem(&bytes) {
-        if let Ok(ureq::tls::PemItem::Certificate(certificate)) = item {
-            found.push(certificate);
-        }
-    }
-    match found.is_empty() {
-        true => Err(HubError::Environment {
-            variable: "SSL_CERT_FILE",
-            why: format!("{} holds no certificate", path.display()),
-        }),
-        false => Ok(RootCerts::new_with_certs(&found)),
-    }
-}
-
-/// What happened, without the address, which may hold a signature.
-pub(super) fn words(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Timeout(_) => "nothing came for too long".to_owned(),
-        ureq::Error::HostNotFound => "no such host".to_owned(),
-        ureq::Error::Io(e) => e.to_string(),
-        other => other.to_string(),
-    }
-}
-
-/// A server's words for a message of ours: short, and without anything that moves the cursor.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// `scheme://host:port`

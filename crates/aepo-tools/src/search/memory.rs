@@ -75,17 +75,18 @@ impl SearchIndex {
         Ok(hits.into_iter().filter_map(|(score, address)| Some((score, document(address)?))).collect())
     }
 
-    /// SHA-256 of all articles, hexadecimal.
+    /// What answers: the whole corpus and what is shown of it.
     #[must_use]
     pub fn identity(&self) -> String {
         let mut sum = Context::new(&SHA256);
         for document in &self.documents {
-            for part in [&document.id, &document.title, &document.text] {
+            for part in [&document.title, &document.text] {
                 sum.update(&(part.len() as u64).to_le_bytes());
                 sum.update(part.as_bytes());
             }
         }
-        sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        let corpus: String = sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("search in memory 1, {:?}, corpus {corpus}", self.settings)
     }
 
     /// What the model reads: title, then text, an empty line between articles.

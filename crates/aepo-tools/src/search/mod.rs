@@ -1,13 +1,14 @@
 //! Where does the model look things up? An index in memory or on disk, a retriever on the network, or the web.
 //!
 //! `bm25` says what a query means to an index, `memory` and `disk` hold one, `retriever` asks somebody else's, `web` asks
-//! the APIs of search engines, and `source` is whichever of them a recipe names.
+//! the APIs of search engines, and `source` is whichever of them a recipe names; `tool` offers it to agents.
 
 mod bm25;
 pub mod disk;
 mod memory;
 pub mod retriever;
 pub mod source;
+pub mod tool;
 pub mod web;
 
 pub use memory::SearchIndex;

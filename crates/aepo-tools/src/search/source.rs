@@ -103,14 +103,34 @@ impl Source {
         }
     }
 
+    /// The same source, whose requests that are sent again are counted apart from those of all others.
+    #[must_use]
+    pub fn counted_apart(&self) -> Source {
+        match self {
+            Source::Memory(_) | Source::Disk(_) => self.clone(),
+            Source::Retriever(r) => Source::Retriever(Retriever { client: r.client.counted_apart(), ..r.clone() }),
+            Source::Web(web) => Source::Web(Web { client: web.client.counted_apart(), ..web.clone() }),
+        }
+    }
+
+    /// Requests that were sent again so far.
+    #[must_use]
+    pub fn n_retries(&self) -> u64 {
+        match self {
+            Source::Memory(_) | Source::Disk(_) => 0,
+            Source::Retriever(retriever) => retriever.client.n_retries(),
+            Source::Web(web) => web.client.n_retries(),
+        }
+    }
+
     /// What answers, and everything in it that changes an answer; no key.
     #[must_use]
     pub fn identity(&self) -> String {
         match self {
-            Source::Memory(index) => format!("memory bm25 {}", index.identity()),
-            Source::Disk(index) => format!("index bm25 {}", index.manifest().identity()),
-            Source::Retriever(retriever) => format!("retriever {}", retriever.url),
-            Source::Web(web) => format!("web {}", web.identity()),
+            Source::Memory(index) => index.identity(),
+            Source::Disk(index) => format!("search on disk 1, {}", index.manifest().identity()),
+            Source::Retriever(retriever) => format!("retriever 1, {}", retriever.url),
+            Source::Web(web) => format!("web search 1, {}", web.identity()),
         }
     }
 

@@ -12,55 +12,78 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, watch};
 
 /// No request is longer, bytes.
 const MAX_BODY_BYTES: usize = 16 << 20;
 /// A request must be there whole in this time.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long requests under way are waited for when the server is stopped.
+const GRACE: Duration = Duration::from_secs(5);
 /// Requests that are read or answered at once; others wait.
 const MAX_AT_ONCE: usize = 256;
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// No address.
+    #[error("`{text}` is no address to listen on: an IP address and a port are, like 127.0.0.1:8000 or [::1]:0")]
+    Address {
+        /// What was given.
+        text: String,
+    },
     /// The address cannot be used.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {cause}")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// The system's answer.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The system refused a thread or its event loop.
     #[error("starting the server: {0}")]
     Start(std::io::Error),
 }
 
-/// A running server. Dropping it stops it; requests under way are answered first.
+/// No routes yet; [`Router::merge`] adds those of each tool.
+pub fn routes() -> Router {
+    Router::new()
+}
+
+/// A running server. Dropping it stops it; requests under way are answered first, within five seconds.
 pub struct Server {
     /// Where it listens, with the port that the system chose where 0 was asked for.
     pub address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Server {
-    /// Answers `routes` on `address` until it is stopped.
-    pub fn start(address: SocketAddr, routes: Router) -> Result<Server, ServeError> {
-        let listening = |source| ServeError::Listen { address, source };
+    /// Answers `routes` on `address`, like `127.0.0.1:8000`, until it is stopped.
+    pub fn start(address: &str, routes: Router) -> Result<Server, ServeError> {
+        let address: SocketAddr = address.parse().map_err(|_| ServeError::Address { text: address.to_owned() })?;
+        let listening = |cause| ServeError::Listen { address, cause };
         let listener = std::net::TcpListener::bind(address).map_err(listening)?;
         listener.set_nonblocking(true).map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Start)?;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = watch::channel(());
         let serve = move || {
-            runtime.block_on(async move {
+            let late = async |stopped| {
+                gone(stopped).await;
+                tokio::time::sleep(GRACE).await;
+            };
+            let ended = runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                // A sender that is gone says stop too.
-                let until = async move { drop(stopped.await) };
-                axum::serve(listener, routes).with_graceful_shutdown(until).await
-            })
+                let serving = axum::serve(listener, routes).with_graceful_shutdown(gone(stopped.clone()));
+                tokio::select! {
+                    ended = serving => ended,
+                    // Somebody neither finishes a request nor hangs up.
+                    () = late(stopped) => Ok(()),
+                }
+            });
+            runtime.shutdown_timeout(GRACE);
+            ended
         };
         let thread = std::thread::Builder::new().name("aepo-serve".to_owned());
         let thread = thread.spawn(serve).map_err(ServeError::Start)?;
@@ -72,6 +95,11 @@ impl Server {
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
+}
+
+/// Ends when the sender is dropped.
+async fn gone(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
 }
 
 impl Drop for Server {

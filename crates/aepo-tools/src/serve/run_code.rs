@@ -35,9 +35,8 @@ const MAX_WALL_SECS: f64 = 3600.0;
 
 const SCRIPT: &str = include_str!("script.py");
 
-/// The route. Programs get the executor's limits, a request's own time, and its own memory where that is less.
-pub fn routes(executor: Executor, n_at_once: usize) -> Router {
-    let gate = Gate::new(n_at_once);
+/// `POST /run_code`. Programs get the executor's limits, a request's own time, and its own memory where that is less.
+pub fn route(executor: Executor, gate: Gate) -> Router {
     let run = move |request: Request| {
         let (executor, gate) = (executor.clone(), gate.clone());
         async move { gate.answer(request.into_body(), move |body| answer(&executor, &body)).await }

@@ -9,7 +9,7 @@ use aepo::seed::Seed;
 use aepo::tool::ToolOutcome;
 use aepo_tools::fusion::{Fusion, wire};
 use aepo_tools::python::{Cell, Execution, Limits, Program};
-use aepo_tools::serve::{Server, run_code};
+use aepo_tools::serve::{Gate, Server, run_code};
 use aepo_tools::{Executor, PythonSettings};
 use serde_json::{Value, json};
 
@@ -22,8 +22,7 @@ fn executor() -> &'static Executor {
 
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER
-        .get_or_init(|| Server::start("127.0.0.1:0".parse().unwrap(), run_code::routes(executor().clone(), 2)).unwrap())
+    SERVER.get_or_init(|| Server::start("127.0.0.1:0", run_code::route(executor().clone(), Gate::new(2))).unwrap())
 }
 
 /// Status and body of a request, as any program would send it.

@@ -74,8 +74,7 @@ fn a_bad_row_is_named_or_left_out_and_counted() {
         assert!(matches!(error, IndexError::BadRow { row: 3, .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains("corpus.jsonl:3: ") && said.contains(why), "{said}");
-        assert!(!settings.out.exists());
-        std::fs::remove_dir_all(settings.beside()).unwrap();
+        assert!(!settings.out.exists() && !settings.beside().exists());
         settings.skip_bad_rows = true;
         let made = built(&settings).unwrap();
         assert_eq!((made.manifest.n_rows, made.manifest.n_skipped, made.skipped[0].0), (3, 1, 3));
@@ -96,12 +95,12 @@ fn what_is_no_corpus_is_refused() {
     for name in ["corpus.txt", "corpus", "corpus.jsonl.gz"] {
         let error = built(&write(folder.path(), name, "x")).unwrap_err();
         assert!(matches!(error, IndexError::UnknownFormat { .. }), "{error}");
-        let _ = std::fs::remove_dir_all(folder.path().join("index.building"));
+        assert!(!folder.path().join("index.building").exists());
     }
     for bytes in [&b""[..], b"PAR1", b"PAR1xxxxxxxxPAR1", &[0xff; 4096]] {
         let error = built(&write(folder.path(), "corpus.parquet", bytes)).unwrap_err();
         assert!(matches!(error, IndexError::Parquet { .. }), "{error}");
-        std::fs::remove_dir_all(folder.path().join("index.building")).unwrap();
+        assert!(!folder.path().join("index.building").exists());
     }
     let absent = BuildSettings::new(folder.path().join("absent.jsonl"), folder.path().join("index"));
     assert!(matches!(built(&absent), Err(IndexError::Io { .. })));

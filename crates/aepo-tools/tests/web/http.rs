@@ -58,7 +58,9 @@ fn what_may_pass_is_tried_again_and_what_stays_is_not() {
         assert_eq!(server.log().len(), 3);
     }
     let server = Server::start(&[Reply::status(503)]);
-    let error = get(&quick(), &server, LONG).unwrap_err();
+    let (client, other) = (quick(), quick().counted_apart());
+    let error = get(&client, &server, LONG).unwrap_err();
+    assert_eq!((client.clone().n_retries(), client.counted_apart().n_retries(), other.n_retries()), (2, 0, 0));
     assert!(matches!(error, HttpError::Status { status: 503, tries: 3, .. }), "{error}");
     assert_eq!(server.log().len(), 3);
     for status in [301, 400, 401, 403, 404, 422] {

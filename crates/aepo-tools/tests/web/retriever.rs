@@ -2,7 +2,6 @@
 //!
 //! The pairs in `golden/` were written by hand from the format of Search-R1's `retrieval_server.py` (a14dc3a).
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,8 +96,7 @@ fn serving(folder: &Path) -> (Arc<DiskIndex>, Serving) {
     build(&BuildSettings::new(corpus, out.clone()), |_| std::ops::ControlFlow::Continue(())).unwrap();
     let index = Arc::new(DiskIndex::open(&out).unwrap());
     let routes = retrieve::route(Arc::clone(&index), Gate::new(2), retrieve::DEFAULT_TOPK);
-    let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    (index, Serving::start(address, routes).unwrap())
+    (index, Serving::start("127.0.0.1:0", routes).unwrap())
 }
 
 #[test]
@@ -134,6 +132,11 @@ fn the_server_answers_both_shapes_and_our_client_reads_them() {
         assert_eq!(Document::from_contents(d.id.clone(), &d.contents()), d);
     }
     assert!(!server.has_ended());
+    // Somebody who begins a request and never ends it does not hold the server up.
+    let mut slow = std::net::TcpStream::connect(server.address).unwrap();
+    std::io::Write::write_all(&mut slow, b"POST /retrieve HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n{").unwrap();
+    let began = Instant::now();
     drop(server);
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     assert!(matches!(retriever.search("moon", 3, soon()), Err(HttpError::Network { .. })), "it has stopped");
 }

@@ -80,6 +80,8 @@ const RANGES: &[(&str, Range)] = &[
     ("tools.python.max_output_bytes", Range::AtLeast(1.0)),
     ("tools.search.n_results", Range::AtLeast(1.0)),
     ("tools.search.max_chars", Range::AtLeast(1.0)),
+    ("tools.search.timeout_secs", Range::UpTo(0.0, 86_400.0)),
+    ("tools.search.per_second", Range::AtLeast(0.0)),
     ("tools.visit.max_chars", Range::AtLeast(1.0)),
     ("tools.visit.page_secs", Range::UpTo(0.0, 3600.0)),
     ("tools.mcp.call_secs", Range::UpTo(0.0, 3600.0)),
@@ -363,6 +365,9 @@ fn no_effect_on_tools(c: &Config, path: &str) -> Option<String> {
         "tools.python.min_level" => {
             (c.python.backend != Sandbox::Auto, "tools.python.backend names the sandbox itself")
         }
+        "tools.search.timeout_secs" | "tools.search.per_second" => {
+            (!over_network(&c.search.source), "tools.search.source is on this machine")
+        }
         "tools.python.endpoint" => {
             (c.python.backend != Sandbox::SandboxFusion, "tools.python.backend is not \"sandboxfusion\"")
         }
@@ -378,6 +383,13 @@ fn no_effect_on_tools(c: &Config, path: &str) -> Option<String> {
         _ => (false, ""),
     };
     when.then(|| why.to_owned())
+}
+
+/// Whether a source of search results is asked over the network.
+fn over_network(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    let web = ["serper", "brave", "exa", "tavily", "brightdata"];
+    lower.starts_with("http://") || lower.starts_with("https://") || web.contains(&source)
 }
 
 /// The same for what only a cold start reads.

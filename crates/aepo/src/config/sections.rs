@@ -284,6 +284,8 @@ sections! {
         endpoint: Option<String> = None;
         /// The worst that "auto" may take: "landlock" or "namespaces".
         min_level: SandboxLevel = SandboxLevel::Landlock;
+        /// Whether a program goes on with the variables of the earlier programs of its trajectory.
+        sessions: bool = false;
         /// Wall time per call, seconds.
         wall_secs: f64 = 5.0;
         /// Processor time per call over all threads, seconds.
@@ -302,11 +304,20 @@ sections! {
 
     /// The search tool.
     search: SearchToolSettings = "tools.search" {
+        /// Where it looks: "quickstart" (the articles inside the program), the directory of an index (`aepo index build`),
+        /// the http:// or https:// address of a retriever, or the web by "serper", "brave", "exa", "tavily" or
+        /// "brightdata", whose keys are read from the environment.
+        source: String = "quickstart".to_owned();
         /// Articles per query.
         n_results: usize = 3;
         /// Characters of text shown of each.
         max_chars: usize = 1000;
-        /// Searches of a whole run, what a cache answers not counted; 0 for any number.
+        /// Time per call over the network, with every request that is sent again, seconds.
+        timeout_secs: f64 = 30.0;
+        /// Requests per second over the network, of all workers together; 0 for no bound.
+        per_second: f64 = 0.0;
+        /// Searches of a whole run, what a cache answers not counted; over the network as many requests, with those that
+        /// are sent again. 0 for any number.
         calls_per_run: u64 = 0;
     }
 

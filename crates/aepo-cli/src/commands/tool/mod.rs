@@ -2,6 +2,7 @@
 
 mod mcp;
 pub mod python;
+pub mod search;
 pub mod serve;
 mod session;
 mod visit;
@@ -11,6 +12,7 @@ use crate::args::ToolCommand;
 /// Runs the tool that was asked for.
 pub fn tool(command: &ToolCommand) -> anyhow::Result<()> {
     match command {
+        ToolCommand::Search(args) => search::search(args),
         ToolCommand::Mcp(args) => mcp::mcp(args),
         ToolCommand::Python(args) => python::python(args),
         ToolCommand::Serve(args) => serve::serve(args),

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tantivy::index::SegmentId;
 use tantivy::indexer::{IndexWriter, NoMergePolicy};
-use tantivy::{Index, TantivyDocument};
+use tantivy::{Index, IndexReader, ReloadPolicy, TantivyDocument};
 
 use super::error::{IndexError, engine, io};
 use super::manifest::{FORMAT, FileSum, MANIFEST, Manifest, PLAN, Plan, sha256, sync_directory, write};
-use super::rows::{Fields, Place, Rows};
+use super::rows::{Fields, Place, Rows, extension};
 use super::{Columns, columns, schema};
 use crate::search::bm25::ANALYSER;
 
@@ -57,7 +57,7 @@ impl BuildSettings {
 }
 
 /// What a build does at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Phase {
     /// The sum of the corpus is taken: bytes so far.
     Checking(u64),
@@ -67,8 +67,8 @@ pub enum Phase {
         n_rows: u64,
         /// Documents that no kill can lose any more.
         n_committed: u64,
-        /// Bytes of the corpus so far; of a Parquet file, rows.
-        at: u64,
+        /// How much of the corpus that is, in [0, 1].
+        share: f64,
     },
     /// Segments are merged into one.
     Merging(u64),
@@ -106,6 +106,7 @@ pub fn build(
     if settings.out.symlink_metadata().is_ok() {
         return Err(IndexError::Exists { path: settings.out.clone() });
     }
+    extension(&settings.corpus)?;
     let beside = settings.beside();
     std::fs::create_dir_all(&beside).map_err(io("creating", &beside))?;
     let mut n_checked = 0;
@@ -142,14 +143,18 @@ pub fn build(
     };
     let n_resumed = mark.n_rows;
     let mut writing = Writing { settings, beside: &beside, writer, columns: columns(&index, &beside)?, mark };
-    if !writing.mark.whole {
-        writing.read(&mut progress)?;
-    }
-    if writing.mark.n_rows == 0 {
-        // Nothing is worth keeping.
+    let read = if writing.mark.whole { Ok(()) } else { writing.read(&mut progress) };
+    let read = match read {
+        Ok(()) if writing.mark.n_rows == 0 => Err(IndexError::Empty { path: settings.corpus.clone() }),
+        read => read,
+    };
+    if let Err(error) = read {
         drop(writing);
-        std::fs::remove_dir_all(&beside).map_err(io("removing", &beside))?;
-        return Err(IndexError::Empty { path: settings.corpus.clone() });
+        // With this corpus the build would end here again, and with a mended one it begins anew.
+        if matches!(error, IndexError::BadRow { .. } | IndexError::Parquet { .. } | IndexError::Empty { .. }) {
+            std::fs::remove_dir_all(&beside).map_err(io("removing", &beside))?;
+        }
+        return Err(error);
     }
     let Writing { mut writer, mark, .. } = writing;
     let _ = progress(Phase::Merging(mark.n_rows));
@@ -237,7 +242,7 @@ impl Writing<'_> {
                 (n_committed, n_bytes) = (self.mark.n_rows, 0);
             }
             if due || row_number.is_multiple_of(1024) {
-                let phase = Phase::Indexing { n_rows: self.mark.n_rows, n_committed, at: self.mark.place.at };
+                let phase = Phase::Indexing { n_rows: self.mark.n_rows, n_committed, share: rows.share() };
                 if progress(phase).is_break() {
                     self.commit()?;
                     return Err(IndexError::Stopped { n_rows: self.mark.n_rows });
@@ -248,7 +253,7 @@ impl Writing<'_> {
         self.commit()?;
         let n_rows = self.mark.n_rows;
         // The corpus is read: whoever stops now is heard, and nothing is lost.
-        let phase = Phase::Indexing { n_rows, n_committed: n_rows, at: self.mark.place.at };
+        let phase = Phase::Indexing { n_rows, n_committed: n_rows, share: 1.0 };
         if progress(phase).is_break() {
             return Err(IndexError::Stopped { n_rows });
         }
@@ -270,7 +275,7 @@ impl Writing<'_> {
 /// Segments with their first row, in the order of the corpus.
 fn segments(index: &Index, beside: &Path) -> Result<Vec<(u64, SegmentId)>, IndexError> {
     let failed = engine(beside);
-    let reader = index.reader().map_err(&failed)?;
+    let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(&failed)?;
     let mut found = Vec::new();
     for segment in reader.searcher().segment_readers() {
         let rows = segment.fast_fields().u64("row").map_err(&failed)?;
@@ -292,7 +297,7 @@ fn merge(index: &Index, writer: &mut IndexWriter, beside: &Path) -> Result<(), I
 fn finish(index: &Index, beside: &Path, plan: Plan, mark: &Mark) -> Result<Manifest, IndexError> {
     let failed = engine(beside);
     let wrong = |why: String| IndexError::Engine { path: beside.to_owned(), why };
-    let reader = index.reader().map_err(&failed)?;
+    let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(&failed)?;
     let searcher = reader.searcher();
     let [segment] = searcher.segment_readers() else {
         return Err(wrong(format!("{} segments instead of one", searcher.segment_readers().len())));

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The operating system refused.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {cause}")]
     Io {
         /// What was being done.
         what: &'static str,
         /// To which file.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The corpus is in no form that is known here.
     #[error("{path}: the name of a corpus ends in .jsonl or .parquet")]
@@ -103,7 +103,7 @@ pub enum IndexError {
 /// Names what was being done, and to which file.
 pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> IndexError {
     let path = path.to_owned();
-    move |source| IndexError::Io { what, path, source }
+    move |cause| IndexError::Io { what, path, cause }
 }
 
 /// Names the index whose engine failed.

@@ -51,6 +51,8 @@ pub(super) struct Rows {
     path: PathBuf,
     fields: Fields,
     place: Place,
+    /// What `place.at` is at the end.
+    end: u64,
     kind: Kind,
 }
 
@@ -66,23 +68,29 @@ impl Rows {
     /// Opens a corpus at a place.
     pub(super) fn open(path: &Path, fields: &Fields, place: Place) -> Result<Rows, IndexError> {
         let file = File::open(path).map_err(io("opening", path))?;
-        let kind = match extension(path)? {
+        let (kind, end) = match extension(path)? {
             Extension::Jsonl => {
+                let end = file.metadata().map_err(io("reading", path))?.len();
                 let mut reader = BufReader::with_capacity(1 << 18, file);
                 reader.seek(SeekFrom::Start(place.at)).map_err(io("reading", path))?;
-                Kind::Lines(reader)
+                (Kind::Lines(reader), end)
             }
             Extension::Parquet => {
-                let rows = guarded(path, || parquet_rows(file, fields, place.at))?;
-                Kind::Parquet(Box::new(rows))
+                let (rows, end) = guarded(path, || parquet_rows(file, fields, place.at))?;
+                (Kind::Parquet(Box::new(rows)), end)
             }
         };
-        Ok(Rows { path: path.to_owned(), fields: fields.clone(), place, kind })
+        Ok(Rows { path: path.to_owned(), fields: fields.clone(), place, end, kind })
     }
 
     /// Where the next row begins.
     pub(super) fn place(&self) -> Place {
         self.place
+    }
+
+    /// How much of the corpus lies before the next row, in [0, 1].
+    pub(super) fn share(&self) -> f64 {
+        (self.place.at as f64 / self.end.max(1) as f64).min(1.0)
     }
 
     /// The next row that is not blank.
@@ -122,12 +130,15 @@ impl Rows {
 }
 
 /// What a corpus is, by its name.
-enum Extension {
+pub(super) enum Extension {
+    /// One JSON object per line.
     Jsonl,
+    /// A table.
     Parquet,
 }
 
-fn extension(path: &Path) -> Result<Extension, IndexError> {
+/// Which kind of file a name promises.
+pub(super) fn extension(path: &Path) -> Result<Extension, IndexError> {
     match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("jsonl" | "ndjson") => Ok(Extension::Jsonl),
         Some("parquet") => Ok(Extension::Parquet),
@@ -170,8 +181,8 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, String>) -> Result<T
     }
 }
 
-/// Rows from `skip` on, of the columns that are needed. Groups of rows that lie before are not read.
-fn parquet_rows(file: File, fields: &Fields, skip: u64) -> Result<RowIter<'static>, String> {
+/// Rows from `skip` on, and how many there are in all; of the columns that are needed. Groups of rows that lie before are not read.
+fn parquet_rows(file: File, fields: &Fields, skip: u64) -> Result<(RowIter<'static>, u64), String> {
     let (mut before, mut n_left_out) = (0u64, 0u64);
     let whole = SerializedFileReader::new(file.try_clone().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     let mut keep = Vec::new();
@@ -203,7 +214,7 @@ fn parquet_rows(file: File, fields: &Fields, skip: u64) -> Result<RowIter<'stati
             row.map_err(|e| e.to_string())?;
         }
     }
-    Ok(rows)
+    Ok((rows, before))
 }
 
 /// A value as JSON lines would hold it. What cannot be part of a document is `false`, which is no text either.
