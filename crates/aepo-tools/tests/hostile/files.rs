@@ -22,7 +22,7 @@ pub const PROGRAMS: &[Hostile] = &[
             "open('/etc/passwd').read()",
             "open('/etc/hostname').read()",
             "open('/root/.ssh/id_rsa').read()",
-            "os.listdir('/root')",
+            "open('/root/.bashrc').read()",
             "os.listdir('/home')",
             "os.listdir('/var')",
             "os.listdir('/etc/ssh')",
