@@ -220,7 +220,7 @@ def sleep_forever(server, report):
             close_from(1)
             report = socket.socket(fileno=0)
         server.become_nobody()
-        server.filters.install()
+        (server.sleeper_filters if report is None else server.filters).install()
         while report is None:
             signal.pause()
         while True:
@@ -242,6 +242,7 @@ class Server:
         self.proc, self.is_super = proc, settings["ids"][0] != 0
         self.own_pids = os.open("self/ns/pid", os.O_RDONLY, dir_fd=proc)
         self.landlock, self.filters = Landlock(), Filters(settings["filters"])
+        self.sleeper_filters = Filters(settings["sleeper_filters"])
         self.session_filters = Filters(settings["session_filters"])
         self.id, self.max_files = 0, settings["max_files"]
         self.calls, self.poll = {}, select.poll()
