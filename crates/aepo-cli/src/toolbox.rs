@@ -10,7 +10,7 @@ use aepo::tool::{ToolSpec, Toolset as _};
 use aepo_tools::cache::{self, CacheSettings};
 use aepo_tools::fusion;
 use aepo_tools::mcp;
-use aepo_tools::pages::{self, AllowedHost, PageSettings};
+use aepo_tools::pages::{self, AllowedHost, PageSettings, SummarySettings};
 use aepo_tools::python::{Backend, Level, Limits as PythonLimits};
 use aepo_tools::search::source::{Source, SourceName};
 use aepo_tools::toolset::builtin;
@@ -96,7 +96,12 @@ fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
                 certificates: std::env::var_os("SSL_CERT_FILE").map(PathBuf::from),
                 ..PageSettings::default()
             };
-            (pages::offer(settings, None, n_workers)?, v.calls_per_run)
+            let by = summaries(config);
+            let said = match &by {
+                Some(by) => format!("tools.visit (summaries by {})", by.chat.model),
+                None => "tools.visit".to_owned(),
+            };
+            (pages::offer(settings, by, n_workers).context(said)?, v.calls_per_run)
         }
         Offered::Mcp => {
             let m = &config.mcp;
@@ -107,6 +112,16 @@ fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
             (mcp::offer(servers, limits)?, m.calls_per_run)
         }
     })
+}
+
+/// The model that reads pages for the agent, if there is one.
+fn summaries(config: &Config) -> Option<SummarySettings> {
+    let v = &config.visit;
+    // The settings were checked: where there is an address, there is a model.
+    let (endpoint, model) = (v.summary_endpoint.clone()?, v.summary_model.clone()?);
+    let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let key_env = v.summary_key_env.clone();
+    Some(SummarySettings { key_env, certificates, ..SummarySettings::of(endpoint, model, v.summary_secs) })
 }
 
 /// The search tool over whatever the recipe names.

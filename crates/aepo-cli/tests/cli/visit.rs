@@ -5,6 +5,7 @@ use std::process::Command;
 use expect_test::expect;
 
 use crate::page_server::{Server, html, typed};
+use crate::support::{place, stderr};
 
 fn run(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_aepo")).args(["tool", "visit"]).args(args).output().unwrap();
@@ -65,4 +66,22 @@ fn a_page_is_printed_as_a_model_would_read_it() {
     let (endpoint, goal) = (server.url("/v1"), ["--goal", "words", "--model", "m", "--endpoint"]);
     let summary = run(&[&[url.as_str(), &allowed], &goal[..], &[&endpoint]].concat());
     assert_eq!(summary, format!("{heading}It says some words.\n[0]\n"));
+}
+
+#[test]
+fn a_recipe_names_the_model_that_reads_pages() {
+    let set = |sets: &[&str]| {
+        let visit = ["tools.offer=['visit']", "prompt.protocol=hermes", "tools.visit.summary_model=m"];
+        let sets = visit.iter().chain(sets).flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = ["train", "tiny.toml", "--out", "pageless"].into_iter().chain(sets).collect();
+        stderr(&place().run(&args))
+    };
+    let said = set(&["tools.visit.summary_endpoint=host/v1"]);
+    assert!(said.contains("error: tools.visit (summaries by m): not an address of the form"), "{said}");
+    let here = "tools.visit.summary_endpoint=http://127.0.0.1:9/v1";
+    let said = set(&[here, "tools.visit.summary_key_env=AEPO_TEST_NO_SUCH_VARIABLE"]);
+    assert!(said.contains("variable AEPO_TEST_NO_SUCH_VARIABLE: is not set"), "{said}");
+    // With both right the tools start, and it is the model of the run that lacks something.
+    let said = set(&[here]);
+    assert!(said.contains("holds no chat template"), "{said}");
 }

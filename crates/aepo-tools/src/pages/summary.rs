@@ -1,11 +1,17 @@
 //! What does a page say towards a goal? Asked of another model, as the paper's deep-search setting does, so that the
 //! agent's context holds a paragraph and not a page.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::error::{PageError, PageSettingsError};
 use crate::http::chat::{ChatMessage, ChatSettings, Role, complete};
-use crate::http::{Client, Limits, Secret};
+use crate::http::{Client, HttpError, Limits, Secret, tls};
+
+/// Characters of a page that a model is given where nobody says otherwise: some 10,000 tokens.
+const MAX_PAGE_CHARS: usize = 40_000;
+/// Tokens of an answer: the words that are asked for, and room to think before.
+const MAX_TOKENS: u32 = 2000;
 
 /// Whoever reads pages for the agent.
 pub trait Summarise: Send {
@@ -24,6 +30,17 @@ pub struct SummarySettings {
     pub max_page_chars: usize,
     /// Time for a summary, seconds.
     pub secs: f64,
+    /// Certificates to trust instead of those of the public web, PEM.
+    pub certificates: Option<PathBuf>,
+}
+
+impl SummarySettings {
+    /// Summaries by `model` at `base_url` (address up to and with the version) within `secs`, without a key.
+    #[must_use]
+    pub fn of(base_url: String, model: String, secs: f64) -> SummarySettings {
+        let chat = ChatSettings { base_url, model, temperature: None, max_tokens: MAX_TOKENS };
+        SummarySettings { chat, key_env: None, max_page_chars: MAX_PAGE_CHARS, secs, certificates: None }
+    }
 }
 
 /// A model behind an OpenAI-compatible endpoint.
@@ -36,8 +53,9 @@ pub struct ChatSummary {
 impl ChatSummary {
     /// Reads the key from the environment; asks nothing yet.
     pub fn new(settings: &SummarySettings) -> Result<ChatSummary, PageSettingsError> {
+        tls::origin(&settings.chat.base_url).ok_or(HttpError::Address)?;
         let key = settings.key_env.as_deref().map(Secret::from_env).transpose()?;
-        let client = Client::new(Limits::default())?;
+        let client = Client::new(Limits { certificates: settings.certificates.clone(), ..Limits::default() })?;
         Ok(ChatSummary { client, settings: settings.chat.clone(), key })
     }
 }

@@ -81,6 +81,8 @@ mod tests {
         let lib = dir.path().canonicalize().unwrap().join("lib");
         let interpreter = Interpreter {
             exe: PathBuf::from("/bin/sh").canonicalize().unwrap(),
+            version: String::new(),
+            packages: Vec::new(),
             loader: None,
             read_dirs: vec![PathBuf::from("/usr/lib"), lib.join("python3/site-packages"), lib.clone()],
             site_dirs: vec![lib.join("python3/site-packages")],

@@ -30,7 +30,9 @@ pub fn python(settings: PythonSettings, n_workers: usize) -> Result<Offer, Tools
     let limits = Limits { n_workers, deadline_secs, ..Limits::default() };
     let specs = Arc::new([ToolSpec::python()]);
     let executor = Executor::start(&settings, n_workers, Some(cancelled))?;
-    let identity: Arc<str> = format!("python 2 {} {settings:?}", executor.level().name()).into();
+    // The interpreter that was found and not only the one that was named: an update may leave the name as it is.
+    let (level, interpreter) = (executor.level().name(), executor.interpreter().identity());
+    let identity: Arc<str> = format!("python 3 {level} {interpreter} {settings:?}").into();
     let make = move || -> Result<Box<dyn Provider>, ToolsError> {
         let (executor, specs, identity) = (executor.clone(), Arc::clone(&specs), Arc::clone(&identity));
         Ok(Box::new(PythonTool { executor, specs, identity, sessions }))

@@ -27,7 +27,7 @@ fn summaries(base_url: &str) -> SummarySettings {
         temperature: Some(0.0),
         max_tokens: 500,
     };
-    SummarySettings { chat, key_env: None, max_page_chars: 200, secs: 10.0 }
+    SummarySettings { chat, key_env: None, max_page_chars: 200, secs: 10.0, certificates: None }
 }
 
 #[test]

@@ -84,6 +84,7 @@ const RANGES: &[(&str, Range)] = &[
     ("tools.search.per_second", Range::AtLeast(0.0)),
     ("tools.visit.max_chars", Range::AtLeast(1.0)),
     ("tools.visit.page_secs", Range::UpTo(0.0, 3600.0)),
+    ("tools.visit.summary_secs", Range::UpTo(0.0, 3600.0)),
     ("tools.mcp.call_secs", Range::UpTo(0.0, 3600.0)),
     ("tools.faults.share", Range::Between(0.0, 1.0)),
     ("tools.faults.call_secs", Range::UpTo(0.0, 3600.0)),
@@ -229,6 +230,11 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             "set where tools.offer has \"mcp\": the servers' commands and addresses are in it".into(),
         ),
         (
+            c.visit.summary_endpoint.is_some() && c.visit.summary_model.is_none(),
+            "tools.visit.summary_model",
+            "set where tools.visit.summary_endpoint is: the name under which the server knows the model".into(),
+        ),
+        (
             c.tools.offer.has(Offered::Python)
                 && c.python.backend == Sandbox::SandboxFusion
                 && c.python.endpoint.is_none(),
@@ -367,6 +373,9 @@ fn no_effect_on_tools(c: &Config, path: &str) -> Option<String> {
         }
         "tools.search.timeout_secs" | "tools.search.per_second" => {
             (!over_network(&c.search.source), "tools.search.source is on this machine")
+        }
+        "tools.visit.summary_model" | "tools.visit.summary_key_env" | "tools.visit.summary_secs" => {
+            (c.visit.summary_endpoint.is_none(), "tools.visit.summary_endpoint is not set")
         }
         "tools.python.endpoint" => {
             (c.python.backend != Sandbox::SandboxFusion, "tools.python.backend is not \"sandboxfusion\"")

@@ -331,6 +331,15 @@ sections! {
         allow_hosts: Vec<String> = Vec::new();
         /// Pages of a whole run, what a cache answers not counted; 0 for any number.
         calls_per_run: u64 = 0;
+        /// OpenAI-compatible address, with its version ("https://host/v1"), of a model that reads each page towards the
+        /// goal that the agent names, and answers for it; unless set, pages themselves are shown.
+        summary_endpoint: Option<String> = None;
+        /// The name under which that server knows the model.
+        summary_model: Option<String> = None;
+        /// Variable of the environment that holds the server's key; no key is sent unless set.
+        summary_key_env: Option<String> = None;
+        /// Wall time per summary, seconds.
+        summary_secs: f64 = 60.0;
     }
 
     /// Tools of other programs, by the Model Context Protocol.

@@ -10,6 +10,8 @@ use crate::train::loss::{Aggregation, Clip, ClipRule, RatioScope};
 const GROUP: AdvantageRule =
     AdvantageRule { baseline: Baseline::Group, shared: SharedTokens::Own, entropy_weight: 0.0 };
 
+const VISIT: (&str, &str) = ("tools.offer", "['visit']");
+
 fn resolve(recipe: &str, sets: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let sets: Vec<(String, String)> = sets.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Config::resolve(recipe, "r.toml", &sets)
@@ -251,6 +253,10 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[("algorithm.name", "tree-grpo"), ("rollout.branch_width", "2")], "one path for each turn"),
         (&[("algorithm.name", "tree-grpo"), ("rollout.alpha", "0.1")], "expands finished trees"),
         (&[("algorithm.name", "cispo"), ("loss.dual_clip", "3")], "bounds the weight"),
+        (&[("tools.visit.summary_endpoint", "http://host/v1")], "tools.offer has no \"visit\""),
+        (&[VISIT, ("tools.visit.summary_model", "m")], "tools.visit.summary_endpoint is not set"),
+        (&[VISIT, ("tools.visit.summary_key_env", "KEY")], "tools.visit.summary_endpoint is not set"),
+        (&[VISIT, ("tools.visit.summary_secs", "9")], "tools.visit.summary_endpoint is not set"),
         (&[("sft.epochs", "2")], "as many as sft.tokens says"),
         (&[("sft.source", "c.jsonl"), ("sft.tokens", "9")], "sft.epochs says how often"),
         (&[("sft.source", "c.jsonl"), ("sft.head_math", "0.1")], "nothing is generated"),
@@ -269,6 +275,22 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
     // What only the defaults say is no contradiction.
     assert!(resolve("[algorithm]\nname = 'grpo'\n[train]\nminibatches = 1", &[]).is_ok());
     assert!(resolve("[algorithm]\nname = 'arpo'", &[]).is_ok());
+}
+
+#[test]
+fn a_model_that_reads_pages_has_an_address_and_a_name() {
+    let endpoint = ("tools.visit.summary_endpoint", "http://host/v1");
+    let chat = ("prompt.protocol", "hermes");
+    let nameless = refused("", &[chat, VISIT, endpoint]);
+    assert!(nameless.contains("`tools.visit.summary_model`") && nameless.contains("must be set where"), "{nameless}");
+    let named = [chat, VISIT, endpoint, ("tools.visit.summary_model", "m")];
+    let c = resolve("", &named).unwrap();
+    assert_eq!(
+        (c.visit.summary_endpoint.as_deref(), c.visit.summary_key_env.as_deref()),
+        (Some("http://host/v1"), None)
+    );
+    let endless = [&named[..], &[("tools.visit.summary_secs", "0")]].concat();
+    assert!(refused("", &endless).ends_with("must be above 0 and at most 3600"));
 }
 
 #[test]

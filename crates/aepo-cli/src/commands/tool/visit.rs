@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use aepo::seed::Seed;
 use aepo::tool::{CallId, ToolCall, ToolName, ToolOutcome};
-use aepo_tools::http::chat::ChatSettings;
 use aepo_tools::pages::{AllowedHost, ChatSummary, PageSettings, Pages, SummarySettings, Visit, system};
 use aepo_tools::toolset::{Answer, Provider as _};
 use serde_json::{Value, json};
@@ -57,11 +56,8 @@ pub fn visit(args: &ToolVisitArgs) -> anyhow::Result<()> {
 
 /// The model that reads the page.
 fn summaries(args: &ToolVisitArgs) -> SummarySettings {
-    let chat = ChatSettings {
-        base_url: args.endpoint.clone().unwrap_or_default(),
-        model: args.model.clone().unwrap_or_default(),
-        temperature: None,
-        max_tokens: 2000,
-    };
-    SummarySettings { chat, key_env: args.key_env.clone(), max_page_chars: 40_000, secs: args.timeout_secs }
+    let (base_url, model) = (args.endpoint.clone().unwrap_or_default(), args.model.clone().unwrap_or_default());
+    let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let key_env = args.key_env.clone();
+    SummarySettings { key_env, certificates, ..SummarySettings::of(base_url, model, args.timeout_secs) }
 }
