@@ -5,7 +5,7 @@
 //! the wire is `rmcp`'s; what it leaves open is decided here:
 //!
 //! - A server's program gets an environment that holds only `PATH`, `LANG`, a private `HOME` and what the file says, and
-//!   is killed with all that it started ([`process`]).
+//!   is killed with all that it started (`process`).
 //! - Lines, bodies, lists, schemas, arguments, results and times have limits ([`McpSettings`]).
 //! - The tools are those that the run began with. A server that comes back with others, or says that it has others now,
 //!   answers no calls until they are the same again.
@@ -234,7 +234,7 @@ impl McpClient {
     }
 
     /// Calls the tool of that name with a JSON object of arguments. Blocks until the answer is there, which is not later
-    /// than the deadline by more than [`LATE_BY`].
+    /// than the deadline by more than `LATE_BY`.
     pub fn call(&self, name: &str, arguments: &str, deadline: Instant) -> Answer {
         let Some((tool, validator)) = self.shared.tools.get(name) else {
             return Answer::unavailable(&format!("no MCP server has the tool {name}"));

@@ -19,7 +19,7 @@ pub(super) const FORMAT: u32 = 1;
 /// What an index was built from. A build goes on only under the same plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What the files mean, see [`FORMAT`].
+    /// What the files mean, see `FORMAT`.
     pub format: u32,
     /// Version of the search engine.
     pub engine: String,
