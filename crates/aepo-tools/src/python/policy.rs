@@ -45,6 +45,17 @@ pub(crate) fn session_filters() -> Result<[BpfProgram; 2], ToolsError> {
     compile(&[ALLOWED, LEGACY, OWN_WORLD, OWN_WORLD_LEGACY, narrower], conditional_in_namespaces)
 }
 
+/// For a namespace's first process, which sleeps until it is killed. A filter costs a start what its length is, so this
+/// one is short.
+pub(crate) fn sleeper_filters() -> Result<[BpfProgram; 2], ToolsError> {
+    #[cfg(target_arch = "x86_64")]
+    let pause: &[c_long] = &[libc::SYS_pause];
+    #[cfg(not(target_arch = "x86_64"))]
+    let pause: &[c_long] = &[];
+    let sleep = &[libc::SYS_ppoll, libc::SYS_futex, libc::SYS_rt_sigreturn, libc::SYS_restart_syscall];
+    compile(&[pause, sleep, &[libc::SYS_exit_group]], || Ok(Vec::new()))
+}
+
 fn compile(
     allowed: &[&[c_long]],
     conditional: fn() -> Result<Rules, seccompiler::BackendError>,

@@ -197,7 +197,11 @@ class Filters:
             prctl("seccomp", PR_SET_SECCOMP, 2, ctypes.byref(fprog))
 
 
-def close_from(first):
+def close_from(first, but=None):
+    if but is not None and but >= first:
+        if but > first:
+            syscall("close_range", SYS_CLOSE_RANGE, first, but - 1, 0)
+        first = but + 1
     syscall("close_range", SYS_CLOSE_RANGE, first, 0xFFFFFFFF, 0)
 
 
@@ -216,7 +220,7 @@ def sleep_forever(server, report):
             close_from(1)
             report = socket.socket(fileno=0)
         server.become_nobody()
-        server.filters.install()
+        (server.sleeper_filters if report is None else server.filters).install()
         while report is None:
             signal.pause()
         while True:
@@ -238,6 +242,7 @@ class Server:
         self.proc, self.is_super = proc, settings["ids"][0] != 0
         self.own_pids = os.open("self/ns/pid", os.O_RDONLY, dir_fd=proc)
         self.landlock, self.filters = Landlock(), Filters(settings["filters"])
+        self.sleeper_filters = Filters(settings["sleeper_filters"])
         self.session_filters = Filters(settings["session_filters"])
         self.id, self.max_files = 0, settings["max_files"]
         self.calls, self.poll = {}, select.poll()
@@ -359,6 +364,8 @@ class Server:
         fds[4] = STATUS
         if is_session:
             os.dup2(fds[6], SESSION)
+        # The server's descriptors of other calls, which are many when many run, would count against this one's limit.
+        close_from(SESSION + 1, but=self.proc)
         unshare(NEWNS | NEWIPC, "mount, ipc")
         options = "mode=0700,size=%d,nr_inodes=%d,uid=%d,gid=%d" % (scratch, entries, self.id, self.id)
         mount("mounting /tmp", b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.encode())
@@ -509,6 +516,9 @@ def main():
         close_from(3)
         os._exit(os.waitstatus_to_exitcode(os.waitpid(server, 0)[1]) & 255)
     prctl("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A call takes eight descriptors of the server's.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Descriptors that a call places its own at are taken, so that none is received there.
     while os.dup(0) < 10:
         pass

@@ -238,6 +238,7 @@ impl Drop for Zygote {
 fn settings(interpreter: &Interpreter, flavour: Flavour) -> Result<serde_json::Value, String> {
     let root = root::root(interpreter);
     let filters = policy::namespace_filters().map_err(|e| e.to_string())?;
+    let sleeper_filters = policy::sleeper_filters().map_err(|e| e.to_string())?;
     let session_filters = policy::session_filters().map_err(|e| e.to_string())?;
     let bytes = |filter: &seccompiler::BpfProgram| -> String {
         let one = |i: &seccompiler::sock_filter| {
@@ -260,6 +261,7 @@ fn settings(interpreter: &Interpreter, flavour: Flavour) -> Result<serde_json::V
         "site": interpreter.site_dirs,
         "preload": preload,
         "filters": filters.iter().map(bytes).collect::<Vec<_>>(),
+        "sleeper_filters": sleeper_filters.iter().map(bytes).collect::<Vec<_>>(),
         "session_filters": session_filters.iter().map(bytes).collect::<Vec<_>>(),
         "ids": [first_id, 256],
         "pivot_root": libc::SYS_pivot_root,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aepo_tools::search::disk::DiskIndex;
-use aepo_tools::serve::{Gate, Server, retrieve, routes, run_code};
+use aepo_tools::serve::{Gate, ServeError, Server, retrieve, routes, run_code};
 use aepo_tools::{Executor, PythonSettings};
 
 use crate::error::usage;
@@ -51,7 +51,10 @@ pub fn serve(args: &ToolServeArgs) -> anyhow::Result<()> {
         offered = offered.merge(run_code::route(executor, gate));
     }
     interrupt::install()?;
-    let server = Server::start(&args.listen, offered)?;
+    let server = Server::start(&args.listen, offered).map_err(|e| match e {
+        ServeError::Address { .. } => usage(format!("--listen: {e}"), ""),
+        e => e.into(),
+    })?;
     print(&format!("http://{}\n{}\n", server.address, lines.join("\n")))?;
     while !interrupt::asked() && !server.has_ended() {
         // Nothing happens here; the server has threads of its own.
