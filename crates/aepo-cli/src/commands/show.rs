@@ -93,6 +93,14 @@ pub fn show(args: &ShowArgs) -> anyhow::Result<()> {
             out += &format!(
                 "\n{steps} steps in {time} on {threads} threads ({cpu} of processors), at most {memory:.0} MiB\n"
             );
+            // A run that was resumed only to find itself finished has asked nothing.
+            let asked: Vec<_> = s.tools.iter().filter(|(_, stats)| stats.n_calls > 0).collect();
+            if !asked.is_empty() {
+                out += "Tools since the run was started or resumed last:\n";
+            }
+            for (tool, stats) in asked {
+                out += &format!("  {tool}: {}\n", stats.line());
+            }
         }
         Some(value) => {
             let secs = value["seconds"].as_f64().unwrap_or(0.0);

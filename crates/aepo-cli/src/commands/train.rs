@@ -1,5 +1,6 @@
 //! How does a training run go? Measure, take steps, measure again, and leave everything in the run directory.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use aepo::config::{Config, Source};
@@ -10,11 +11,12 @@ use aepo::policy::Policy;
 use aepo::record::Timings;
 use aepo::rollout::drive::RolloutError;
 use aepo::run::{Event, Run, RunError};
-use aepo::tool::Toolset as _;
+use aepo::tool::{ToolName, Toolset as _};
 use aepo::train::schedule::Schedule;
 use aepo_engine::Engine;
 use aepo_tools::Tools;
 use aepo_tools::hub::What;
+use aepo_tools::toolset::ToolStats;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{RunArgs, TrainArgs};
@@ -61,6 +63,10 @@ pub struct Summary {
     pub cpu_secs: f64,
     /// The most memory that any process of the run held, MiB.
     pub peak_memory_mb: f64,
+    /// What became of the calls of each tool since the run was started or resumed last. What a cache answered, and what
+    /// had to be tried again, does not repeat.
+    #[serde(default)]
+    pub tools: BTreeMap<ToolName, ToolStats>,
     /// Version of this program.
     pub aepo_version: String,
 }
@@ -295,6 +301,7 @@ impl Trainer {
             seconds: self.earlier_secs + self.clock.secs(),
             cpu_secs: self.earlier_cpu_secs + self.clock.cpu_secs(),
             peak_memory_mb: self.state.peak_memory_mb.max(peak_memory_mb()),
+            tools: self.tools.stats().clone(),
             aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         self.dir.write_json("summary.json", &summary)?;

@@ -110,6 +110,8 @@ fn show_prints_steps_result_and_settings() {
     for expected in ["step  reward", "pass@1", "before", "rollout.k = 4  (default 16)", "\nreward  "] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
+    let tools = text.lines().skip_while(|l| !l.starts_with("Tools since")).nth(1).unwrap_or_default();
+    assert!(tools.starts_with("  python: ") && tools.contains(" made, 0 from the cache, "), "{text}");
     let rows = text.lines().skip_while(|l| !l.starts_with("step")).skip(1).take_while(|l| !l.is_empty()).count();
     assert_eq!(rows, 6);
     let few = place().ok(&["show", "whole", "--rows", "3"]);

@@ -38,6 +38,9 @@ fn a_run_leaves_what_was_promised() {
         assert_eq!(summary[key]["n_questions"], 8);
         assert!(summary[key]["pass_at_1"].is_f64());
     }
+    let python = |key: &str| summary["tools"]["python"][key].as_u64().unwrap();
+    let answered: u64 = ["n_made", "n_hits", "n_joined", "n_refused"].map(python).iter().sum();
+    assert!(python("n_calls") > 0 && python("n_calls") == answered && python("n_hits") == 0, "{}", summary["tools"]);
     assert!(summary["seconds"].as_f64() > Some(0.0) && summary["peak_memory_mb"].as_f64() > Some(1.0));
     let kept = std::fs::read_dir(place.path("whole/checkpoints")).unwrap();
     let mut kept: Vec<String> = kept.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aepo::tool::ToolOutcome;
 
 /// Counts of one tool. Every call is exactly one of `n_made`, `n_hits`, `n_joined` and `n_refused` once it is answered.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ToolStats {
     /// Calls submitted.
     pub n_calls: u64,
@@ -37,4 +37,16 @@ pub struct ToolStats {
     pub outcomes: BTreeMap<ToolOutcome, u64>,
     /// Why the last unavailable call was so.
     pub last_trouble: Option<String>,
+}
+
+impl ToolStats {
+    /// Who answered, and what it took, in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let ToolStats { n_calls, n_made, n_hits, n_joined, n_refused, n_retries, n_trips, .. } = self;
+        format!(
+            "{n_calls} calls: {n_made} made, {n_hits} from the cache, {n_joined} joined to equal ones, {n_refused} refused; \
+             {n_retries} requests sent again, held back {n_trips} times"
+        )
+    }
 }
