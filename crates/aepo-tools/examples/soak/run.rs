@@ -86,12 +86,15 @@ impl Figures {
         }
     }
 
-    /// After waiting for what is still ending: a killed process needs a moment.
-    pub fn settled(n_processes: usize) -> Figures {
+    /// After waiting for what is still ending: a killed process needs a moment, and the server closes its end of a call
+    /// just after it has told of it.
+    pub fn settled(before: &Figures) -> Figures {
         let began = Instant::now();
         loop {
             let now = Figures::now();
-            if now.n_processes <= n_processes || began.elapsed().as_secs() >= 20 {
+            let is_quiet =
+                now.n_processes <= before.n_processes && now.n_descriptors_below <= before.n_descriptors_below;
+            if is_quiet || began.elapsed().as_secs() >= 20 {
                 return now;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -176,7 +179,7 @@ pub fn soak(executor: &Executor, n_calls: usize, n_at_once: usize, with_hostile:
                 });
             }
         });
-        figures[half] = Figures::settled(figures[0].n_processes);
+        figures[half] = Figures::settled(&figures[0]);
     }
     Soak {
         honest: honest_calls.into_inner().unwrap_or_else(|e| e.into_inner()),
