@@ -4,6 +4,11 @@ use std::time::Instant;
 
 use aepo_engine::matmul::{Mat, MatMut, Store, matmul};
 
+/// Certificates to trust instead of those of the public web, where the environment names a file of them.
+pub fn certificates() -> Option<std::path::PathBuf> {
+    std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from)
+}
+
 /// Threads that can run at once.
 pub fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

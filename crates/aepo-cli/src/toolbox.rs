@@ -22,7 +22,7 @@ use aepo_tools::{
 };
 use anyhow::Context as _;
 
-use crate::machine::n_cores;
+use crate::machine::{certificates, n_cores};
 use crate::progress::Teller;
 use crate::world::countries;
 
@@ -93,7 +93,7 @@ fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
                 allow_hosts: hosts.collect::<Result<_, _>>()?,
                 max_chars: v.max_chars,
                 page_secs: v.page_secs,
-                certificates: std::env::var_os("SSL_CERT_FILE").map(PathBuf::from),
+                certificates: certificates(),
                 ..PageSettings::default()
             };
             let by = summaries(config);
@@ -119,7 +119,7 @@ fn summaries(config: &Config) -> Option<SummarySettings> {
     let v = &config.visit;
     // The settings were checked: where there is an address, there is a model.
     let (endpoint, model) = (v.summary_endpoint.clone()?, v.summary_model.clone()?);
-    let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let certificates = certificates();
     let key_env = v.summary_key_env.clone();
     Some(SummarySettings { key_env, certificates, ..SummarySettings::of(endpoint, model, v.summary_secs) })
 }
@@ -129,7 +129,7 @@ fn search_tool(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
     let s = &config.search;
     let settings = SearchSettings { n_results: s.n_results, max_chars: s.max_chars };
     let client = || -> Result<http::Client, http::HttpError> {
-        let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let certificates = certificates();
         let mut client = http::Client::new(http::Limits { certificates, ..http::Limits::default() })?;
         if s.calls_per_run > 0 {
             client = client.with_budget(Arc::new(http::Budget::new(s.calls_per_run)));

@@ -1,6 +1,5 @@
 //! What would a model read of a page?
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aepo::seed::Seed;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::ToolVisitArgs;
 use crate::error::usage;
+use crate::machine::certificates;
 use crate::progress::print;
 
 /// Reads one page.
@@ -24,7 +24,7 @@ pub fn visit(args: &ToolVisitArgs) -> anyhow::Result<()> {
         allow_hosts: hosts.collect::<Result<_, _>>().map_err(wrong)?,
         max_chars: args.max_chars,
         page_secs: args.timeout_secs,
-        certificates: std::env::var_os("SSL_CERT_FILE").map(PathBuf::from),
+        certificates: certificates(),
         ..PageSettings::default()
     };
     let pages = Pages::new(settings, system()).map_err(wrong)?;
@@ -57,7 +57,7 @@ pub fn visit(args: &ToolVisitArgs) -> anyhow::Result<()> {
 /// The model that reads the page.
 fn summaries(args: &ToolVisitArgs) -> SummarySettings {
     let (base_url, model) = (args.endpoint.clone().unwrap_or_default(), args.model.clone().unwrap_or_default());
-    let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let certificates = certificates();
     let key_env = args.key_env.clone();
     SummarySettings { key_env, certificates, ..SummarySettings::of(base_url, model, args.timeout_secs) }
 }
