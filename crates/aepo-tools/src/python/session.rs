@@ -338,13 +338,14 @@ impl Sessions {
         let family = Arc::clone(&member.family);
         // The namespace's first process, the first interpreter and its clones.
         let n_expected = 2 + family.n_clones.load(Ordering::Relaxed);
-        let Some((n_processes, n_bytes)) = tally::quiet(family.running.pids) else {
+        let max_bytes = limits.total_memory_mb << 20;
+        let Some((n_processes, n_bytes)) = tally::quiet(family.running.pids, max_bytes) else {
             return self.forget(family.id);
         };
         if n_processes > n_expected {
             return self.forget(family.id);
         }
-        let is_clean = done.is_clean && n_bytes <= limits.total_memory_mb << 20;
+        let is_clean = done.is_clean && n_bytes <= max_bytes;
         if !is_clean {
             self.forget(family.id);
         }
@@ -411,8 +412,9 @@ impl Member {
         let family = Arc::clone(&self.family);
         let pids = family.running.pids;
         // What idle relatives hold is not this cell's doing.
-        let n_idle = if family.n_clones.load(Ordering::Relaxed) == 0 { 0 } else { tally::resident(pids) };
-        let max_bytes = n_idle + (limits.total_memory_mb << 20);
+        let own = limits.total_memory_mb << 20;
+        let n_idle = if family.n_clones.load(Ordering::Relaxed) == 0 { 0 } else { tally::held(pids, own) };
+        let max_bytes = n_idle + own;
         let outer_pid = self.outer_pid;
         let cpu_secs = sandbox::cpu_secs(outer_pid).unwrap_or(0.0) + cpu_secs;
         let look = || zygote::over_limits(pids, outer_pid, cpu_secs, max_bytes);

@@ -9,15 +9,18 @@ const MAX_PROCESSES: usize = 4096;
 /// Whether the processes `roots` and all their descendants take more than `max_bytes`. Pages that several share count
 /// once: a forked interpreter shares most of what it holds with its siblings.
 pub(crate) fn is_over(roots: [i32; 2], max_bytes: u64) -> bool {
-    let pids = descendants(roots);
-    let resident: u64 = pids.iter().map(|&pid| resident_bytes(pid)).sum();
-    // Resident pages are an upper bound and cheap to read; shares are exact and slow.
-    resident > max_bytes && pids.iter().map(|&pid| proportional_bytes(pid)).sum::<u64>() > max_bytes
+    taken(&descendants(roots), max_bytes) > max_bytes
 }
 
-/// Memory of the processes `roots` and all their descendants, bytes; shared pages count for each.
-pub(crate) fn resident(roots: [i32; 2]) -> u64 {
-    descendants(roots).iter().map(|&pid| resident_bytes(pid)).sum()
+/// Memory of the processes `roots` and all their descendants, bytes; exact only above `enough`.
+pub(crate) fn held(roots: [i32; 2], enough: u64) -> u64 {
+    taken(&descendants(roots), enough)
+}
+
+/// Resident pages are an upper bound and cheap to read; shares are exact and slow, and asked for only above `enough`.
+fn taken(pids: &[i32], enough: u64) -> u64 {
+    let resident: u64 = pids.iter().map(|&pid| resident_bytes(pid)).sum();
+    if resident <= enough { resident } else { pids.iter().map(|&pid| proportional_bytes(pid)).sum() }
 }
 
 /// The id that we see a child of `init` by, whose id in `init`'s own namespace is `inner`.
@@ -31,12 +34,13 @@ pub(crate) fn child_with_inner_id(init: i32, inner: i32) -> Option<i32> {
     children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it)
 }
 
-/// Processes below `roots`, these included, and memory that they hold, bytes. None if one of them has several threads.
-pub(crate) fn quiet(roots: [i32; 2]) -> Option<(usize, u64)> {
+/// Processes below `roots`, these included, and memory that they hold, bytes, exact only above `enough`. None if one of
+/// them has several threads.
+pub(crate) fn quiet(roots: [i32; 2], enough: u64) -> Option<(usize, u64)> {
     let pids = descendants(roots);
     let n_threads = |pid: &i32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     let is_quiet = pids.iter().all(|pid| n_threads(pid) <= 1);
-    is_quiet.then(|| (pids.len(), pids.iter().map(|&pid| resident_bytes(pid)).sum()))
+    is_quiet.then(|| (pids.len(), taken(&pids, enough)))
 }
 
 /// The processes, and what they started. One that ends meanwhile is passed over; its orphans become the first process's.

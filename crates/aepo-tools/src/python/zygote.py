@@ -5,7 +5,7 @@
 # Three processes: the one that was started stays outside, waits and dies with the server; the server is the first
 # process of a namespace of its own, so that nothing below outlives it; and each call gets a namespace with a first
 # process that sleeps, and the program, which is the server's own child and whose end the server therefore knows.
-import ctypes, fcntl, gc, json, os, resource, select, signal, socket, struct
+import ctypes, errno, fcntl, gc, json, os, resource, select, signal, socket, struct
 
 SETTINGS, CONTROL = 3, 4
 # Where a program of a session gets its next cells.
@@ -230,9 +230,10 @@ def sleep_forever(server, report):
                 report.send(message, socket.MSG_DONTWAIT)
             except ChildProcessError:
                 signal.sigwait({signal.SIGCHLD})
-            except OSError:
-                # Nobody listens, or nobody has for long.
-                pass
+            except OSError as error:
+                # Nobody listens, or nobody has for long. A wait that the kernel refuses would be refused for ever.
+                if error.errno not in (errno.EAGAIN, errno.EPIPE, errno.ECONNREFUSED, errno.ENOTCONN, errno.EINTR):
+                    raise
     finally:
         os._exit(1)
 
