@@ -14,6 +14,9 @@ pub fn accuracy(task: &Task, answer: &str) -> f64 {
     match task.grader {
         Grader::Math => f64::from(u8::from(task.answers.iter().any(|reference| math::equal(answer, reference)))),
         Grader::Qa => qa::best_f1(answer, &task.answers),
+        Grader::Choice | Grader::Gaia => {
+            f64::from(u8::from(task.answers.iter().any(|reference| qa::exact_match(answer, reference))))
+        }
     }
 }
 
