@@ -1,5 +1,7 @@
 //! How good is a policy? The training prompts, tools, trees and scorers, without forks and without learning.
 
+pub mod agent;
+pub mod answer;
 pub mod interval;
 pub mod paired;
 pub mod pass;
