@@ -13,6 +13,7 @@ pub mod mcp;
 pub mod pages;
 pub mod probe;
 pub mod python;
+pub mod rows;
 pub mod search;
 pub mod serve;
 pub mod toolset;
