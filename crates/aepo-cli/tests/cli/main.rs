@@ -2,6 +2,7 @@
 
 mod algo;
 mod bad_input;
+mod benchmarks;
 mod cache;
 mod chats;
 mod compare;
@@ -14,6 +15,8 @@ mod printed;
 mod room;
 mod runs;
 mod search;
+#[path = "../../../aepo-tools/tests/served/server.rs"]
+mod served;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ReportError, ReportFile, html, markdown};
 
-pub use versus::{SetVersus, Versus, versus};
+pub use versus::{Scores, SetVersus, Versus, versus};
 
 /// One evaluation, as `summary.json` holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -47,6 +47,26 @@ pub struct AnswerRecord {
 pub const SERVER_UNAVAILABLE: &str = "server-unavailable";
 
 impl AnswerRecord {
+    /// One that ended before anything was asked.
+    #[must_use]
+    pub fn without(name: &AnswerName<'_>, stop: &str) -> AnswerRecord {
+        AnswerRecord {
+            benchmark: name.benchmark.to_owned(),
+            id: name.id.to_owned(),
+            sample: name.sample,
+            seed: name.seed,
+            stop: stop.to_owned(),
+            answer: None,
+            format_ok: false,
+            calls: BTreeMap::new(),
+            n_prompt_tokens: Some(0),
+            n_sampled_tokens: Some(0),
+            secs: 0.0,
+            error: None,
+            text: String::new(),
+        }
+    }
+
     /// False when the tool or the server failed through no fault of the model.
     #[must_use]
     pub fn counts(&self) -> bool {
