@@ -6,7 +6,7 @@ use crate::layout::{fit, short, tick};
 use crate::measure::{Group, Unit};
 use crate::svg::{Anchor, Colour, Svg, WIDTH, look};
 
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 172.0;
 const ROW: f64 = 26.0;
 const NUMBERS: f64 = 130.0;
 
@@ -34,7 +34,7 @@ pub(super) fn scores(e: &Evaluation) -> Option<Figure> {
     let own = look(1, 0);
     for (row, set) in e.sets.iter().enumerate() {
         let y = top + ROW * (row as f64 + 0.5);
-        svg.bold(LEFT - 12.0, y + 4.0, &short(&set.title, 20), Anchor::End, 12.0, Colour::Ink);
+        svg.bold(LEFT - 12.0, y + 4.0, &short(&set.title, 22), Anchor::End, 12.0, Colour::Ink);
         for value in papers(&set.name) {
             svg.line((x.at(value), y - 8.0), (x.at(value), y + 8.0), Colour::Muted, 2.0, "");
         }

@@ -134,7 +134,9 @@ fn scores(e: &Evaluation) -> Table {
         };
         let mut row = vec![cell(s.title.as_str()), cell(questions), cell(s.metric.as_str())];
         row.push(Cell { text: told(&s.score), is_strong: true });
-        row.extend(ks.iter().map(|k| cell(s.pass.get(k).map_or_else(|| "–".to_owned(), told))));
+        // Pass@1 and its interval are the score wherever the metric is all or nothing.
+        let brief = |k: usize, f: &Figure| if k == 1 && f.n_questions > 0 { percent(f.value) } else { told(f) };
+        row.extend(ks.iter().map(|k| cell(s.pass.get(k).map_or_else(|| "–".to_owned(), |f| brief(*k, f)))));
         row.extend(more().map(|k| cell(s.majority.get(k).map_or_else(|| "–".to_owned(), told))));
         row.push(cell(percent(s.format_rate)));
         row

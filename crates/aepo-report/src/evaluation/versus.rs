@@ -49,11 +49,14 @@ pub fn versus(
     const SEED: Seed = Seed(1);
     let mut notes = Vec::new();
     let mut sets = Vec::new();
+    let only = |a: &Scores, b: &Scores| a.keys().filter(|set| !b.contains_key(*set)).cloned().collect::<Vec<String>>();
+    for (who, only) in [("first", only(scores[0], scores[1])), ("second", only(scores[1], scores[0]))] {
+        if !only.is_empty() {
+            notes.push(format!("Measured by the {who} alone: {}.", only.join(", ")));
+        }
+    }
     for (set, first) in scores[0] {
-        let Some(second) = scores[1].get(set) else {
-            notes.push(format!("{set} was measured by the first alone."));
-            continue;
-        };
+        let Some(second) = scores[1].get(set) else { continue };
         let pairs: Vec<(f64, f64)> = first.iter().filter_map(|(id, a)| Some((*a, *second.get(id)?))).collect();
         let n_alone = first.len() + second.len() - 2 * pairs.len();
         if n_alone > 0 {
@@ -63,9 +66,6 @@ pub fn versus(
             let metric = metrics.get(set).cloned().unwrap_or_default();
             sets.push(SetVersus { name: set.clone(), metric, paired, p_corrected: paired.p_value });
         }
-    }
-    for set in scores[1].keys().filter(|set| !scores[0].contains_key(*set)) {
-        notes.push(format!("{set} was measured by the second alone."));
     }
     correct(&mut sets);
     Versus { first: names[0].to_owned(), second: names[1].to_owned(), sets, notes }
@@ -106,10 +106,10 @@ impl Versus {
                 format!("{} to {}", points(p.interval[0]), points(p.interval[1])),
                 p.n_better.to_string(),
                 p.n_worse.to_string(),
-                format!("{:.4}", p.p_value),
+                chance(p.p_value),
             ];
             if several {
-                row.push(format!("{:.4}", s.p_corrected));
+                row.push(chance(s.p_corrected));
             }
             row
         };
@@ -132,6 +132,11 @@ impl Versus {
         let file = |name: &str, content: String| ReportFile { name: name.to_owned(), content };
         vec![file("versus.md", markdown::markdown(&document)), file("versus.html", html::html(&document))]
     }
+}
+
+/// A probability; a small one by its bound.
+fn chance(p: f64) -> String {
+    if p < 0.0001 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 const METHOD: &str = "Each question is compared with itself: the mean of its answers in the second evaluation less that in \

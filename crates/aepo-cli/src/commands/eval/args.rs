@@ -24,15 +24,15 @@ pub struct EvalArgs {
     #[arg(long, value_enum, default_value = "held-out", conflicts_with_all = ["benchmark", "data", "reproduce"])]
     pub split: SplitArg,
     #[command(flatten)]
-    pub benchmarks: BenchmarkArgs,
-    #[command(flatten)]
-    pub server: ServerArgs,
-    #[command(flatten)]
     pub sets: Sets,
     #[command(flatten)]
     pub net: Net,
     #[command(flatten)]
     pub telling: Telling,
+    #[command(flatten)]
+    pub benchmarks: BenchmarkArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Which benchmarks, and how much of them.

@@ -108,13 +108,6 @@ pub fn write(
     let mut notes: Vec<String> = sets.iter().flat_map(|set| set.notes.clone()).collect();
     for set in sets {
         let metric = metric(set, judged);
-        if set.metric == Metric::Judge && metric != Metric::Judge {
-            notes.push(format!(
-                "{}: the papers have a model judge the answers; here the grader of strings alone decided, which takes fewer \
-                 for right.",
-                set.title
-            ));
-        }
         let questions = questions(set, plan, answers, judged);
         for answer in questions.iter().flat_map(|q| q.answers.iter().map(move |a| (q.task, a))) {
             let (task, graded) = answer;
@@ -144,6 +137,15 @@ pub fn write(
             seed: Seed(config.train.seed),
         };
         summaries.push(measure(&set_plan, &questions));
+    }
+    let unjudged = sets.iter().filter(|set| set.metric == Metric::Judge && judged.by.is_none());
+    let unjudged: Vec<&str> = unjudged.map(|set| set.title.as_str()).collect();
+    if !unjudged.is_empty() {
+        notes.push(format!(
+            "No model judged. The papers have one judge the answers to {}; the grader of strings, which decided here, takes \
+             fewer for right.",
+            unjudged.join(", ")
+        ));
     }
     if !missing.is_empty() {
         notes.push(format!("Not measured, because there is no file of them: {}.", missing.join(", ")));
@@ -223,19 +225,20 @@ fn groups(sets: &[Set], summaries: &[SetSummary]) -> BTreeMap<String, GroupMean>
 
 /// A row per set, and what is missing.
 fn for_people(e: &Evaluation) -> String {
+    let share = |f: &Figure| if f.n_questions == 0 { "–".to_owned() } else { format!("{:.1}", 100.0 * f.value) };
     let told = |f: &Figure| match f.n_questions {
         0 => "–".to_owned(),
-        _ => format!("{:.1} ({:.1} to {:.1})", 100.0 * f.value, 100.0 * f.interval[0], 100.0 * f.interval[1]),
+        _ => format!("{} ({:.1} to {:.1})", share(f), 100.0 * f.interval[0], 100.0 * f.interval[1]),
     };
     let ks: Vec<usize> = e.sets.first().map(|s| s.pass.keys().copied().collect()).unwrap_or_default();
     let more: Vec<usize> = ks.into_iter().filter(|k| *k > 1).collect();
     let mut header: Vec<String> = ["", "questions", "metric", "score"].map(str::to_owned).to_vec();
-    header.extend(more.iter().flat_map(|k| [format!("pass@{k}"), format!("majority@{k}")]));
+    header.extend(more.iter().flat_map(|k| [format!("pass@{k}"), format!("maj@{k}")]));
     header.extend(["format", "calls", "tokens", "secs"].map(str::to_owned));
     let row = |s: &SetSummary| {
         let mut row =
             vec![s.title.clone(), format!("{} of {}", s.n_measured, s.n_rows), s.metric.clone(), told(&s.score)];
-        let of = |figures: &BTreeMap<usize, Figure>, k| figures.get(k).map_or_else(String::new, &told);
+        let of = |figures: &BTreeMap<usize, Figure>, k| figures.get(k).map_or_else(String::new, &share);
         row.extend(more.iter().flat_map(|k| [of(&s.pass, k), of(&s.majority, k)]));
         row.push(format!("{:.1}", 100.0 * s.format_rate));
         row.push(format!("{:.2}", s.calls.values().sum::<f64>()));
