@@ -10,6 +10,10 @@ pub enum Grader {
     Math,
     /// Open question answering: token F1 after SQuAD normalisation, best over the accepted answers.
     Qa,
+    /// Multiple choice: the letter, however it is written.
+    Choice,
+    /// GAIA's rule (arXiv 2311.12983): numbers, lists and texts, each normalised as its scorer does.
+    Gaia,
 }
 
 /// One question.
