@@ -1,10 +1,13 @@
 //! Where do tasks and conversations come from?
+pub mod benchmark;
+pub mod boxed;
 pub mod chat;
 pub mod countries;
 pub mod demonstrator;
 pub mod demos;
 mod dice;
 pub mod drills;
+pub mod files;
 mod findable;
 pub mod jsonl;
 pub mod message;

@@ -1,0 +1,4 @@
+//! How do rows of a file become tasks?
+
+pub mod lookup;
+pub mod repair;
