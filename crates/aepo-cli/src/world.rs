@@ -132,7 +132,7 @@ pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
         (Split::Train, _) | (Split::HeldOut, None) => &config.tasks.source,
     };
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read tasks {file}"))?;
-    let mut tasks = parse_tasks(file, &text)?;
+    let mut tasks = parse_tasks(file, &text)?.tasks;
     if split == Split::Train && tasks.len() < config.train.tasks_per_step {
         let (n, wanted) = (tasks.len(), config.train.tasks_per_step);
         let message = format!("{file} holds {n} tasks, but `train.tasks_per_step` is {wanted}");

@@ -14,6 +14,7 @@ pub mod mcp;
 pub mod pages;
 pub mod probe;
 pub mod python;
+pub mod rows;
 pub mod search;
 pub mod serve;
 pub mod toolset;

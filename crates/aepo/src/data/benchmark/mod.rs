@@ -4,8 +4,14 @@
 //! sections 4.1 and 4.4; arXiv 2510.14545, section 4.1): F1 for the four multi-hop sets, a judging model for everything
 //! else, tasks of mathematics included. Here mathematics is graded by exact equality instead.
 
+mod answer;
+mod cipher;
+mod read;
 mod table;
+#[cfg(test)]
+mod tests;
 
+pub use read::task;
 pub use table::BENCHMARKS;
 
 use super::task::Grader;
@@ -83,6 +89,8 @@ pub struct Layout {
     pub kind: &'static [&'static str],
     /// Fields that are empty or false in a row that text alone can answer; other rows are left out and counted.
     pub attachments: &'static [&'static str],
+    /// Whether questions and answers may be encrypted by the row's own `canary`.
+    pub encrypted: bool,
     /// How answers are taken out of their field.
     pub taking: Taking,
     /// Which grader a row has.
@@ -214,43 +222,4 @@ pub fn find_by_file(file_name: &str) -> Option<&'static Benchmark> {
 /// Letters and digits alone, in lower case.
 fn folded(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_found_however_they_are_written_and_none_is_ambiguous() {
-        for name in ["gsm8k", "GSM8K", "2wiki", "2WikiMultihopQA", "webwalker", "SimpleQA", "xbench", "math-500"] {
-            assert!(find(name).is_some(), "{name}");
-        }
-        for (file, name) in [
-            ("gaia.sample.jsonl", "gaia"),
-            ("2wiki.jsonl", "2wikimultihopqa"),
-            ("simple_qa_test.csv", "simpleqa"),
-            ("aime24.jsonl", "aime24"),
-        ] {
-            assert_eq!(find_by_file(file).map(|b| b.name), Some(name), "{file}");
-        }
-        for name in ["", "mathematics", "test", "train.parquet"] {
-            assert!(find(name).is_none() && find_by_file(name).is_none(), "{name}");
-        }
-        let mut names: Vec<String> =
-            BENCHMARKS.iter().flat_map(|b| std::iter::once(&b.name).chain(b.aliases)).map(|n| folded(n)).collect();
-        let n = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), n, "two benchmarks share a name, or an alias says the same twice");
-    }
-
-    #[test]
-    fn groups_are_those_of_the_papers() {
-        let names = |group: Group| group.benchmarks().map(|b| b.name).collect::<Vec<_>>().join(" ");
-        assert_eq!(names(Group::Math), "aime24 aime25 math500 gsm8k math");
-        assert_eq!(names(Group::Knowledge), "webwalkerqa hotpotqa 2wikimultihopqa musique bamboogle");
-        assert_eq!(names(Group::DeepSearch), "webwalkerqa hle gaia simpleqa xbench-deepsearch frames");
-        let f1: Vec<&str> = BENCHMARKS.iter().filter(|b| b.metric == Metric::F1).map(|b| b.name).collect();
-        assert_eq!(f1, ["hotpotqa", "2wikimultihopqa", "musique", "bamboogle"]);
-    }
 }

@@ -15,6 +15,7 @@ const PLAIN: Layout = Layout {
     id: &["id", "ID", "_id", "idx", "unique_id"],
     kind: &[],
     attachments: &[],
+    encrypted: false,
     taking: Taking::Whole,
     grader: GraderOf::Set,
 };
@@ -193,7 +194,8 @@ pub const BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "xbench-deepsearch",
         title: "xbench-DeepSearch",
-        aliases: &["xbench", "deepsearch", "xbench_deepsearch_2505"],
+        aliases: &["xbench", "xbench_deepsearch_2505", "deepsearch_2505"],
+        layout: Layout { encrypted: true, ..PLAIN },
         n_rows: 100,
         n_paper: Some(100),
         hub: "xbench/DeepSearch",
