@@ -1,0 +1,3 @@
+//! Is the grader of mathematics right, and does it end, whatever it is given?
+
+mod golden;
