@@ -211,7 +211,7 @@ fn reals() -> Expr {
 
 /// What a bracket opens, behind it.
 fn bracket(p: &mut Parser, sign: char) -> Option<Expr> {
-    let currency = |p: &mut Parser, unit: &str| match super::terms::power(p)? {
+    let currency = |p: &mut Parser, unit: &str| match super::terms::signed(p, super::terms::power)? {
         Expr::Measure(..) => None,
         value => Some(Expr::Measure(Box::new(value), unit.to_owned())),
     };

@@ -12,6 +12,7 @@ mod lex;
 mod names;
 mod parse;
 mod relations;
+mod residue;
 mod scalar;
 mod shapes;
 mod terms;

@@ -1,16 +1,18 @@
-//! Are two values equal? Exactly where both are rational; else by balls that are too small to leave a doubt.
+//! Are two values equal? Exactly where both are rational; rational functions by their residues; else by balls that are
+//! too small to leave a doubt.
 
 use num_traits::Zero;
 
 use super::exact::exact;
+use super::residue::{PRIMES, residue};
 use super::tree::Expr;
 use super::value::{N_POINTS, Point, is_counting, value};
 use super::work::Work;
 
 /// Bits of the first and of the second attempt.
 const PRECISIONS: [u64; 2] = [256, 1024];
-/// Values are equal when their difference is proven to be below 2^−this, relative to the larger of them and 1:
-/// 10^−40. Distinct values that anybody writes down differ by more; nothing is equal only because it is near.
+/// Values are equal when their difference is proven to be below 2^−133, or 10^−40; at the second attempt, relative to the
+/// larger of them. Distinct values that anybody writes down differ by more; nothing is equal only because it is near.
 const EQUAL_BELOW: i64 = -133;
 /// At how many points two expressions with symbols must have values, and the same.
 const MIN_POINTS: u32 = 3;
@@ -35,6 +37,9 @@ pub fn equal(a: &Expr, b: &Expr, work: &mut Work) -> bool {
         return a == b;
     }
     let whole = needs_whole_numbers(a) || needs_whole_numbers(b);
+    if let Some(verdict) = by_residues(a, b, work) {
+        return verdict;
+    }
     let mut n_good = 0;
     for idx in 0..n_points(&[a, b]) {
         match difference(a, b, Point { idx, whole }, work) {
@@ -44,6 +49,28 @@ pub fn equal(a: &Expr, b: &Expr, work: &mut Work) -> bool {
         }
     }
     n_good >= MIN_POINTS.min(n_points(&[a, b]))
+}
+
+/// The verdict on two rational expressions; nothing where one of them is none.
+fn by_residues(a: &Expr, b: &Expr, work: &mut Work) -> Option<bool> {
+    let mut n_good = 0;
+    for idx in 0..N_POINTS {
+        for prime in PRIMES {
+            let at = Point { idx, whole: false };
+            let (Some(a), Some(b)) = (residue(a, at, prime, work), residue(b, at, prime, work)) else {
+                // Another kind of expression has no residue anywhere.
+                if idx == 1 && n_good == 0 {
+                    return None;
+                }
+                continue;
+            };
+            if a != b {
+                return Some(false);
+            }
+            n_good += 1;
+        }
+    }
+    (n_good >= 2 * MIN_POINTS).then_some(true)
 }
 
 /// One point where there are no symbols.
@@ -68,7 +95,8 @@ fn difference(a: &Expr, b: &Expr, at: Point, work: &mut Work) -> Difference {
         if !difference.contains_zero() {
             return Difference::NotZero;
         }
-        if difference.log2_radius() <= EQUAL_BELOW + a.log2_bound().max(b.log2_bound()).max(0) {
+        let size = if precision == PRECISIONS[1] { a.log2_bound().max(b.log2_bound()).max(0) } else { 0 };
+        if difference.log2_radius() <= EQUAL_BELOW.saturating_add(size) {
             return Difference::Zero;
         }
     }

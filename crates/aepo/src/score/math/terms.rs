@@ -23,7 +23,7 @@ pub fn sum(p: &mut Parser) -> Option<Expr> {
 }
 
 /// At most one sign in front: `--5` is no number that anybody means.
-fn signed(p: &mut Parser, read: fn(&mut Parser) -> Option<Expr>) -> Option<Expr> {
+pub fn signed(p: &mut Parser, read: fn(&mut Parser) -> Option<Expr>) -> Option<Expr> {
     match p.peek_sign() {
         Some(sign @ ('+' | '-' | '±' | '∓')) => {
             p.at += 1;
@@ -59,7 +59,7 @@ fn product(p: &mut Parser) -> Option<Expr> {
             }
             _ => {
                 if let Some(mixed) = mixed(p, &value) {
-                    value = mixed;
+                    value = suffix(p, mixed)?;
                 } else if starts_factor(p) {
                     let factor = power(p)?;
                     value = value.times(factor);

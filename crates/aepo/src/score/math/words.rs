@@ -51,7 +51,9 @@ pub fn undressed(text: &str) -> Cow<'_, str> {
         }
         for (open, close) in [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")] {
             let between = inside.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-            if let Some(between) = between.filter(|b| !b.contains(open) && !b.ends_with('\\')) {
+            // The signs of `$18 and $20$` do not belong together, but `\$` is no such sign.
+            let belongs = |b: &str| !b.match_indices(open).any(|(at, _)| !b[..at].ends_with('\\'));
+            if let Some(between) = between.filter(|b| belongs(b) && !b.ends_with('\\')) {
                 inside = between.trim();
             }
         }
@@ -122,8 +124,10 @@ pub fn only_words(text: &str) -> Option<String> {
 }
 
 /// A text without white space and without what changes only its typesetting, for what is not read as an expression.
+/// Space between two digits stays: `4 2` is not `42`.
 pub fn typeset(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    let mut spaced = false;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         if c == '\\' {
@@ -142,11 +146,18 @@ pub fn typeset(text: &str) -> String {
                 continue;
             }
             if after.starts_with([',', ';', ':', '!', ' ']) {
+                spaced = true;
                 rest = &after[1..];
                 continue;
             }
         }
-        if !c.is_whitespace() {
+        if c.is_whitespace() {
+            spaced = true;
+        } else {
+            if spaced && c.is_ascii_digit() && out.ends_with(|last: char| last.is_ascii_digit()) {
+                out.push(' ');
+            }
+            spaced = false;
             out.push(c);
         }
         rest = &rest[c.len_utf8()..];
