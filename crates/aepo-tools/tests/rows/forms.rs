@@ -100,7 +100,7 @@ fn nested_columns_are_objects_and_lists() {
     ];
     assert_eq!(rows(&path), said);
     let found = read_tasks(&path, None).unwrap();
-    assert_eq!((found.shape.clone(), found.n_rows), (Shape::Verl, 2));
+    assert_eq!((found.shape.clone(), found.n_rows), (Shape::Verl { grader: None }, 2));
     assert_eq!(found.tasks[1].answers, ["I", "me"]);
     let note =
         "1 of 2 rows repaired: 1 commands got their backslash back (a control character stood there, as in \\x08oxed)";

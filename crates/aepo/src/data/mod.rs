@@ -13,6 +13,8 @@ pub mod jsonl;
 pub mod message;
 pub mod names;
 pub mod questions;
+pub mod same;
 pub mod sampler;
+pub mod survey;
 pub mod task;
 pub mod world;

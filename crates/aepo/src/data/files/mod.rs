@@ -12,7 +12,7 @@ pub use repair::Repairs;
 
 use super::benchmark::{self, Benchmark};
 use super::jsonl;
-use super::task::Task;
+use super::task::{Grader, Task};
 
 /// How the rows of a file are laid out.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,10 @@ pub enum Shape {
     /// Our own: `{"id", "kind", "question", "answers", "grader"}`.
     Tasks,
     /// verl's: `{"data_source", "prompt", "ability", "reward_model"}`.
-    Verl,
+    Verl {
+        /// How answers are compared; the rows say it unless set.
+        grader: Option<Grader>,
+    },
     /// A benchmark's.
     Benchmark(&'static Benchmark),
     /// Whatever fields somebody names.
@@ -74,7 +77,7 @@ impl Shape {
             return Some(Shape::Tasks);
         }
         if has(&["prompt", "reward_model"]) {
-            return Some(Shape::Verl);
+            return Some(Shape::Verl { grader: None });
         }
         benchmark::find_by_file(file_name).map(Shape::Benchmark)
     }
@@ -84,7 +87,7 @@ impl Shape {
     pub fn name(&self) -> String {
         match self {
             Shape::Tasks => "tasks".to_owned(),
-            Shape::Verl => "verl".to_owned(),
+            Shape::Verl { .. } => "verl".to_owned(),
             Shape::Benchmark(benchmark) => benchmark.name.to_owned(),
             Shape::Fields(_) => "fields".to_owned(),
         }
@@ -94,7 +97,7 @@ impl Shape {
     pub fn read(&self, row: &Row, n: u64) -> Result<Taken, Fault> {
         match self {
             Shape::Tasks => Ok(Taken::Task { task: jsonl::task(row)?, repairs: Repairs::default() }),
-            Shape::Verl => verl::task(row, n),
+            Shape::Verl { grader } => verl::task(row, n, *grader),
             Shape::Benchmark(benchmark) => benchmark::task(benchmark, row, n),
             Shape::Fields(fields) => fields.task(row, n),
         }

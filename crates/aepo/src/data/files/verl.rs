@@ -15,8 +15,8 @@ use crate::data::task::{Grader, Task};
 /// What stands between accepted answers in one text.
 const BETWEEN: &str = "<|answer_split|>";
 
-/// Reads the `n`-th row of a file, counted from 1.
-pub fn task(row: &Row, n: u64) -> Result<Taken, Fault> {
+/// Reads the `n`-th row of a file, counted from 1. Its own words say how to grade it unless a grader is given.
+pub fn task(row: &Row, n: u64, grader: Option<Grader>) -> Result<Taken, Fault> {
     let mut repairs = Repairs::default();
     let question = question(row, &mut repairs)?;
     const TRUTH: &str = "reward_model.ground_truth";
@@ -45,7 +45,7 @@ pub fn task(row: &Row, n: u64) -> Result<Taken, Fault> {
     if answers.is_empty() {
         return Ok(Taken::LeftOut(LeftOut::NoAnswer { key: TRUTH.to_owned() }));
     }
-    let (kind, grader) = ability(row)?;
+    let (kind, grader) = ability(row, grader)?;
     Ok(Taken::Task { task: Task { id: n.to_string(), kind, question, answers, grader }, repairs })
 }
 
@@ -72,7 +72,7 @@ fn question(row: &Row, repairs: &mut Repairs) -> Result<String, Fault> {
 }
 
 /// Under what results are reported, and the grader: `ability` says what is asked for, or else the source does.
-fn ability(row: &Row) -> Result<(String, Grader), Fault> {
+fn ability(row: &Row, given: Option<Grader>) -> Result<(String, Grader), Fault> {
     let of = |key: &str| first(row, &[key]).and_then(|(_, value)| value.as_str()).map(str::trim).unwrap_or_default();
     let (ability, source) = (of("ability"), of("data_source"));
     let lower = ability.to_lowercase();
@@ -88,7 +88,7 @@ fn ability(row: &Row) -> Result<(String, Grader), Fault> {
         let mathematical = ["math", "gsm8k", "aime", "amc"].iter().any(|part| lower.contains(part));
         known.or(mathematical.then_some(Grader::Math))
     };
-    let grader = by_ability.or_else(by_source).ok_or_else(|| {
+    let grader = given.or(by_ability).or_else(by_source).ok_or_else(|| {
         Fault::new("ability", format!("{ability:?} of {source:?} does not say how to grade; name a grader"))
     })?;
     let kind = [ability, source].into_iter().find(|name| !name.is_empty()).unwrap_or("verl");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn read(value: &Value) -> Result<Taken, Fault> {
-        task(value.as_object().unwrap(), 7)
+        task(value.as_object().unwrap(), 7, None)
     }
 
     #[test]
@@ -161,6 +161,12 @@ mod tests {
         assert_eq!(graded("", "lighteval/MATH-lighteval").unwrap().1, Grader::Math);
         let said = graded("code", "taco").unwrap_err();
         assert_eq!(said, "key ability: \"code\" of \"taco\" does not say how to grade; name a grader");
+        let mut row = row(json!("1"));
+        row["ability"] = json!("code");
+        let Taken::Task { task, .. } = task(row.as_object().unwrap(), 1, Some(Grader::Gaia)).unwrap() else {
+            panic!("left out")
+        };
+        assert_eq!((task.kind.as_str(), task.grader), ("code", Grader::Gaia));
     }
 
     #[test]
