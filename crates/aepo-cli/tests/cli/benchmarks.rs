@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::served::{Fault, Served};
-use crate::support::{place, signal, stderr};
+use crate::support::{Place, place, signal, stderr};
 
 /// Questions of a set: id, question, reference.
 type Questions = Vec<(String, String, String)>;
@@ -29,9 +29,7 @@ impl Folder {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = place().command(args);
-        command.current_dir(&self.dir);
-        command
+        Place { dir: self.dir.clone() }.command(args)
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -119,7 +117,7 @@ fn all_of_gsm8k_is_killed_twice_and_nothing_is_lost_or_asked_twice() {
             let row: Value = serde_json::from_str(line).unwrap();
             let answer = row["answer"].as_str().unwrap();
             let answer = answer.rsplit_once("####").map_or(answer, |(_, a)| a).trim().replace(',', "");
-            let id = row["id"].as_str().map_or_else(|| (i + 1).to_string(), str::to_owned);
+            let id = row.get("idx").or(row.get("id")).map_or_else(|| (i + 1).to_string(), Value::to_string);
             (id, row["question"].as_str().unwrap().to_owned(), answer)
         })
         .collect();
@@ -368,7 +366,7 @@ fn a_paper_is_reproduced_in_one_flag_and_misuse_is_said() {
         "run",
     ]);
     assert!(
-        said.contains("GSM8K") && said.contains("Not measured, because there is no file of them: AIME24"),
+        said.contains("GSM8K") && said.contains("Not measured, because there is no file of them: AIME 2024"),
         "{said}"
     );
     let bodies = answers.asked();
@@ -399,4 +397,69 @@ fn a_paper_is_reproduced_in_one_flag_and_misuse_is_said() {
         assert!(stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
     }
     assert!(served.asked().is_empty(), "misuse asks nobody");
+}
+
+#[test]
+fn a_judge_decides_where_the_papers_have_one_and_is_asked_once() {
+    let folder = Folder::new("judge");
+    let rows: String = (0..8)
+        .map(|i| {
+            format!(
+                "{}\n",
+                serde_json::json!({"question": format!("Who is number {i}?"), "answer": format!("Person {i}")})
+            )
+        })
+        .collect();
+    std::fs::write(folder.dir.join("simpleqa.jsonl"), rows).unwrap();
+    // It answers in other words than the file, and wrongly for the last.
+    let say = |messages: &[String]| {
+        let i = messages[1].trim_start_matches("Who is number ").trim_end_matches('?').to_owned();
+        let name = if i == "7" { "nobody".to_owned() } else { format!("the {i}th person of all") };
+        format!("<answer>\\boxed{{{name}}}</answer>")
+    };
+    let model = Served::start(true, Arc::new(say), Arc::new(|_| Fault::None));
+    let verdict = |messages: &[String]| {
+        let (word, reason) = match &messages[1] {
+            case if case.contains("nobody") => ("incorrect", "Another person."),
+            case if case.contains("the 3th person") => return "I cannot decide.".to_owned(),
+            _ => ("correct", "The same person."),
+        };
+        format!("Let me see.\n{{\"verdict\": \"{word}\", \"reason\": \"{reason}\"}}")
+    };
+    let judge = Served::start(true, Arc::new(verdict), Arc::new(|_| Fault::None));
+    let args = [
+        "eval",
+        "--server",
+        &model.url,
+        "--model",
+        "m",
+        "--benchmark",
+        "simpleqa",
+        "--data",
+        ".",
+        "--out",
+        "run",
+        "--set",
+        "tools.offer=[\"python\"]",
+    ];
+    let said = folder.ok(&args);
+    assert!(said.contains("No model judged. The papers have one judge the answers to SimpleQA"), "{said}");
+    let set = folder.summary("run")["sets"][0].clone();
+    assert_eq!((set["metric"].as_str(), set["score"]["value"].as_f64()), (Some("accuracy"), Some(0.0)), "{set}");
+    let judged = [&args[..], &["--resume", "--judge", &judge.url, "--judge-model", "big"]].concat();
+    let said = folder.ok(&judged);
+    assert!(
+        said.contains("big judged 7 answers: 0 are right by it and by the grader of strings, 6 by it alone"),
+        "{said}"
+    );
+    assert!(said.contains("no verdict on 1 answers"), "{said}");
+    let set = folder.summary("run")["sets"][0].clone();
+    assert_eq!((set["metric"].as_str(), set["n_measured"].as_u64()), (Some("judge"), Some(7)), "{set}");
+    assert!((set["score"]["value"].as_f64().unwrap() - 6.0 / 7.0).abs() < 1e-12, "{set}");
+    let scores = std::fs::read_to_string(folder.dir.join("run/scores.jsonl")).unwrap();
+    assert!(scores.contains("The same person."), "{scores}");
+    assert_eq!(model.asked().values().sum::<u64>(), 8, "grading asks the model nothing");
+    let n_judged = judge.asked().len();
+    folder.ok(&judged);
+    assert!(judge.asked().len() == n_judged, "what was judged is kept; only what had no verdict is asked again");
 }

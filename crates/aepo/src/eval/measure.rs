@@ -9,7 +9,7 @@ use crate::data::task::{Grader, Task};
 use crate::eval::answer::AnswerRecord;
 use crate::eval::interval::bootstrap;
 use crate::eval::pass::{MAX_EXACT_SAMPLES, Votes, majority_at_k, pass_at_k};
-use crate::score::reward::accuracy;
+use crate::score::{grade, qa};
 use crate::seed::Seed;
 use crate::tool::ToolName;
 
@@ -18,8 +18,10 @@ use crate::tool::ToolName;
 pub struct Graded<'a> {
     /// The answer.
     pub record: &'a AnswerRecord,
-    /// In [0, 1]; 1 is right.
-    pub score: f64,
+    /// What it is worth under the metric of the set, in [0, 1].
+    pub worth: f64,
+    /// Whether it is right, for Pass@k.
+    pub is_right: bool,
 }
 
 /// A question with all its answers, those that count and those that do not.
@@ -111,23 +113,27 @@ pub struct SetPlan<'a> {
 /// Reasons that are told apart.
 const MAX_REASONS: usize = 10;
 
-/// What the grader of the task says of an answer, in [0, 1]; no answer is worth nothing.
+/// Grades an answer by its task's grader, and says why. It is right where it says what an accepted answer says; what it
+/// is worth is its token F1 or exact match by definition where that is the metric of a set of texts, and else whether it
+/// is right. No answer is worth nothing.
 #[must_use]
-pub fn score(task: &Task, record: &AnswerRecord) -> f64 {
-    record.answer.as_deref().map_or(0.0, |answer| accuracy(task, answer))
+pub fn graded<'a>(metric: Metric, task: &Task, record: &'a AnswerRecord) -> (Graded<'a>, String) {
+    let Some(answer) = record.answer.as_deref() else {
+        return (Graded { record, worth: 0.0, is_right: false }, "no answer".to_owned());
+    };
+    let verdict = grade(task.grader, answer, &task.answers);
+    let worth = match (metric, task.grader) {
+        (Metric::F1, Grader::Qa) => qa::best_f1(answer, &task.answers),
+        (Metric::ExactMatch, Grader::Qa) => f64::from(u8::from(qa::any_exact_match(answer, &task.answers))),
+        _ => f64::from(u8::from(verdict.exact)),
+    };
+    (Graded { record, worth, is_right: verdict.exact }, verdict.why)
 }
 
-/// What an answer is worth under a set's metric: the token F1, or all or nothing.
+/// What a judge said of an answer.
 #[must_use]
-pub fn worth(metric: Metric, score: f64) -> f64 {
-    match metric {
-        Metric::F1 => score,
-        Metric::Accuracy | Metric::ExactMatch | Metric::Judge => f64::from(u8::from(is_right(score))),
-    }
-}
-
-fn is_right(score: f64) -> bool {
-    score >= 1.0 - 1e-9
+pub fn judged(record: &AnswerRecord, is_right: bool) -> Graded<'_> {
+    Graded { record, worth: f64::from(u8::from(is_right)), is_right }
 }
 
 /// Puts the answers of a set together.
@@ -149,9 +155,7 @@ pub fn measure(plan: &SetPlan<'_>, questions: &[Question<'_>]) -> SetSummary {
         interval: bootstrap(values, plan.n_resamples, plan.seed),
         n_questions: values.len(),
     };
-    let of_question = |answers: &[Graded<'_>]| {
-        answers.iter().map(|a| worth(plan.metric, a.score)).sum::<f64>() / answers.len() as f64
-    };
+    let of_question = |answers: &[Graded<'_>]| answers.iter().map(|a| a.worth).sum::<f64>() / answers.len() as f64;
     let scores: Vec<f64> = counted.iter().map(|(_, answers)| of_question(answers)).collect();
 
     let (mut stops, mut calls, mut unavailable) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -169,14 +173,14 @@ pub fn measure(plan: &SetPlan<'_>, questions: &[Question<'_>]) -> SetSummary {
     }
     for answer in &answers {
         for (tool, n) in &answer.record.calls {
-            *calls.entry(tool.clone()).or_insert(0.0) += *n as f64 / answers.len() as f64;
+            *calls.entry(tool.clone()).or_insert(0) += *n;
         }
     }
     let ks = || std::iter::once(1).chain(plan.ks.iter().copied()).filter(|k| *k >= 1 && *k <= plan.samples);
     let over = |f: &dyn Fn(&Task, &[Graded<'_>]) -> Option<f64>| {
         figure(&counted.iter().filter_map(|(task, answers)| f(task, answers)).collect::<Vec<f64>>())
     };
-    let n_right = |answers: &[Graded<'_>]| answers.iter().filter(|a| is_right(a.score)).count();
+    let n_right = |answers: &[Graded<'_>]| answers.iter().filter(|a| a.is_right).count();
     let n_given: usize = questions.iter().map(|q| q.answers.len()).sum();
     SetSummary {
         name: plan.name.to_owned(),
@@ -191,9 +195,9 @@ pub fn measure(plan: &SetPlan<'_>, questions: &[Question<'_>]) -> SetSummary {
         unavailable,
         score: figure(&scores),
         pass: ks().map(|k| (k, over(&|_, answers| pass_at_k(answers.len(), n_right(answers), k)))).collect(),
-        majority: ks().map(|k| (k, over(&|task, answers| majority(plan.metric, task, answers, k)))).collect(),
+        majority: ks().map(|k| (k, over(&|task, answers| majority(task, answers, k)))).collect(),
         format_rate: mean(&|a| f64::from(u8::from(a.record.format_ok))),
-        calls,
+        calls: calls.into_iter().map(|(tool, n)| (tool, n as f64 / answers.len() as f64)).collect(),
         sampled_tokens: mean_known(&|r| r.n_sampled_tokens),
         prompt_tokens: mean_known(&|r| r.n_prompt_tokens),
         secs: mean(&|a| a.record.secs),
@@ -207,7 +211,7 @@ pub fn measure(plan: &SetPlan<'_>, questions: &[Question<'_>]) -> SetSummary {
 
 /// Majority@k of one question. Of more answers than can be computed exactly, the first ones are taken; answers are the
 /// same where the grader says so of either to the other.
-fn majority(metric: Metric, task: &Task, answers: &[Graded<'_>], k: usize) -> Option<f64> {
+fn majority(task: &Task, answers: &[Graded<'_>], k: usize) -> Option<f64> {
     let mut groups: Vec<(&str, Votes)> = Vec::new();
     let mut n_silent = 0;
     for answer in &answers[..answers.len().min(MAX_EXACT_SAMPLES)] {
@@ -215,7 +219,7 @@ fn majority(metric: Metric, task: &Task, answers: &[Graded<'_>], k: usize) -> Op
             n_silent += 1;
             continue;
         };
-        let worth = worth(metric, answer.score);
+        let worth = answer.worth;
         match groups.iter_mut().find(|(other, _)| same(task.grader, said, other)) {
             // The mean of what the members are worth.
             Some((_, votes)) => {
@@ -231,11 +235,7 @@ fn majority(metric: Metric, task: &Task, answers: &[Graded<'_>], k: usize) -> Op
 
 /// Whether the grader takes one answer for the other.
 fn same(grader: Grader, a: &str, b: &str) -> bool {
-    let takes = |answer: &str, reference: &str| {
-        let text = String::new;
-        let answers = vec![reference.to_owned()];
-        is_right(accuracy(&Task { id: text(), kind: text(), question: text(), answers, grader }, answer))
-    };
+    let takes = |answer: &str, reference: &str| grade(grader, answer, &[reference.to_owned()]).exact;
     a == b || takes(a, b) || takes(b, a)
 }
 
@@ -286,7 +286,7 @@ mod tests {
             .iter()
             .zip(&records)
             .map(|(task, records)| {
-                let answers = records.iter().map(|r| Graded { record: r, score: score(task, r) }).collect();
+                let answers = records.iter().map(|r| graded(Metric::Accuracy, task, r).0).collect();
                 Question { task, answers }
             })
             .collect();
@@ -307,13 +307,13 @@ mod tests {
     fn f1_is_a_mean_of_shares_and_pass_counts_what_is_right() {
         let task = task("1", "Algerian dinars", Grader::Qa);
         let records = [record("1", 0, Some("dinars"), "answered"), record("1", 1, None, "no-action")];
-        let answers = records.iter().map(|r| Graded { record: r, score: score(&task, r) }).collect();
-        let questions = [Question { task: &task, answers }];
-        let s = measure(&plan(Metric::F1, 2, &[2]), &questions);
+        let questions =
+            |metric| [Question { task: &task, answers: records.iter().map(|r| graded(metric, &task, r).0).collect() }];
+        let s = measure(&plan(Metric::F1, 2, &[2]), &questions(Metric::F1));
         assert!((s.score.value - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!(s.pass[&2].value, 0.0);
         assert!((s.majority[&2].value - 2.0 / 3.0).abs() < 1e-12, "silence does not vote");
-        let strict = measure(&plan(Metric::ExactMatch, 2, &[]), &questions);
+        let strict = measure(&plan(Metric::ExactMatch, 2, &[]), &questions(Metric::ExactMatch));
         assert_eq!(strict.score.value, 0.0);
         let none = measure(&plan(Metric::F1, 2, &[]), &[]);
         assert_eq!((none.score.value, none.score.interval, none.n_measured), (0.0, [0.0, 0.0], 0));

@@ -33,6 +33,8 @@ pub struct EvalArgs {
     pub benchmarks: BenchmarkArgs,
     #[command(flatten)]
     pub server: ServerArgs,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
 }
 
 /// Which benchmarks, and how much of them.
@@ -88,6 +90,24 @@ pub struct ServerArgs {
     /// it go on with
     #[arg(long, value_enum, value_name = "WHERE", requires = "server", default_value = "message")]
     pub results: ResultsArg,
+}
+
+/// A model that judges.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Judge")]
+pub struct JudgeArgs {
+    /// OpenAI-compatible address of a model that judges the answers to benchmarks that the papers have judged
+    #[arg(long, value_name = "URL", requires_all = ["judge_model", "data"])]
+    pub judge: Option<String>,
+    /// The name under which it is served
+    #[arg(long, value_name = "NAME", requires = "judge")]
+    pub judge_model: Option<String>,
+    /// The variable of the environment that holds its key
+    #[arg(long, value_name = "VAR", requires = "judge")]
+    pub judge_key_env: Option<String>,
+    /// Answers judged at once
+    #[arg(long, value_name = "N", requires = "judge", default_value_t = 8)]
+    pub judge_jobs: usize,
 }
 
 #[derive(Debug, Subcommand)]

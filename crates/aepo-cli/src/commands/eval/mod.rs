@@ -4,6 +4,7 @@ pub mod args;
 mod compare;
 mod embedded;
 mod held_out;
+mod judged;
 mod plan;
 mod report;
 mod run;

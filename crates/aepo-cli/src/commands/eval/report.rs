@@ -6,13 +6,14 @@ use std::path::Path;
 use aepo::config::Config;
 use aepo::data::benchmark::{Group, Metric};
 use aepo::eval::answer::AnswerRecord;
-use aepo::eval::measure::{Figure, Graded, Question, SetPlan, SetSummary, measure, score, worth};
+use aepo::eval::measure::{Figure, Graded, Question, SetPlan, SetSummary, graded, judged as by_judge, measure};
 use aepo::seed::Seed;
 use aepo_engine::checkpoint::write_whole;
 use aepo_report::evaluation::{Evaluation, GroupMean};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::judged::Judged;
 use super::plan::Plan;
 use super::sets::Set;
 use super::store::Name;
@@ -36,33 +37,18 @@ pub struct ScoreRow {
     pub kind: String,
     /// Which of its answers.
     pub sample: usize,
-    /// What the grader says, in [0, 1].
-    pub score: f64,
-    /// What it is worth under the metric of the set.
+    /// What it is worth under the metric of the set, in [0, 1].
     pub worth: f64,
+    /// Whether it is right.
+    pub right: bool,
+    /// Why, in the grader's or the judge's words.
+    pub why: String,
     /// False where it is left out: a tool or the server failed.
     pub counts: bool,
     /// How it ended.
     pub stop: String,
     /// What was answered.
     pub answer: Option<String>,
-}
-
-/// What a judging model said, by answer.
-pub struct Judged {
-    /// The judge.
-    pub by: Option<String>,
-    /// Its verdicts.
-    pub verdicts: BTreeMap<Name, f64>,
-    /// What a reader must know of them.
-    pub notes: Vec<String>,
-}
-
-impl Judged {
-    /// No judge was asked.
-    pub fn none() -> Judged {
-        Judged { by: None, verdicts: BTreeMap::new(), notes: Vec::new() }
-    }
 }
 
 /// What there is to tell.
@@ -108,23 +94,23 @@ pub fn write(
     let mut notes: Vec<String> = sets.iter().flat_map(|set| set.notes.clone()).collect();
     for set in sets {
         let metric = metric(set, judged);
-        let questions = questions(set, plan, answers, judged);
-        for answer in questions.iter().flat_map(|q| q.answers.iter().map(move |a| (q.task, a))) {
-            let (task, graded) = answer;
-            let r = graded.record;
-            let row = ScoreRow {
-                benchmark: set.name.clone(),
-                id: task.id.clone(),
-                kind: task.kind.clone(),
-                sample: r.sample,
-                score: graded.score,
-                worth: worth(metric, graded.score),
-                counts: r.counts(),
-                stop: r.stop.clone(),
-                answer: r.answer.clone(),
-            };
-            serde_json::to_writer(&mut lines, &row)?;
-            lines.push(b'\n');
+        let mut questions = Vec::new();
+        for task in &set.tasks {
+            let mut of_task: Vec<Graded<'_>> = Vec::new();
+            for sample in 0..plan.samples {
+                let name = (set.name.clone(), task.id.clone(), sample);
+                let Some(record) = answers.get(&name) else { continue };
+                let (graded, why) = match judged.verdicts.get(&name).filter(|_| metric == Metric::Judge) {
+                    Some(Some((right, why))) => (by_judge(record, *right), why.clone()),
+                    // Without a verdict it is neither right nor wrong.
+                    Some(None) => continue,
+                    None => graded(metric, task, record),
+                };
+                serde_json::to_writer(&mut lines, &row(set, &task.kind, &graded, why))?;
+                lines.push(b'\n');
+                of_task.push(graded);
+            }
+            questions.push(Question { task, answers: of_task });
         }
         let set_plan = SetPlan {
             name: &set.name,
@@ -181,22 +167,20 @@ fn metric(set: &Set, judged: &Judged) -> Metric {
     }
 }
 
-fn questions<'a>(
-    set: &'a Set,
-    plan: &Plan,
-    answers: &'a BTreeMap<Name, AnswerRecord>,
-    judged: &Judged,
-) -> Vec<Question<'a>> {
-    let of = |task: &'a aepo::data::task::Task| {
-        let graded = |sample: usize| {
-            let name = (set.name.clone(), task.id.clone(), sample);
-            let record = answers.get(&name)?;
-            let score = judged.verdicts.get(&name).copied().unwrap_or_else(|| score(task, record));
-            Some(Graded { record, score })
-        };
-        Question { task, answers: (0..plan.samples).filter_map(graded).collect() }
-    };
-    set.tasks.iter().map(of).collect()
+fn row(set: &Set, kind: &str, graded: &Graded<'_>, why: String) -> ScoreRow {
+    let r = graded.record;
+    ScoreRow {
+        benchmark: set.name.clone(),
+        id: r.id.clone(),
+        kind: kind.to_owned(),
+        sample: r.sample,
+        worth: graded.worth,
+        right: graded.is_right,
+        why,
+        counts: r.counts(),
+        stop: r.stop.clone(),
+        answer: r.answer.clone(),
+    }
 }
 
 fn named(config: &Config, plan: &Plan) -> Vec<(String, String)> {
@@ -241,7 +225,7 @@ fn for_people(e: &Evaluation) -> String {
         let of = |figures: &BTreeMap<usize, Figure>, k| figures.get(k).map_or_else(String::new, &share);
         row.extend(more.iter().flat_map(|k| [of(&s.pass, k), of(&s.majority, k)]));
         row.push(format!("{:.1}", 100.0 * s.format_rate));
-        row.push(format!("{:.2}", s.calls.values().sum::<f64>()));
+        row.push(format!("{:.2}", s.calls.values().fold(0.0, |sum, n| sum + n)));
         row.push(s.sampled_tokens.map_or_else(|| "–".to_owned(), |n| format!("{n:.0}")));
         row.push(format!("{:.2}", s.secs));
         row

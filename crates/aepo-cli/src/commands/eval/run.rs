@@ -18,8 +18,9 @@ use anyhow::Context as _;
 use super::args::{EvalArgs, ResultsArg};
 use super::embedded::{self, Asked};
 use super::held_out::run_recipe;
+use super::judged::{judge, judge_all};
 use super::plan::{self, PLAN, Plan, SetFile};
-use super::report::{self, Judged};
+use super::report;
 use super::served::{self, Job, Served};
 use super::sets::{self, Set};
 use super::store::Store;
@@ -53,6 +54,7 @@ pub fn run(model: Option<&str>, data: Option<&Path>, args: &EvalArgs) -> anyhow:
     let dir = b.out.clone().unwrap_or_else(|| default_dir(model, args));
     let _lock = open(&dir, &plan, &config, b.resume)?;
     let store = Store::open(&dir)?;
+    let judge = judge(&args.judge, &dir)?;
 
     let n_all: usize = sets.iter().map(|set| set.tasks.len() * plan.samples).sum();
     let missing_answers = missing_answers(&sets, &plan, &store);
@@ -97,8 +99,9 @@ pub fn run(model: Option<&str>, data: Option<&Path>, args: &EvalArgs) -> anyhow:
         }
         teller.end();
     }
-    let judged = Judged::none();
-    let told = report::write(&dir, &plan, &config, &sets, &missing, &store.into_answers(), &judged)?;
+    let answers = store.into_answers();
+    let judged = judge_all(judge.as_ref(), &args.judge, &sets, &plan, &answers, &mut teller)?;
+    let told = report::write(&dir, &plan, &config, &sets, &missing, &answers, &judged)?;
     teller.event("evaluation", &told.evaluation);
     if teller.for_people() {
         print(&told.text)?;

@@ -127,7 +127,10 @@ fn of_benchmark(benchmark: &'static Benchmark, file: PathBuf, limit: Option<usiz
     let n_rows = read.tasks.len();
     let whole = [Some(benchmark.n_rows), benchmark.n_paper];
     if !whole.contains(&Some(n_rows)) {
-        let paper = benchmark.n_paper.map_or_else(String::new, |n| format!(", the papers take {n}"));
+        let paper = benchmark
+            .n_paper
+            .filter(|n| *n != benchmark.n_rows)
+            .map_or_else(String::new, |n| format!(", the papers take {n}"));
         let (title, all) = (benchmark.title, benchmark.n_rows);
         notes.push(format!("{title}: the file holds {n_rows} questions, the whole set has {all}{paper}."));
     }
