@@ -8,6 +8,7 @@ use crate::commands::cache::CacheCommand;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::eval::args::EvalArgs;
 use crate::commands::index::IndexCommand;
+use crate::commands::score::ScoreArgs;
 use crate::commands::tool::python::ToolPythonArgs;
 use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
@@ -93,6 +94,8 @@ Examples:
 With --data, answers go to DIR/answers.jsonl, each before the next is asked; the same command with --resume asks only what
 has no answer yet. DIR/report.html (and report.md, summary.json, scores.jsonl) tells what was measured.")]
     Eval(EvalArgs),
+    /// Grade predictions from standard input
+    Score(ScoreArgs),
     /// Sample one tree of trajectories and print it
     #[command(after_help = "\
 Examples:

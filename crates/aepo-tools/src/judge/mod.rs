@@ -89,7 +89,7 @@ pub struct Counts {
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     /// The address, the key or the certificates cannot be used.
-    #[error("the judge: {0}")]
+    #[error(transparent)]
     Http(#[from] HttpError),
     /// The file of verdicts cannot be used.
     #[error(transparent)]

@@ -31,11 +31,26 @@ pub fn grade(grader: Grader, answer: &str, accepted: &[String]) -> Verdict {
         return Verdict::of(false, "no answer is accepted".to_owned());
     }
     match grader {
-        Grader::Math => either(answer, accepted, "value", math::equal),
+        Grader::Math => mathematics(answer, accepted),
         Grader::Choice => either(answer, accepted, "choice", choice::equal),
         Grader::Gaia => either(answer, accepted, "answer by GAIA's rule", gaia::equal),
         Grader::Qa => open(answer, accepted),
     }
+}
+
+/// Right where any accepted answer is equal as mathematics.
+fn mathematics(answer: &str, accepted: &[String]) -> Verdict {
+    let mut other = "";
+    for reference in accepted {
+        let compared = math::compare(answer, reference);
+        if compared.equal {
+            return Verdict::of(true, format!("{}: {}", compared.why, shown(reference)));
+        }
+        if other.is_empty() {
+            other = compared.why;
+        }
+    }
+    Verdict::of(false, format!("{} is not {}: {other}", quoted(answer), all(accepted)))
 }
 
 /// Right where any accepted answer is equal.
@@ -95,8 +110,8 @@ mod tests {
     #[test]
     fn each_grader_has_its_rule_and_says_why() {
         let table: [(Grader, &str, &[&str], f64, bool, &str); 14] = [
-            (Grader::Math, "1.0", &["2", "1"], 1.0, true, "the same value as 1"),
-            (Grader::Math, "15", &["1.5"], 0.0, false, "15 is not 1.5"),
+            (Grader::Math, "1.0", &["2", "1"], 1.0, true, "the same value: 1"),
+            (Grader::Math, "15", &["1.5"], 0.0, false, "15 is not 1.5: other values"),
             (Grader::Choice, "(C)", &["C"], 1.0, true, "the same choice as C"),
             (Grader::Choice, "C or D", &["C"], 0.0, false, "C or D is not C"),
             (Grader::Gaia, "$10", &["10"], 1.0, true, "the same answer by GAIA's rule as 10"),

@@ -7,6 +7,7 @@ pub mod grade;
 pub mod math;
 pub mod qa;
 pub mod reward;
+pub mod solution;
 pub mod text;
 
 pub use grade::{Verdict, grade};

@@ -48,7 +48,12 @@ impl Key {
     }
 
     /// The task that a row names. A row that has its answer need not be known; any other must.
-    pub fn look_up(&mut self, id: Option<&Value>, question: Option<&str>, has_answer: bool) -> Result<Option<&Task>, String> {
+    pub fn look_up(
+        &mut self,
+        id: Option<&Value>,
+        question: Option<&str>,
+        has_answer: bool,
+    ) -> Result<Option<&Task>, String> {
         if self.tasks.is_empty() {
             return match has_answer {
                 true => Ok(None),
@@ -120,7 +125,10 @@ pub fn file(benchmark: &Benchmark, data: Option<&Path>) -> anyhow::Result<Option
         )),
         several => {
             let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
-            Err(usage(format!("several files are of {}: {}", benchmark.name, names.join(", ")), "name one: --data FILE"))
+            Err(usage(
+                format!("several files are of {}: {}", benchmark.name, names.join(", ")),
+                "name one: --data FILE",
+            ))
         }
     }
 }

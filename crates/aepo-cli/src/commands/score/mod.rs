@@ -82,7 +82,7 @@ impl GraderArg {
 }
 
 /// What is said of one prediction.
-struct Graded {
+pub struct Graded {
     /// What was graded, where that is a part of the prediction.
     taken: Option<String>,
     /// The grader's word.

@@ -175,17 +175,16 @@ impl Told {
     }
 
     fn about_judge(&self, counts: Counts) -> String {
-        let [[both_wrong, grader_only], [judge_only, both_right]] = self.agreement.map(|row| row.map(|n| n.to_string()));
+        let [[both_wrong, grader_only], [judge_only, both_right]] =
+            self.agreement.map(|row| row.map(|n| n.to_string()));
         let cells = |name: &str, right: String, wrong: String| vec![name.to_owned(), right, wrong];
-        let rows = [
-            cells("  calls the same", both_right, grader_only),
-            cells("  calls different", judge_only, both_wrong),
-        ];
+        let rows =
+            [cells("  calls the same", both_right, grader_only), cells("  calls different", judge_only, both_wrong)];
         let grader = format!("{} beside the judge", self.grader.name());
         let mut text = format!("\n{}", table(&[&grader, "correct", "incorrect"], &rows));
+        let Counts { judged, cached, failed, asked_again } = counts;
         text += &format!(
-            "\n{} verdicts were given, {} were known, {} predictions have none; {} replies were asked for again.\n",
-            counts.judged, counts.cached, counts.failed, counts.asked_again
+            "\nverdicts given: {judged}, known from before: {cached}, missing: {failed}; replies asked for again: {asked_again}\n"
         );
         text
     }
