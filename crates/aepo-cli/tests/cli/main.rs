@@ -20,6 +20,7 @@ mod runs;
 mod score;
 mod search;
 #[path = "../../../aepo-tools/tests/served/server.rs"]
+#[expect(dead_code, reason = "the tests of the client itself use more of it")]
 mod served;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]

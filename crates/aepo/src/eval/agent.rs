@@ -172,7 +172,8 @@ impl<'a> Agent<'a> {
         self.n_prompt = add(self.n_prompt, turn.n_prompt);
         self.n_sampled = add(self.n_sampled, turn.n_sampled);
         let guess = || turn.text.chars().count().div_ceil(CHARS_PER_TOKEN);
-        self.n_response += turn.n_sampled.map_or_else(guess, |n| usize::try_from(n).unwrap_or(usize::MAX / 2));
+        let n = turn.n_sampled.map_or_else(guess, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        self.n_response = self.n_response.saturating_add(n);
         self.n_turns += 1;
         let (written, action) = self.read(&turn);
         self.write(&written);

@@ -7,6 +7,7 @@ use aepo::eval::paper::Paper;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::args::{Net, Sets, SplitArg, Telling};
+use crate::commands::score::judge::JudgeArgs;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -21,7 +22,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "RECIPE")]
     pub recipe: Option<String>,
     /// Which questions of the recipe
-    #[arg(long, value_enum, default_value = "held-out", conflicts_with_all = ["benchmark", "data", "reproduce"])]
+    #[arg(long, value_enum, default_value = "held-out", conflicts_with_all = ["benchmark", "data", "reproduce", "server"])]
     pub split: SplitArg,
     #[command(flatten)]
     pub sets: Sets,
@@ -42,28 +43,29 @@ pub struct EvalArgs {
 #[command(next_help_heading = "Benchmarks")]
 pub struct BenchmarkArgs {
     /// Benchmarks by name, or math, knowledge, deepsearch, all: those of them that are in the data (see `aepo data list`)
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "data")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub benchmark: Vec<String>,
-    /// A benchmark's file, or the folder that holds such files; without --benchmark a JSONL file of tasks
+    /// A benchmark's file, or the folder that holds such files [default: that of AEPO_BENCHMARKS, or ./benchmarks]; without
+    /// --benchmark any file of questions (see `aepo data check`)
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Answers per question; stands for eval.samples
-    #[arg(long, value_name = "N", requires = "data")]
+    #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
     /// k of Pass@k and majority@k, at most the answers per question [default: 1 and all answers]
-    #[arg(long, value_name = "K", value_delimiter = ',', requires = "data")]
+    #[arg(long, value_name = "K", value_delimiter = ',')]
     pub k: Vec<usize>,
     /// Questions of each benchmark, the first ones; all unless set
-    #[arg(long, value_name = "N", requires = "data")]
+    #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Directory of the evaluation [default: runs/eval-MODEL]
-    #[arg(long, value_name = "DIR", requires = "data")]
+    #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the evaluation in its directory: what has an answer is not asked again
-    #[arg(long, requires = "data")]
+    #[arg(long)]
     pub resume: bool,
     /// Evaluate as a paper did, and put its figures beside these
-    #[arg(long, value_enum, value_name = "PAPER", requires = "data")]
+    #[arg(long, value_enum, value_name = "PAPER")]
     pub reproduce: Option<PaperArg>,
 }
 
@@ -72,7 +74,7 @@ pub struct BenchmarkArgs {
 #[command(next_help_heading = "Served models")]
 pub struct ServerArgs {
     /// OpenAI-compatible address up to and with the version, http://localhost:8000/v1
-    #[arg(long, value_name = "URL", requires_all = ["served", "data"], conflicts_with = "model")]
+    #[arg(long, value_name = "URL", requires = "served", conflicts_with = "model")]
     pub server: Option<String>,
     /// The name under which it is served
     #[arg(id = "served", long = "model", value_name = "NAME", requires = "server")]
@@ -90,24 +92,6 @@ pub struct ServerArgs {
     /// it go on with
     #[arg(long, value_enum, value_name = "WHERE", requires = "server", default_value = "message")]
     pub results: ResultsArg,
-}
-
-/// A model that judges.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Judge")]
-pub struct JudgeArgs {
-    /// OpenAI-compatible address of a model that judges the answers to benchmarks that the papers have judged
-    #[arg(long, value_name = "URL", requires_all = ["judge_model", "data"])]
-    pub judge: Option<String>,
-    /// The name under which it is served
-    #[arg(long, value_name = "NAME", requires = "judge")]
-    pub judge_model: Option<String>,
-    /// The variable of the environment that holds its key
-    #[arg(long, value_name = "VAR", requires = "judge")]
-    pub judge_key_env: Option<String>,
-    /// Answers judged at once
-    #[arg(long, value_name = "N", requires = "judge", default_value_t = 8)]
-    pub judge_jobs: usize,
 }
 
 #[derive(Debug, Subcommand)]

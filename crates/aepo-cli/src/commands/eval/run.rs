@@ -18,13 +18,14 @@ use anyhow::Context as _;
 use super::args::{EvalArgs, ResultsArg};
 use super::embedded::{self, Asked};
 use super::held_out::run_recipe;
-use super::judged::{judge, judge_all};
+use super::judged::judge_all;
 use super::plan::{self, PLAN, Plan, SetFile};
 use super::report;
 use super::served::{self, Job, Served};
 use super::sets::{self, Set};
 use super::store::Store;
 use crate::assets::{BENCHMARK, QUICKSTART};
+use crate::benchmarks;
 use crate::error::{Interrupted, usage};
 use crate::interrupt;
 use crate::machine::certificates;
@@ -36,14 +37,15 @@ use crate::toolbox;
 use crate::world;
 
 /// Answers what is not answered yet, and reports.
-pub fn run(model: Option<&str>, data: Option<&Path>, args: &EvalArgs) -> anyhow::Result<()> {
+pub fn run(model: Option<&str>, args: &EvalArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let b = &args.benchmarks;
-    let data = data.ok_or_else(|| usage("benchmarks need their questions", "name their folder with --data DIR"))?;
+    let data = benchmarks::place(b.data.as_deref()).0;
     let all = ["all".to_owned()];
     let names = if b.benchmark.is_empty() && b.reproduce.is_some() && data.is_dir() { &all } else { &b.benchmark[..] };
-    let (sets, missing) = sets::find(names, data, b.limit)?;
+    let (sets, missing) = sets::find(names, &data, b.limit)?;
     let config = settings(model, &sets, args)?;
+    let judge = args.judge.start()?;
     let mut teller = Teller::new(args.telling);
     config.left_out.iter().for_each(|line| teller.note(&line.to_string()));
     let place = match model {
@@ -54,7 +56,6 @@ pub fn run(model: Option<&str>, data: Option<&Path>, args: &EvalArgs) -> anyhow:
     let dir = b.out.clone().unwrap_or_else(|| default_dir(model, args));
     let _lock = open(&dir, &plan, &config, b.resume)?;
     let store = Store::open(&dir)?;
-    let judge = judge(&args.judge, &dir)?;
 
     let n_all: usize = sets.iter().map(|set| set.tasks.len() * plan.samples).sum();
     let missing_answers = missing_answers(&sets, &plan, &store);
@@ -100,7 +101,7 @@ pub fn run(model: Option<&str>, data: Option<&Path>, args: &EvalArgs) -> anyhow:
         teller.end();
     }
     let answers = store.into_answers();
-    let judged = judge_all(judge.as_ref(), &args.judge, &sets, &plan, &answers, &mut teller)?;
+    let judged = judge_all(judge.as_ref(), &sets, &plan, &answers, &mut teller)?;
     let told = report::write(&dir, &plan, &config, &sets, &missing, &answers, &judged)?;
     teller.event("evaluation", &told.evaluation);
     if teller.for_people() {

@@ -6,8 +6,8 @@ use aepo::data::benchmark::{self, BENCHMARKS, Benchmark, Group, Metric, ToolKind
 use aepo::data::files::Shape;
 use aepo::data::task::Task;
 use aepo_tools::rows::read_tasks;
-use anyhow::Context as _;
 
+use crate::benchmarks::file_of;
 use crate::error::usage;
 
 /// A set of questions as it is asked.
@@ -91,29 +91,6 @@ fn unknown(name: &str) -> anyhow::Error {
     let all: Vec<&str> = BENCHMARKS.iter().map(|b| b.name).collect();
     let hint = format!("there are {}, and the groups math, knowledge, deepsearch and all", all.join(", "));
     usage(format!("there is no benchmark `{name}`"), &hint)
-}
-
-/// The benchmark's file in a folder; a file of first rows only (`NAME.sample.jsonl`) where there is no other.
-fn file_of(benchmark: &Benchmark, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let context = || folder.display().to_string();
-    let mut found: Vec<(bool, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(context)? {
-        let path = entry.with_context(context)?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let is_it = benchmark::find_by_file(name).is_some_and(|b| b.name == benchmark.name);
-        if is_it && path.is_file() && aepo_tools::rows::is_readable_name(&path) {
-            found.push((name.contains(".sample."), path));
-        }
-    }
-    found.sort();
-    match &found[..] {
-        [(false, first), (false, second), ..] => {
-            let message = format!("{} and {} are both {}", first.display(), second.display(), benchmark.title);
-            Err(usage(message, "name one of them with --data, or put the other elsewhere"))
-        }
-        [(_, file), ..] => Ok(Some(file.clone())),
-        [] => Ok(None),
-    }
 }
 
 fn of_benchmark(benchmark: &'static Benchmark, file: PathBuf, limit: Option<usize>) -> anyhow::Result<Set> {

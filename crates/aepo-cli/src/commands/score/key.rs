@@ -3,17 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use aepo::data::benchmark::{self, Benchmark};
+use aepo::data::benchmark::Benchmark;
 use aepo::data::files::Shape;
 use aepo::data::task::Task;
-use aepo_tools::rows::{is_readable_name, read_tasks};
+use aepo_tools::rows::read_tasks;
 use serde_json::Value;
 
+use crate::benchmarks;
 use crate::error::usage;
-
-/// Where the files of benchmarks lie unless a command says.
-const FOLDER_ENV: &str = "AEPO_BENCHMARKS";
-const FOLDER: &str = "benchmarks";
 
 /// The tasks of a benchmark, where its file is to be had.
 pub struct Key {
@@ -99,36 +96,18 @@ fn folded(question: &str) -> String {
 /// The benchmark's file: the one that was named, or the one of a folder that has its name. `None` where nobody named a
 /// place and the usual ones have none.
 pub fn file(benchmark: &Benchmark, data: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
-    let (folder, was_named) = match (data, std::env::var_os(FOLDER_ENV)) {
-        (Some(path), _) if !path.is_dir() => return Ok(Some(path.to_owned())),
-        (Some(path), _) => (path.to_owned(), true),
-        (None, Some(folder)) => (PathBuf::from(folder), true),
-        (None, None) => (PathBuf::from(FOLDER), false),
-    };
-    let listed = match std::fs::read_dir(&folder) {
-        Ok(listed) => listed,
-        Err(_) if !was_named => return Ok(None),
-        Err(error) => return Err(usage(format!("cannot read the folder {}: {error}", folder.display()), "")),
-    };
-    let is_its = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        is_readable_name(path) && benchmark::find_by_file(&name).is_some_and(|found| found.name == benchmark.name)
-    };
-    let mut files: Vec<PathBuf> = listed.filter_map(|entry| Some(entry.ok()?.path())).filter(is_its).collect();
-    files.sort();
-    match &files[..] {
-        [one] => Ok(Some(one.clone())),
-        [] if !was_named => Ok(None),
-        [] => Err(usage(
-            format!("{} holds no file of {}", folder.display(), benchmark.name),
+    let (place, was_named) = benchmarks::place(data);
+    if data.is_some() && !place.is_dir() {
+        return Ok(Some(place));
+    }
+    if !was_named && !place.is_dir() {
+        return Ok(None);
+    }
+    match benchmarks::file_of(benchmark, &place)? {
+        None if was_named => Err(usage(
+            format!("{} holds no file of {}", place.display(), benchmark.name),
             &format!("a name such as {}.jsonl, or --data FILE", benchmark.name),
         )),
-        several => {
-            let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
-            Err(usage(
-                format!("several files are of {}: {}", benchmark.name, names.join(", ")),
-                "name one: --data FILE",
-            ))
-        }
+        file => Ok(file),
     }
 }
