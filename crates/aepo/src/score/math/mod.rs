@@ -94,7 +94,10 @@ fn as_texts(a: &str, b: &str, otherwise: &'static str) -> Comparison {
 fn readings(text: &str) -> Option<Vec<Reading>> {
     let usual = Manner { group: true, units: true };
     let product = Manner { group: true, units: false };
-    let first = read(text, usual).or_else(|| read(text, product))?;
+    let first = read(text, usual).or_else(|| read(text, product)).or_else(|| {
+        // `$x = 1$ or $x = 2$`: the dollar signs stand around formulas, not in front of prices.
+        (text.contains('$') && !text.contains("\\$")).then(|| read(&text.replace('$', " "), usual))?
+    })?;
     let mut all = Vec::new();
     if first.letter_unit {
         all.extend(read(text, product));
