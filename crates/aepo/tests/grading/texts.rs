@@ -163,5 +163,19 @@ pub fn hostile() -> Vec<String> {
         texts.push("\\".repeat(n));
         texts.push("\u{3000}５".repeat(n / 8));
     }
+    // Sums, sets and matrices whose members are dear to compare.
+    let many = |n: usize, member: &dyn Fn(usize) -> String, between: &str| {
+        (2..2 + n).map(member).collect::<Vec<_>>().join(between)
+    };
+    for n in [20, 70, 200] {
+        texts.push(many(n, &|k| format!("\\arctan(\\ln(1+x_{k}^2))"), "+"));
+        texts.push(many(n, &|k| format!("{k}^{{x_{k}}}"), "*"));
+        texts.push(format!("\\{{{}\\}}", many(n, &|k| format!("\\sqrt{{{k}}}+\\pi"), ",")));
+        texts.push(format!("\\{{{}\\}}", many(n, &|k| format!("10^{{90}}\\sqrt{{{k}}}"), ",")));
+        texts.push(many(n, &|k| format!("\\frac{{{}}}{{{}}}", "7".repeat(400 + k), "3".repeat(300 + k)), "+"));
+        texts.push(many(n, &|k| format!("{k}^{{1000}}"), "-"));
+        texts.push(many(n, &|k| format!("\\binom{{{}}}{{{k}}}", 1000 * k), "+"));
+        texts.push(format!("\\begin{{pmatrix}}{}\\end{{pmatrix}}", many(n, &|k| format!("\\sin {k}"), "&")));
+    }
     texts
 }

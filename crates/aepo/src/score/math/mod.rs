@@ -25,6 +25,7 @@ mod work;
 pub use extract::final_answer;
 
 use parse::{Manner, Reading, read};
+use tree::Expr;
 use work::Work;
 
 /// Longer texts are compared as texts only.
@@ -103,7 +104,13 @@ fn readings(text: &str) -> Option<Vec<Reading>> {
         all.extend(read(text, product));
     }
     if first.grouped {
-        all.extend(read(text, Manner { group: false, units: true }));
+        // Members that look like groups of digits are at least in the same order as in the other list.
+        all.extend(read(text, Manner { group: false, units: true }).map(|mut list| {
+            if let Expr::List(members) = list.expr {
+                list.expr = Expr::Tuple(members);
+            }
+            list
+        }));
     }
     all.insert(0, first);
     Some(all)

@@ -145,6 +145,18 @@ fn set(related: &Expr) -> Option<Expr> {
     if signs.contains(&Relation::In) { meant(related) } else { interval(related) }
 }
 
+/// The sets that "x < 1 or x > 2" and "(−∞, 1) or (2, ∞)" join; nothing where a member is no such set.
+pub fn alternatives(members: &[Expr]) -> Option<Vec<Expr>> {
+    let is_unbounded = |ends: &[Expr]| ends.len() == 2 && ends.iter().any(|e| e.infinite().is_some());
+    let one = |member: &Expr| match member {
+        Expr::Related { .. } => set(member),
+        Expr::Interval(..) => Some(member.clone()),
+        Expr::Tuple(ends) if is_unbounded(ends) => Some(member.clone()),
+        _ => None,
+    };
+    members.iter().map(one).collect()
+}
+
 /// Whether members of a list are values of different unknowns.
 pub fn different_names(members: &[Expr]) -> bool {
     let mut names = members.iter().filter_map(unknown);

@@ -10,11 +10,7 @@ use super::{atoms, units};
 /// Summands with their signs.
 pub fn sum(p: &mut Parser) -> Option<Expr> {
     let mut summands = vec![signed(p, product)?];
-    loop {
-        let sign = match p.peek_sign() {
-            Some(sign @ ('+' | '-' | '±' | '∓')) => sign,
-            _ => break,
-        };
+    while let Some(sign @ ('+' | '-' | '±' | '∓')) = p.peek_sign() {
         p.at += 1;
         let next = signed(p, product)?;
         summands.push(with_sign(sign, next));
