@@ -374,7 +374,7 @@ fn a_paper_is_reproduced_in_one_flag_and_misuse_is_said() {
     let body: Value = serde_json::from_str(bodies.keys().next().unwrap()).unwrap();
     assert_eq!((body["temperature"].as_f64(), body["top_p"].as_f64()), (Some(0.6), Some(0.95)));
     let markdown = std::fs::read_to_string(folder.dir.join("run/report.md")).unwrap();
-    for words in ["92.2", "3 questions, the whole set has 1319", "Pass@5", "eval.python_calls | 5"] {
+    for words in ["92.2", "3 questions, the whole set has 1319", "Pass@5", "eval.python\\_calls | 5"] {
         assert!(markdown.contains(words), "{words}: {markdown}");
     }
 
