@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
+use crate::commands::data::DataCommand;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::index::IndexCommand;
 use crate::commands::score::ScoreArgs;
@@ -107,6 +108,9 @@ Everything is tried, nothing is changed. Exit code 0 where the recipe's sandbox 
     /// Make an index of texts to search in, or verify one
     #[command(subcommand)]
     Index(IndexCommand),
+    /// List benchmarks, check files of questions, or convert them
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,

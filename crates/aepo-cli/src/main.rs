@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::check(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Tool(command) => commands::tool::tool(&command),
+        Command::Data(command) => commands::data::data(&command),
         Command::Index(command) => commands::index::index(&command),
         Command::Algo(command) => commands::algo::algo(&command),
         Command::Cache(command) => commands::cache::cache(&command),

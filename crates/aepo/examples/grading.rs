@@ -1,5 +1,6 @@
 //! How fast is the grader of mathematics, and which pairs does it decide? Prints a JSON object per pair that is made of
-//! the benchmarks' reference answers, and then what it took, for `tests/golden/compare_grading.py`.
+//! the benchmarks' reference answers, and then what it took, for `tests/golden/compare_grading.py`. The
+//! longest times for hostile texts go to standard error.
 //!
 //!     cargo run --release -p aepo --example grading > pairs.jsonl
 
@@ -7,6 +8,8 @@
 mod pairs;
 #[path = "../tests/grading/shared.rs"]
 mod shared;
+#[path = "../tests/grading/texts.rs"]
+mod texts;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +37,19 @@ fn main() {
             });
             println!("{row}");
         }
+    }
+    let mut hostile: Vec<(Duration, String)> = Vec::new();
+    for text in texts::hostile() {
+        for other in [format!("{text} + 1"), format!("{text} "), "3.25 + x_7".to_owned()] {
+            let start = Instant::now();
+            let verdict = math::compare(&text, &other);
+            let shown: String = text.chars().take(40).collect();
+            hostile.push((start.elapsed(), format!("{shown} ({} bytes): {}", text.len(), verdict.why)));
+        }
+    }
+    hostile.sort();
+    for (took, shown) in hostile.iter().rev().take(8) {
+        eprintln!("{:.2} ms for {shown}", took.as_secs_f64() * 1e3);
     }
     let secs = total.as_secs_f64();
     let summary = serde_json::json!({"summary": {

@@ -4,6 +4,7 @@ pub mod algo;
 pub mod cache;
 pub mod check;
 pub mod compare;
+pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod index;

@@ -5,3 +5,4 @@ mod golden;
 mod hostile;
 mod pairs;
 mod shared;
+mod texts;

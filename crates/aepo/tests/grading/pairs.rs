@@ -59,11 +59,18 @@ fn dressings(text: &str, out: &mut Made) {
     }
 }
 
-/// `1234`, with a sign or without, of at most nine digits.
+/// `1234` or `1,234`, with a sign or without, of at most nine digits.
 fn whole(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    if plain { text.parse().ok() } else { None }
+    let mut groups = digits.split(',');
+    let first = groups.next()?.len();
+    let mut is_grouped = true;
+    for group in groups {
+        is_grouped &= group.len() == 3 && first <= 3;
+    }
+    let joined = text.replace(',', "");
+    let plain = joined.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit());
+    if plain && is_grouped && first > 0 && digits.len() <= 9 { joined.parse().ok() } else { None }
 }
 
 fn grouped(n: i64, separator: &str) -> String {

@@ -204,7 +204,7 @@ fn small_arctan(x: &Ball, precision: u64) -> Option<Ball> {
     let one = BigInt::one() << scale;
     let (mut t, radius) = x.fixed(scale);
     for _ in 0..HALVINGS {
-        let root = (((&t * &t) >> scale) + &one << scale).magnitude().sqrt();
+        let root = ((((&t * &t) >> scale) + &one) << scale).magnitude().sqrt();
         t = (t << scale) / (BigInt::from(root) + &one);
     }
     let square = (&t * &t) >> scale;
@@ -218,4 +218,77 @@ fn small_arctan(x: &Ball, precision: u64) -> Option<Ball> {
     }
     let error = power_of_two(ERROR) + radius;
     Some(Ball::rounded(sum << HALVINGS, error, -(scale as i64), precision))
+}
+
+#[cfg(test)]
+mod tests {
+    use num_rational::BigRational;
+
+    use super::super::digits;
+    use super::*;
+
+    /// Whether a ball holds the number with these leading digits and is smaller than their last place.
+    #[track_caller]
+    fn check(ball: Option<Ball>, digits: &str) {
+        let ball = ball.unwrap();
+        let expected: BigRational = digits::value(digits).unwrap();
+        let n_places = digits.split_once('.').unwrap().1.len();
+        let place = Ball::rational(&digits::value(&format!("1e-{n_places}")).unwrap(), 300);
+        let off = ball.minus(&Ball::rational(&expected, 300), 300);
+        assert!(off.abs().minus(&place, 300).sign() == Some(Sign::Minus), "{digits}");
+        assert!(ball.log2_radius() < -200, "{digits}: {}", ball.log2_radius());
+    }
+
+    fn rational(over: i64, under: i64) -> Ball {
+        Ball::rational(&BigRational::new(over.into(), under.into()), 256)
+    }
+
+    /// Digits of constants: OEIS A000796, A001113, A002162, A049469, A049470, A002392.
+    #[test]
+    fn constants_have_their_digits() {
+        check(Some(pi_ball(256)), "3.14159265358979323846264338327950288419716939937510");
+        check(exp(&Ball::integer(1), 256), "2.71828182845904523536028747135266249775724709369995");
+        check(ln(&Ball::integer(2), 256), "0.69314718055994530941723212145817656807550013436025");
+        check(ln(&Ball::integer(10), 256), "2.30258509299404568401799145468436420760110148862877");
+        check(
+            cos_sin(&Ball::integer(1), 256).map(|(_, sin)| sin),
+            "0.84147098480789650665250232163029899962256306079837",
+        );
+        check(
+            cos_sin(&Ball::integer(1), 256).map(|(cos, _)| cos),
+            "0.54030230586813971740093660744297660373231042061792",
+        );
+        check(
+            arctan(&Ball::integer(1), 256).map(|x| x.scaled(2)),
+            "3.14159265358979323846264338327950288419716939937510",
+        );
+    }
+
+    #[test]
+    fn inverses_undo_each_other_and_balls_hold_the_truth() {
+        for k in -40..40i64 {
+            let x = rational(7 * k + 3, 11);
+            let there_and_back = ln(&exp(&x, 256).unwrap(), 256).unwrap();
+            assert!(there_and_back.minus(&x, 256).contains_zero(), "{k}");
+            assert!(there_and_back.log2_radius() < -200, "{k}");
+            let (cos, sin) = cos_sin(&x, 256).unwrap();
+            let one = cos.times(&cos, 256).plus(&sin.times(&sin, 256), 256);
+            assert!(one.minus(&Ball::integer(1), 256).contains_zero(), "{k}");
+            let tangent = arctan(&sin.divided(&cos, 256).unwrap(), 256).unwrap();
+            let turns = x.minus(&tangent, 256).divided(&pi_ball(256), 256).unwrap();
+            // A multiple of π: a whole number lies in the ball, so that it has no one floor.
+            assert!(turns.floor().is_none() || turns.radius.is_zero(), "{k}");
+            let square = x.times(&x, 256).square_root(256).unwrap();
+            assert!(square.minus(&x.abs(), 256).contains_zero(), "{k}");
+        }
+    }
+
+    #[test]
+    fn what_is_little_known_or_too_large_has_no_value() {
+        let wide = Ball { mid: BigInt::from(1), radius: BigUint::from(1u32), exponent: 0 };
+        assert!(exp(&wide, 256).is_none() && cos_sin(&wide, 256).is_none() && ln(&wide, 256).is_none());
+        assert!(exp(&Ball::integer(1).scaled(60), 256).is_none());
+        assert!(ln(&Ball::integer(0), 256).is_none() && ln(&Ball::integer(-1), 256).is_none());
+        assert!(Ball::integer(2).power(u64::MAX, 256).is_none());
+    }
 }

@@ -25,6 +25,7 @@ mod work;
 pub use extract::final_answer;
 
 use parse::{Manner, Reading, read};
+use tree::Expr;
 use work::Work;
 
 /// Longer texts are compared as texts only.
@@ -94,13 +95,22 @@ fn as_texts(a: &str, b: &str, otherwise: &'static str) -> Comparison {
 fn readings(text: &str) -> Option<Vec<Reading>> {
     let usual = Manner { group: true, units: true };
     let product = Manner { group: true, units: false };
-    let first = read(text, usual).or_else(|| read(text, product))?;
+    let first = read(text, usual).or_else(|| read(text, product)).or_else(|| {
+        // `$x = 1$ or $x = 2$`: the dollar signs stand around formulas, not in front of prices.
+        (text.contains('$') && !text.contains("\\$")).then(|| read(&text.replace('$', " "), usual))?
+    })?;
     let mut all = Vec::new();
     if first.letter_unit {
         all.extend(read(text, product));
     }
     if first.grouped {
-        all.extend(read(text, Manner { group: false, units: true }));
+        // Members that look like groups of digits are at least in the same order as in the other list.
+        all.extend(read(text, Manner { group: false, units: true }).map(|mut list| {
+            if let Expr::List(members) = list.expr {
+                list.expr = Expr::Tuple(members);
+            }
+            list
+        }));
     }
     all.insert(0, first);
     Some(all)

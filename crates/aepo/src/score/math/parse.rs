@@ -169,7 +169,7 @@ impl Parser {
         if let Some(words) = self.lone_words() {
             return Some(words);
         }
-        let value = terms::sum(self)?;
+        let mut value = terms::sum(self)?;
         let mut words: Vec<(String, Option<String>)> = Vec::new();
         loop {
             let word = match self.peek() {
@@ -179,6 +179,15 @@ impl Parser {
                 _ => break,
             };
             let word = if word == "in" && words.is_empty() && !self.ends_after_word() { return None } else { word };
+            if let Some(power) = units::multiplier(&word).filter(|_| words.is_empty()) {
+                self.at += 1;
+                value = value.times(Expr::integer(10_i64.pow(power)));
+                continue;
+            }
+            // "Squared" may be part of a unit, as in "metres squared".
+            if units::changes_value(&word) && (words.is_empty() || word != "squared") {
+                return None;
+            }
             self.letter_unit |= word.len() == 1 && matches!(self.peek(), Some(Token::Word(_)));
             self.at += 1;
             words.push((word, self.power_of_unit()?));
@@ -189,6 +198,8 @@ impl Parser {
         let unit = units::spelling(&words);
         match value {
             Expr::Measure(value, inner) if inner == unit || unit.is_empty() => Some(Expr::Measure(value, inner)),
+            // 5° Celsius.
+            Expr::Measure(value, inner) if inner == "°" => Some(Expr::Measure(value, format!("° {unit}"))),
             Expr::Measure(..) => None,
             value if unit.is_empty() => Some(value),
             value => Some(Expr::Measure(Box::new(value), unit)),

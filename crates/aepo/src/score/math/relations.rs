@@ -35,11 +35,23 @@ fn meant(related: &Expr) -> Option<Expr> {
 fn is_name(expr: &Expr) -> bool {
     match expr {
         Expr::Symbol(_) | Expr::Text(_) => true,
-        Expr::Product(parts) => matches!(parts.as_slice(), [Expr::Symbol(f), Expr::Symbol(_)] if f.len() == 1),
+        Expr::Product(parts) => {
+            let letters: Vec<&str> = parts
+                .iter()
+                .map_while(|p| if let Expr::Symbol(name) = p { Some(name.as_str()) } else { None })
+                .collect();
+            let is_call = matches!(letters.as_slice(), [f, _] if FUNCTION_LETTERS.contains(f));
+            // `AB` and `ABC` are a segment and an angle or a triangle.
+            let are_points = letters.iter().all(|name| name.starts_with(|c: char| c.is_ascii_uppercase()));
+            letters.len() == parts.len() && (is_call || are_points)
+        }
         Expr::Tuple(parts) => parts.iter().all(is_name),
         _ => false,
     }
 }
+
+/// What functions are called whose argument is one letter.
+const FUNCTION_LETTERS: [&str; 9] = ["f", "g", "h", "p", "q", "F", "G", "P", "Q"];
 
 fn has_symbol(expr: &Expr) -> bool {
     expr.any(&|e| matches!(e, Expr::Symbol(_)))
@@ -131,6 +143,18 @@ fn both(a: &Expr, b: &Expr, work: &mut Work) -> bool {
 fn set(related: &Expr) -> Option<Expr> {
     let Expr::Related { signs, .. } = related else { return None };
     if signs.contains(&Relation::In) { meant(related) } else { interval(related) }
+}
+
+/// The sets that "x < 1 or x > 2" and "(−∞, 1) or (2, ∞)" join; nothing where a member is no such set.
+pub fn alternatives(members: &[Expr]) -> Option<Vec<Expr>> {
+    let is_unbounded = |ends: &[Expr]| ends.len() == 2 && ends.iter().any(|e| e.infinite().is_some());
+    let one = |member: &Expr| match member {
+        Expr::Related { .. } => set(member),
+        Expr::Interval(..) => Some(member.clone()),
+        Expr::Tuple(ends) if is_unbounded(ends) => Some(member.clone()),
+        _ => None,
+    };
+    members.iter().map(one).collect()
 }
 
 /// Whether members of a list are values of different unknowns.

@@ -27,9 +27,10 @@ pub fn same(a: &Expr, b: &Expr, work: &mut Work) -> bool {
         (Expr::Based { value, base, .. }, Expr::Based { value: other, base: other_base, .. }) => {
             value == other && base == other_base
         }
-        (Expr::Based { as_decimal, .. }, Expr::Number(n)) | (Expr::Number(n), Expr::Based { as_decimal, .. }) => {
-            n.is_integer() && as_decimal.as_ref() == Some(n.numer())
+        (Expr::Based { as_decimal: Some(n), .. }, other) | (other, Expr::Based { as_decimal: Some(n), .. }) => {
+            same(&Expr::Number(n.clone().into()), other, work)
         }
+        (Expr::Based { .. }, _) | (_, Expr::Based { .. }) => false,
         (Expr::List(x), Expr::List(y)) => unordered(x, y, work),
         (Expr::Set(x), Expr::Set(y)) => {
             let (x, y) = (distinct(x, work), distinct(y, work));
@@ -53,6 +54,10 @@ pub fn same(a: &Expr, b: &Expr, work: &mut Work) -> bool {
         (Expr::Union(x), Expr::Union(y)) => {
             let (x, y) = (members_of_union(x), members_of_union(y));
             unordered(&x, &y, work)
+        }
+        (Expr::Union(_), Expr::List(sets)) | (Expr::List(sets), Expr::Union(_)) => {
+            let union = if matches!(a, Expr::Union(_)) { a } else { b };
+            relations::alternatives(sets).is_some_and(|sets| same(&Expr::Union(sets), union, work))
         }
         (Expr::Union(x), set) | (set, Expr::Union(x)) => {
             let joined = members_of_union(x);

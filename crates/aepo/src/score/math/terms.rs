@@ -10,11 +10,7 @@ use super::{atoms, units};
 /// Summands with their signs.
 pub fn sum(p: &mut Parser) -> Option<Expr> {
     let mut summands = vec![signed(p, product)?];
-    loop {
-        let sign = match p.peek_sign() {
-            Some(sign @ ('+' | '-' | '±' | '∓')) => sign,
-            _ => break,
-        };
+    while let Some(sign @ ('+' | '-' | '±' | '∓')) = p.peek_sign() {
         p.at += 1;
         let next = signed(p, product)?;
         summands.push(with_sign(sign, next));
@@ -58,7 +54,11 @@ fn product(p: &mut Parser) -> Option<Expr> {
                 value = value.times(divisor.reciprocal());
             }
             _ => {
-                if let Some(mixed) = mixed(p, &value) {
+                if is_times(p) {
+                    p.at += 1;
+                    let factor = power(p)?;
+                    value = value.times(factor);
+                } else if let Some(mixed) = mixed(p, &value) {
                     value = suffix(p, mixed)?;
                 } else if starts_factor(p) {
                     let factor = power(p)?;
@@ -69,6 +69,14 @@ fn product(p: &mut Parser) -> Option<Expr> {
             }
         }
     }
+}
+
+/// The letter of `3 x 10^5`, which stands for a sign.
+fn is_times(p: &Parser) -> bool {
+    let token = |n: usize| p.tokens.get(p.at + n).map(|t| &t.token);
+    matches!(token(0), Some(Token::Word(w)) if w == "x" || w == "X")
+        && matches!(token(1), Some(Token::Digits(d)) if d == "10")
+        && matches!(token(2), Some(Token::Sign('^')))
 }
 
 /// `2\frac{1}{2}` and `2 1/2`: a whole number in front of a proper fraction of whole numbers.

@@ -85,3 +85,18 @@ fn no_text_is_trouble() {
     assert!(!equal(&i128::MIN.to_string(), "1/3"));
     assert!(!equal("1/170141183460469231731687303715884105728", "-170141183460469231731687303715884105728/1"));
 }
+
+#[test]
+fn a_verdict_says_why() {
+    let why = |a, b| compare(a, b).why;
+    assert_eq!(why("1/2", "0.5"), "equal as values");
+    assert_eq!(why("1/2", "0.6"), "other values");
+    assert_eq!(why("even", r"\text{Even}"), "the same words");
+    assert_eq!(why("", "5"), "one of them is empty");
+    assert_eq!(why("?", "5"), "no expression that is understood, and other texts");
+    let many = |n: usize| (0..n).map(|k| format!(r"\sin({k}+x)")).collect::<Vec<_>>();
+    let (forwards, mut backwards) = (many(60), many(60));
+    backwards.reverse();
+    backwards[7] = "y".to_owned();
+    assert_eq!(compare(&forwards.join(","), &backwards.join(",")).why, "too much work to compare");
+}

@@ -52,6 +52,71 @@ const UNITS: &[&[&str]] = &[
     &["penny", "pennies"],
 ];
 
+/// Words behind a number that multiply it, as powers of ten; a dozen stands beside them.
+const MULTIPLIERS: &[(&str, u32)] =
+    &[("hundred", 2), ("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12)];
+
+/// Words behind a number that say something else about it than its unit does.
+const CHANGES_VALUE: &[&str] = &[
+    "half",
+    "halves",
+    "third",
+    "quarter",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "hundredth",
+    "thousandth",
+    "squared",
+    "cubed",
+    "factorial",
+    "less",
+    "more",
+    "than",
+    "over",
+    "under",
+    "plus",
+    "minus",
+    "times",
+    "below",
+    "above",
+    "negative",
+    "zero",
+    "not",
+    "no",
+    "least",
+    "most",
+    "about",
+    "approximately",
+    "divided",
+    "multiplied",
+    "dozen",
+    "to",
+    "is",
+    "if",
+    "but",
+    "wrong",
+    "base",
+    "mod",
+    "modulo",
+];
+
+/// The power of ten that a word behind a number stands for.
+pub fn multiplier(word: &str) -> Option<u32> {
+    MULTIPLIERS.iter().find(|(name, _)| *name == word.trim().to_lowercase()).map(|(_, power)| *power)
+}
+
+/// Whether a word behind a number changes its value, so that it cannot be left out as a unit can.
+pub fn changes_value(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    let one = |w: &str| CHANGES_VALUE.contains(&w) || MULTIPLIERS.iter().any(|(name, _)| *name == w);
+    lower.split(|c: char| !c.is_alphabetic()).any(|w| one(w) || w.strip_suffix('s').is_some_and(one))
+}
+
 /// Units of one letter that are not rather variables behind a number and a space.
 const SINGLE_LETTERS: &[&str] = &["m", "g", "s", "h", "L", "N", "J", "W", "V"];
 

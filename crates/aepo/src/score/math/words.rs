@@ -10,6 +10,9 @@ const SHORT_WORDS: [&str; 26] = [
     "so", "to", "up", "us", "we", "ok", "hi",
 ];
 
+/// More layers of dressing are left on: taking one off looks at the whole text.
+const MAX_LAYERS: usize = 8;
+
 /// Whether letters make a word of a language rather than a product of variables.
 pub fn is_word(word: &str) -> bool {
     if names::plain(word).is_some() {
@@ -40,7 +43,7 @@ pub fn folded(text: &str) -> String {
 /// ASCII in place of full-width signs.
 pub fn undressed(text: &str) -> Cow<'_, str> {
     let mut inside = text.trim();
-    loop {
+    for _ in 0..MAX_LAYERS {
         let before = inside;
         // A space that is escaped, as in `5\ `, is cut with its backslash.
         inside = inside.strip_suffix('\\').filter(|s| !s.ends_with('\\')).unwrap_or(inside).trim();
