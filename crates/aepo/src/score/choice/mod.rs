@@ -7,6 +7,7 @@ mod token;
 use std::fmt;
 
 use super::qa;
+use super::text::fold_width;
 use token::{Kind, Token, tokens};
 
 /// Letters A to Z, as a set.
@@ -47,44 +48,12 @@ pub fn equal(answer: &str, reference: &str) -> bool {
 }
 
 /// Words that may stand in front of a letter that is chosen.
+#[rustfmt::skip]
 const LEADING: &[&str] = &[
-    "the",
-    "final",
-    "correct",
-    "best",
-    "right",
-    "my",
-    "is",
-    "are",
-    "answer",
-    "answers",
-    "option",
-    "options",
-    "choice",
-    "choices",
-    "letter",
-    "letters",
-    "would",
-    "be",
-    "should",
-    "must",
-    "choose",
-    "pick",
-    "select",
-    "so",
-    "therefore",
-    "thus",
-    "hence",
-    "it",
-    "its",
-    "both",
-    "either",
-    "ans",
-    "think",
-    "believe",
-    "to",
-    "this",
-    "question",
+    "the", "this", "that", "my", "it", "is", "are", "be", "to", "with", "so", "therefore", "thus", "hence", "both", "either",
+    "final", "correct", "best", "right", "answer", "answers", "ans", "option", "options", "choice", "choices", "letter",
+    "letters", "question", "would", "should", "must", "choose", "chose", "pick", "picked", "select", "selected", "think",
+    "believe", "guess", "say", "go", "i'd", "i'll", "it's", "its", "that's", "we", "probably", "clearly", "definitely",
 ];
 /// Characters of which Chinese words in front of a letter consist.
 const LEADING_HAN: &str = "答案是为选项择应该正确的故所以因此最终本题我";
@@ -101,13 +70,12 @@ const FOLLOWING: &[&str] = &["is", "are", "because", "since", "as", "seems", "wa
 /// when there is none.
 #[must_use]
 pub fn letters(text: &str) -> Option<Letters> {
-    let tokens = tokens(text);
-    let announces = |token: &Token| {
-        ANNOUNCING.contains(&token.text.as_str()) || token.kind == Kind::Han && token.text.contains("答案")
-    };
-    let names = |token: &Token| {
-        NAMING.contains(&token.text.as_str()) || token.kind == Kind::Han && token.text.ends_with(['选', '项'])
-    };
+    let folded = fold_width(text).replace('’', "'");
+    let tokens = tokens(&folded);
+    let announces =
+        |token: &Token<'_>| token.is_in(ANNOUNCING) || token.kind == Kind::Han && token.text.contains("答案");
+    let names =
+        |token: &Token<'_>| token.is_in(NAMING) || token.kind == Kind::Han && token.text.ends_with(['选', '项']);
     // Statements by how sure it is that they say the answer. What begins a text always counts.
     let (mut first, mut announced, mut named) = (None, None, None);
     let mut at = 0;
@@ -138,28 +106,28 @@ pub fn letters(text: &str) -> Option<Letters> {
     all
 }
 
-fn text_at(tokens: &[Token], at: usize) -> &str {
-    tokens.get(at).map_or("", |token| &token.text)
+fn is_at(tokens: &[Token<'_>], at: usize, words: &[&str]) -> bool {
+    tokens.get(at).is_some_and(|token| token.is_in(words))
 }
 
-fn kind_at(tokens: &[Token], at: usize) -> Option<Kind> {
+fn kind_at(tokens: &[Token<'_>], at: usize) -> Option<Kind> {
     tokens.get(at).map(|token| token.kind)
 }
 
 /// Reads words that lead to a letter, the letter, and others joined to it, from `at` on. Returns what was named, and where
 /// the reading ended; never in front of where the leading words end.
-fn statement(tokens: &[Token], mut at: usize) -> (Option<Letters>, usize) {
+fn statement(tokens: &[Token<'_>], mut at: usize) -> (Option<Letters>, usize) {
     let begin = at;
     let mut is_led = false;
     while let Some(token) = tokens.get(at) {
         let leads = match token.kind {
-            Kind::Word => LEADING.contains(&token.text.as_str()),
+            Kind::Word => token.is_in(LEADING),
             Kind::Han => token.text.chars().all(|c| LEADING_HAN.contains(c)),
             // `I` in front of a verb is somebody, `A` never leads.
             Kind::Letter(b'I', true) => {
                 kind_at(tokens, at + 1) == Some(Kind::Word)
-                    && LEADING.contains(&text_at(tokens, at + 1))
-                    && text_at(tokens, at + 1) != "is"
+                    && is_at(tokens, at + 1, LEADING)
+                    && !is_at(tokens, at + 1, &["is"])
             }
             Kind::Mark(c) => {
                 matches!(c, ':' | '=' | '-' | '–' | '—' | ',' | '#' | '>') && (is_led || matches!(c, '#' | '>' | '-'))
@@ -179,11 +147,11 @@ fn statement(tokens: &[Token], mut at: usize) -> (Option<Letters>, usize) {
     loop {
         let joins = match tokens.get(end) {
             Some(Token { kind: Kind::Mark(c), .. }) => matches!(c, ',' | ';' | '/' | '&' | '+' | '、'),
-            Some(token) => JOINING.contains(&token.text.as_str()),
+            Some(token) => token.is_in(JOINING),
             None => false,
         };
         // `A, and B`, and `A B`.
-        let n_joining = match (joins, JOINING.contains(&text_at(tokens, end + 1))) {
+        let n_joining = match (joins, is_at(tokens, end + 1, JOINING)) {
             (true, true) => 2,
             (true, false) => 1,
             (false, _) => 0,
@@ -198,22 +166,20 @@ fn statement(tokens: &[Token], mut at: usize) -> (Option<Letters>, usize) {
             // `C++` and `C#` are languages, `C?` is a question.
             matches!(c, '.' | ':' | ',' | ';' | '!' | '。' | '-' | '–' | '—' | '、')
         }
-        Some(Kind::Word) => {
-            is_marked || FOLLOWING.contains(&text_at(tokens, end)) || is_led && !is_article(tokens, end - 1)
-        }
+        Some(Kind::Word) => is_marked || is_at(tokens, end, FOLLOWING) || is_led && !is_article(tokens, end - 1),
         Some(Kind::Letter(..) | Kind::Close) => is_marked,
     };
     (ends_well.then_some(found), end)
 }
 
 /// Whether the letter there is also a word of English: `A cat`, `I think`, `a cat`.
-fn is_article(tokens: &[Token], at: usize) -> bool {
+fn is_article(tokens: &[Token<'_>], at: usize) -> bool {
     matches!(kind_at(tokens, at), Some(Kind::Letter(b'A', _) | Kind::Letter(b'I', true)))
 }
 
 /// A letter, in brackets or not, or several capitals in a row (`ACD`); where it ends, and whether it is marked as a letter
 /// rather than a word. A small letter must be marked or end the text.
-fn item(tokens: &[Token], at: usize, is_led: bool) -> Option<(Letters, usize, bool)> {
+fn item(tokens: &[Token<'_>], at: usize, is_led: bool) -> Option<(Letters, usize, bool)> {
     let mut found = Letters::default();
     let opened = kind_at(tokens, at) == Some(Kind::Open);
     let at = at + usize::from(opened);
@@ -222,10 +188,8 @@ fn item(tokens: &[Token], at: usize, is_led: bool) -> Option<(Letters, usize, bo
             found.add(*letter);
             *is_upper
         }
-        Token { kind: Kind::Word, text, is_upper: true, .. }
-            if text.len() <= 6 && text.as_bytes().windows(2).all(|pair| pair[0] < pair[1]) =>
-        {
-            text.bytes().for_each(|letter| found.add(letter.to_ascii_uppercase()));
+        Token { kind: Kind::Word, text, .. } if is_row_of_letters(text) => {
+            text.bytes().for_each(|letter| found.add(letter));
             // A word in capitals is letters only where nothing else is said.
             let behind = at + 1 + usize::from(opened);
             let alone = matches!(kind_at(tokens, behind), None | Some(Kind::Line | Kind::Mark('.' | '。')));
@@ -245,28 +209,32 @@ fn item(tokens: &[Token], at: usize, is_led: bool) -> Option<(Letters, usize, bo
     let dotted = matches!(next, Some(Kind::Mark('.' | ':' | '-' | '–' | '—')));
     let is_marked = closed || dotted;
     let ends = matches!(next, None | Some(Kind::Line | Kind::Mark(',' | ';' | '。' | '、' | '/' | '&')));
-    let joined = JOINING.contains(&text_at(tokens, end));
-    let is_word =
-        is_article(tokens, at) && matches!(next, Some(Kind::Word)) && !FOLLOWING.contains(&text_at(tokens, end));
+    let joined = is_at(tokens, end, JOINING);
+    let is_word = is_article(tokens, at) && matches!(next, Some(Kind::Word)) && !is_at(tokens, end, FOLLOWING);
     let good = is_marked || ends || joined || (is_upper && !is_word) || (is_led && next.is_none());
     good.then_some((found, end, is_marked))
 }
 
+/// A few different capitals in the order of the alphabet: `ACD`.
+fn is_row_of_letters(word: &str) -> bool {
+    word.len() <= 6
+        && word.bytes().all(|b| b.is_ascii_uppercase())
+        && word.as_bytes().windows(2).all(|pair| pair[0] < pair[1])
+}
+
 /// Adds the letters that the text from `from` on names as options: `or D`, `(D)`, `option D`, and `D` where a sentence or a
 /// line begins. Letters inside a sentence (`vitamin D`, `P(X)`) are part of the option's text.
-fn also_named(tokens: &[Token], from: usize, found: &mut Letters) {
+fn also_named(tokens: &[Token<'_>], from: usize, found: &mut Letters) {
     for at in from..tokens.len() {
         let Kind::Letter(letter, true) = tokens[at].kind else { continue };
         let before = kind_at(tokens, at.wrapping_sub(1));
         let next = kind_at(tokens, at + 1);
         let bracketed = before == Some(Kind::Open) && next == Some(Kind::Close) && !tokens[at - 1].touches;
-        let joined = JOINING.contains(&text_at(tokens, at.wrapping_sub(1)));
+        let joined = is_at(tokens, at.wrapping_sub(1), JOINING);
         let begins = matches!(before, None | Some(Kind::Line | Kind::Mark('.' | '。' | ';' | '!' | '?' | '/')));
         let goes_on = match next {
             // `C. D minor`: what follows the mark of a letter is its option.
-            Some(Kind::Word) if !FOLLOWING.contains(&text_at(tokens, at + 1)) => {
-                at <= from + 1 || is_article(tokens, at)
-            }
+            Some(Kind::Word) if !is_at(tokens, at + 1, FOLLOWING) => at <= from + 1 || is_article(tokens, at),
             // `P(X)`, `X > 2`.
             Some(Kind::Open) => tokens[at + 1].touches,
             Some(Kind::Mark(c)) => !matches!(c, '.' | ':' | ',' | ';' | '!' | '?' | '。' | '、' | '/'),

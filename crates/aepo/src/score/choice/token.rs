@@ -1,7 +1,5 @@
 //! Of what does an answer to a multiple-choice question consist? Words, single letters, and the marks between them.
 
-use crate::score::text::fold_width;
-
 /// What a piece of the answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -22,29 +20,34 @@ pub(super) enum Kind {
 }
 
 /// A piece of the answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token<'a> {
     pub kind: Kind,
-    /// In lower case.
-    pub text: String,
-    /// Whether it was written in capitals alone.
-    pub is_upper: bool,
+    /// As it was written.
+    pub text: &'a str,
     /// Whether it touches what is in front of it.
     pub touches: bool,
 }
 
-/// Reads an answer. Commands and braces of LaTeX, emphasis of Markdown and quotation marks are left out.
-pub(super) fn tokens(text: &str) -> Vec<Token> {
-    let folded = fold_width(text);
-    let mut tokens: Vec<Token> = Vec::new();
+impl Token<'_> {
+    /// Whether it is one of these words, in whatever case.
+    pub(super) fn is_in(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| word.eq_ignore_ascii_case(self.text))
+    }
+}
+
+/// Reads an answer of which wide forms are folded. Commands and braces of LaTeX, emphasis of Markdown and quotation marks
+/// are left out.
+pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
+    let mut tokens: Vec<Token<'_>> = Vec::new();
     let mut touches = false;
-    let mut chars = folded.chars().peekable();
-    while let Some(c) = chars.next() {
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
         let kind = match c {
             '\\' => {
                 // `\text`, `\boxed`, `\(`, `\,`: the name or the one character behind it.
-                if chars.next().is_some_and(|c| c.is_ascii_alphabetic()) {
-                    while chars.next_if(char::is_ascii_alphabetic).is_some() {}
+                if chars.next().is_some_and(|(_, c)| c.is_ascii_alphabetic()) {
+                    while chars.next_if(|(_, c)| c.is_ascii_alphabetic()).is_some() {}
                 }
                 continue;
             }
@@ -60,34 +63,26 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
             c if c.is_alphanumeric() => Kind::Word,
             c => Kind::Mark(c),
         };
-        let mut word = String::from(c);
-        if matches!(kind, Kind::Word | Kind::Han) {
-            loop {
-                let next = chars.next_if(|next| match kind {
-                    Kind::Han => is_han(*next),
-                    // `C-4` is one word, and so is `isn't`.
-                    _ => (next.is_alphanumeric() || matches!(next, '-' | '\'' | '’')) && !is_han(*next),
-                });
-                match next {
-                    Some('\'' | '’') => {}
-                    Some(next) => word.push(next),
-                    None => break,
-                }
-            }
-        }
-        // A hyphen behind a word is a mark, as in `C - 23` and `C- 23`.
-        let n_hyphens = if kind == Kind::Word { word.len() - word.trim_end_matches('-').len() } else { 0 };
-        word.truncate(word.len() - n_hyphens);
-        let kind = match word.as_bytes() {
+        let belongs = |next: char| match kind {
+            Kind::Han => is_han(next),
+            // `C-4` is one word, and so is `C's`.
+            Kind::Word => (next.is_alphanumeric() || matches!(next, '-' | '\'' | '’')) && !is_han(next),
+            _ => false,
+        };
+        while chars.next_if(|(_, next)| belongs(*next)).is_some() {}
+        let end = chars.peek().map_or(text.len(), |(end, _)| *end);
+        // A hyphen behind a word is a mark, as in `C- 23`; a quotation mark there is nothing.
+        let word = &text[at..end];
+        let bare = if kind == Kind::Word { word.trim_end_matches(['-', '\'', '’']) } else { word };
+        let kind = match bare.as_bytes() {
             [b] if kind == Kind::Word && b.is_ascii_alphabetic() => {
                 Kind::Letter(b.to_ascii_uppercase(), b.is_ascii_uppercase())
             }
             _ => kind,
         };
-        let is_upper = word.bytes().all(|b| b.is_ascii_uppercase());
-        tokens.push(Token { kind, text: word.to_lowercase(), is_upper, touches });
-        for _ in 0..n_hyphens {
-            tokens.push(Token { kind: Kind::Mark('-'), text: "-".to_owned(), is_upper: false, touches: true });
+        tokens.push(Token { kind, text: bare, touches });
+        if word[bare.len()..].contains('-') {
+            tokens.push(Token { kind: Kind::Mark('-'), text: "-", touches: true });
         }
         touches = kind != Kind::Line;
     }

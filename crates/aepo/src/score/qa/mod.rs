@@ -33,6 +33,11 @@ pub fn normalized(text: &str) -> String {
 
 /// Adds `word` without the articles between its word boundaries: in `—the—end` there is one, and it leaves a space.
 fn without_articles(word: &str, out: &mut String) {
+    // Most words need no closer look.
+    if !word.contains('a') && !word.contains("the") {
+        out.push_str(word);
+        return;
+    }
     let mut rest = word;
     let mut gap = false;
     while !rest.is_empty() {

@@ -105,6 +105,10 @@ pub(super) fn read(text: &str) -> Option<Number> {
         _ => (is_negative, text),
     };
     let (mut value, rest) = in_digits(text).or_else(|| in_words(text)).or_else(|| in_han(text))?;
+    if rest == "s" && !text.ends_with(" s") {
+        // `1930s` is a decade.
+        return None;
+    }
     let (power, rest) = scale(rest);
     value.exponent = if value.digits.is_empty() { 0 } else { value.exponent.checked_add(power)? };
     value.is_negative = is_negative && !value.digits.is_empty();

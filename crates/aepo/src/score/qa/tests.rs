@@ -114,6 +114,8 @@ fn what_means_something_else_is_not() {
         ("5 km", "5 m"),
         ("5 km", "6"),
         ("5th", "5"),
+        ("1930s", "1930"),
+        ("seven up", "7"),
         ("twelve", "20"),
         ("one two", "3"),
         ("twenty thirty", "50"),
