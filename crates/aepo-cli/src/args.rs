@@ -8,6 +8,7 @@ use crate::commands::cache::CacheCommand;
 use crate::commands::data::DataCommand;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::index::IndexCommand;
+use crate::commands::score::ScoreArgs;
 use crate::commands::tool::python::ToolPythonArgs;
 use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
@@ -85,6 +86,8 @@ Examples:
   aepo eval runs/quickstart-seed1           the newest checkpoint of a run, under the run's own settings
   aepo eval my-model --recipe my-recipe.toml --split train")]
     Eval(EvalArgs),
+    /// Grade predictions from standard input
+    Score(ScoreArgs),
     /// Sample one tree of trajectories and print it
     #[command(after_help = "\
 Examples:

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Sft(args) => commands::sft::sft(&args),
         Command::Compare(args) => commands::compare::compare(&args),
         Command::Eval(args) => commands::eval::eval(&args),
+        Command::Score(args) => commands::score::score(&args),
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),

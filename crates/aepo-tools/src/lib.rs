@@ -8,6 +8,8 @@ pub mod error;
 pub mod fusion;
 pub mod http;
 pub mod hub;
+pub mod judge;
+pub mod llm;
 pub mod mcp;
 pub mod pages;
 pub mod probe;

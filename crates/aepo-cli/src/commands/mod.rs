@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod eval;
 pub mod index;
 pub mod rollout;
+pub mod score;
 pub mod sft;
 pub mod show;
 pub mod tool;
