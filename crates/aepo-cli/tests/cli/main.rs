@@ -9,6 +9,7 @@ mod benchmarks;
 mod cache;
 mod chats;
 mod compare;
+mod data;
 mod hub;
 mod lora;
 #[path = "../../../aepo-tools/tests/pages/server.rs"]

@@ -53,8 +53,12 @@ fn answerless(look: &Look) -> Vec<At> {
 pub fn people(look: &Look) -> String {
     let path = look.path.display();
     let Some(found) = &look.found else {
-        let mut text = format!("{path}: {} rows, none of which could be read\n", look.faults.len());
-        list(&mut text, "no rows", look.faults.iter().map(|(at, why)| format!("{at}: {why}")).collect());
+        let mut text = format!("{path}: no row could be read\n");
+        list(
+            &mut text,
+            "rows that are no questions",
+            look.faults.iter().map(|(at, why)| format!("{at}: {why}")).collect(),
+        );
         return text;
     };
     let mut text = format!("{path}: {} questions of {} rows, {}\n\n", found.tasks.len(), found.n_rows, layout(found));
@@ -74,7 +78,8 @@ pub fn people(look: &Look) -> String {
     if let Shape::Benchmark(benchmark) = &found.shape {
         let n = found.tasks.len();
         if n != benchmark.n_rows && Some(n) != benchmark.n_paper {
-            let paper = benchmark.n_paper.map_or_else(String::new, |n| format!(", of which the papers take {n}"));
+            let paper = benchmark.n_paper.filter(|n| *n != benchmark.n_rows);
+            let paper = paper.map_or_else(String::new, |n| format!(", of which the papers take {n}"));
             let _ = writeln!(text, "not the whole set: {} has {} rows{paper}", benchmark.title, benchmark.n_rows);
         }
     }
@@ -101,7 +106,7 @@ pub fn people(look: &Look) -> String {
         let title = format!("questions of {} ({} rows)", against.path.display(), against.n_rows);
         list(&mut text, &title, against.meetings.iter().map(met).collect());
         if against.meetings.is_empty() {
-            let _ = writeln!(text, "no question of {} ({} rows)", against.path.display(), against.n_rows);
+            let _ = writeln!(text, "\nno question of {} ({} rows)", against.path.display(), against.n_rows);
         }
     }
     if wrong(look).is_empty() {
@@ -115,7 +120,7 @@ fn list(text: &mut String, title: &str, lines: Vec<String>) {
     if lines.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\n{} {title}:", lines.len());
+    let _ = writeln!(text, "\n{title}: {}", lines.len());
     lines.iter().take(FOR_PEOPLE).for_each(|line| *text += &format!("  {line}\n"));
     if lines.len() > FOR_PEOPLE {
         let _ = writeln!(text, "  and {} more (--json lists them)", lines.len() - FOR_PEOPLE);
