@@ -390,7 +390,7 @@ fn a_paper_is_reproduced_in_one_flag_and_misuse_is_said() {
         (&["--benchmark", "gsm8k", "--data", "data", "--out", "run", "--resume"], "is an evaluation with the setting"),
         (&["--benchmark", "gsm8k", "--data", "data", "--out", "none", "--resume"], "no evaluation to resume"),
         (&["--benchmark", "gsm8k", "--data", "data", "--set", "prompt.protocol=hermes"], "in tags"),
-        (&["--benchmark", "gsm8k"], "--data"),
+        (&["--benchmark", "gsm8k"], "there is no benchmarks"),
     ] {
         let output = folder.run(&[&["eval"], &server[..], args].concat());
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
