@@ -115,7 +115,7 @@ fn files_are_checked() {
           row 4: key answer: missing
           row 5: 2 fields, where the first line names 4
 
-        questions that are there again: 1
+        questions that are there more than once: 1
           row 1, row 3, with other answers: "Sum: $\frac12 + \dfrac{1}{2}$"
 
         questions of gsm8k.sample.jsonl (2 rows): 1

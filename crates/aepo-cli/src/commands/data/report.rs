@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use aepo::data::files::task_file::{At, TaskFile};
 use aepo::data::files::{LeftOut, Repairs, Shape};
+use aepo::score::reward::accuracy;
 use serde_json::{Value, json};
 
 use super::check::{Against, Look};
@@ -89,7 +90,7 @@ pub fn people(look: &Look) -> String {
         let others = if differ(found, group) { ", with other answers" } else { "" };
         format!("{}{others}: {}", places.join(", "), short(&found.tasks[group[0]].question))
     };
-    list(&mut text, "questions that are there again", look.duplicates.iter().map(again).collect());
+    list(&mut text, "questions that are there more than once", look.duplicates.iter().map(again).collect());
     let ungraded = |(i, answer): &(usize, String)| {
         format!("{}: {} by {}", found.places[*i], short(answer), found.tasks[*i].grader.name())
     };
@@ -142,10 +143,10 @@ fn graders(found: &TaskFile) -> Vec<(&'static str, usize)> {
     all.filter(|(_, n)| *n > 0).collect()
 }
 
-/// Whether the same question has other accepted answers somewhere.
+/// Whether the same question has an accepted answer somewhere that is not right where it stands first.
 fn differ(found: &TaskFile, group: &[usize]) -> bool {
-    let set = |i: usize| found.tasks[i].answers.iter().collect::<BTreeSet<_>>();
-    group.iter().any(|&i| set(i) != set(group[0]))
+    let first = &found.tasks[group[0]];
+    group.iter().any(|&i| found.tasks[i].answers.iter().any(|answer| accuracy(first, answer) < 1.0))
 }
 
 /// The beginning of a text, on one line.
