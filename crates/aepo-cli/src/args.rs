@@ -94,7 +94,7 @@ Examples:
 
 With --data, answers go to DIR/answers.jsonl, each before the next is asked; the same command with --resume asks only what
 has no answer yet. DIR/report.html (and report.md, summary.json, scores.jsonl) tells what was measured.")]
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Grade predictions from standard input
     Score(ScoreArgs),
     /// Sample one tree of trajectories and print it

@@ -197,7 +197,7 @@ fn faults_cost_tries_and_a_server_that_is_away_costs_no_answer() {
     let say = Arc::new(move |messages: &[String]| format!("<answer>\\boxed{{{}}}</answer>", known[&messages[1]]));
     let faults =
         [Fault::Status(429), Fault::Status(500), Fault::Half, Fault::Garbage, Fault::Late(Duration::from_millis(40))];
-    let misbehave = move |n: u64| if n % 3 == 0 { faults[n as usize / 3 % faults.len()] } else { Fault::None };
+    let misbehave = move |n: u64| if n.is_multiple_of(3) { faults[n as usize / 3 % faults.len()] } else { Fault::None };
     let served = Served::start(false, say.clone(), Arc::new(misbehave));
     let args = |url: &str| -> Vec<String> {
         [

@@ -75,7 +75,7 @@ pub fn ask_all(
         if all_lost && !trees.is_empty() {
             // Tools that are away would only spoil the questions that are left.
             let calls = trees.iter().flat_map(Trajectory::all).flat_map(|t| t.calls().cloned().collect::<Vec<_>>());
-            let why = calls.filter_map(|call| call.reason.map(|why| format!("{}: {why}", call.tool))).last();
+            let why = calls.filter_map(|call| call.reason.map(|why| format!("{}: {why}", call.tool))).next_back();
             let n = questions.len() * settings.k;
             anyhow::bail!("{n} answers in a row ended because a tool was unavailable. {}", why.unwrap_or_default());
         }

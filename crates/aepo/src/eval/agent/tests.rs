@@ -101,7 +101,7 @@ fn every_end_has_its_name() {
     assert_eq!(after(&[turn("<python>1", TurnEnd::Own)]), end("bad-tags", None));
     assert_eq!(after(&[turn("so \\boxed{4}", TurnEnd::Cut)]), end("max-turn-tokens", None));
     let long = Turn { n_sampled: Some(100), ..turn("so", TurnEnd::Cut) };
-    assert_eq!(after(&[long.clone()]), end("max-response-tokens", None));
+    assert_eq!(after(std::slice::from_ref(&long)), end("max-response-tokens", None));
     let unknown = Turn { n_sampled: None, ..turn(&"word ".repeat(90), TurnEnd::Cut) };
     assert_eq!(after(&[unknown]), end("max-response-tokens", None));
     assert_eq!(after(&[python(1), python(2), python(3)]), end("call-limit", None));
