@@ -76,6 +76,7 @@ fn percent(share: f64) -> String {
 pub(super) fn told(figure: &Figure) -> String {
     match figure.n_questions {
         0 => "–".to_owned(),
+        1 => percent(figure.value),
         _ => {
             let [low, high] = figure.interval;
             format!("{} ({} to {})", percent(figure.value), percent(low), percent(high))
@@ -161,25 +162,44 @@ fn beside(e: &Evaluation, paper: Paper) -> Vec<Block> {
     if figures.is_empty() {
         return vec![Block::Paragraph(format!("{} has no figure of these benchmarks.", paper.cite()))];
     }
-    let row = |f: &Published| {
-        let set = e.sets.iter().find(|s| s.name == f.benchmark)?;
-        let (what, own) = match f.k {
+    // A row per benchmark and k, a column per model.
+    let mut models: Vec<&str> = Vec::new();
+    figures.iter().for_each(|f| {
+        if !models.contains(&f.model) {
+            models.push(f.model)
+        }
+    });
+    let mut ks: Vec<usize> = figures.iter().map(|f| f.k).collect();
+    ks.sort_unstable();
+    ks.dedup();
+    let row = |set: &SetSummary, k: usize| {
+        let of_row: Vec<&Published> = figures.iter().filter(|f| f.benchmark == set.name && f.k == k).collect();
+        let (what, own) = match k {
             1 => (set.metric.clone(), Some(&set.score)),
             k => (format!("Pass@{k}"), set.pass.get(&k)),
         };
         let here = own.map_or_else(|| "not measured".to_owned(), told);
-        let place = format!("{} ({})", f.model, f.place);
-        Some(vec![cell(set.title.as_str()), cell(what), cell(here), cell(format!("{:.1}", f.percent)), cell(place)])
+        let mut row = vec![cell(set.title.as_str()), cell(what), Cell { text: here, is_strong: true }];
+        row.extend(models.iter().map(|model| {
+            let figure = of_row.iter().find(|f| f.model == *model);
+            cell(figure.map_or_else(|| "–".to_owned(), |f| format!("{:.1}", f.percent)))
+        }));
+        (!of_row.is_empty()).then_some(row)
     };
-    let head = ["benchmark", "figure", "here", "paper", "the paper's model"].map(str::to_owned).to_vec();
-    let caption = format!("These figures, in per cent, and those of {}.", paper.cite());
+    let mut head = ["benchmark", "figure", "here"].map(str::to_owned).to_vec();
+    head.extend(models.iter().map(|model| format!("paper: {model}")));
+    let rows = e.sets.iter().flat_map(|set| ks.iter().filter_map(|k| row(set, *k)).collect::<Vec<_>>()).collect();
+    let mut places: Vec<&str> = figures.iter().map(|f| f.place).collect();
+    places.dedup();
+    let caption = format!(
+        "These figures, in per cent, and those of {} ({}).",
+        paper.cite(),
+        words::list(&places.iter().map(|place| (*place).to_owned()).collect::<Vec<String>>())
+    );
     let about = "The paper's models were trained by its own algorithm and asked with a web search and a browser; its figures \
                  come without intervals, and of everything but the multi-hop sets a large model judged the answers. A \
                  difference to them is a difference of models, tools and graders together.";
-    vec![
-        Block::Paragraph(about.to_owned()),
-        Block::Table(Table { caption, head, rows: figures.iter().filter_map(row).collect() }),
-    ]
+    vec![Block::Paragraph(about.to_owned()), Block::Table(Table { caption, head, rows })]
 }
 
 fn kinds(e: &Evaluation) -> Table {
@@ -210,11 +230,11 @@ fn cost(e: &Evaluation) -> Table {
 
 fn stops(e: &Evaluation) -> Table {
     let names: BTreeSet<&String> = e.sets.iter().flat_map(|s| s.stops.keys()).collect();
-    let mut head = vec!["ending".to_owned()];
-    head.extend(e.sets.iter().map(|s| s.title.clone()));
-    let row = |name: &&String| {
-        let n = |s: &SetSummary| cell(s.stops.get(*name).copied().unwrap_or(0).to_string());
-        std::iter::once(cell(name.as_str())).chain(e.sets.iter().map(n)).collect()
+    let mut head = vec!["benchmark".to_owned()];
+    head.extend(names.iter().map(|name| (*name).clone()));
+    let row = |s: &SetSummary| {
+        let n = |name: &&String| cell(s.stops.get(*name).copied().unwrap_or(0).to_string());
+        std::iter::once(cell(s.title.as_str())).chain(names.iter().map(n)).collect()
     };
-    Table { caption: "Answers by the way they ended.".to_owned(), head, rows: names.iter().map(row).collect() }
+    Table { caption: "Answers by the way they ended.".to_owned(), head, rows: e.sets.iter().map(row).collect() }
 }

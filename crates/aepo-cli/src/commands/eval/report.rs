@@ -211,7 +211,7 @@ fn groups(sets: &[Set], summaries: &[SetSummary]) -> BTreeMap<String, GroupMean>
 fn for_people(e: &Evaluation) -> String {
     let share = |f: &Figure| if f.n_questions == 0 { "–".to_owned() } else { format!("{:.1}", 100.0 * f.value) };
     let told = |f: &Figure| match f.n_questions {
-        0 => "–".to_owned(),
+        0 | 1 => share(f),
         _ => format!("{} ({:.1} to {:.1})", share(f), 100.0 * f.interval[0], 100.0 * f.interval[1]),
     };
     let ks: Vec<usize> = e.sets.first().map(|s| s.pass.keys().copied().collect()).unwrap_or_default();
