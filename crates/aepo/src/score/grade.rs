@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn each_grader_has_its_rule_and_says_why() {
-        let table: [(Grader, &str, &[&str], f64, bool, &str); 14] = [
+        type Row = (Grader, &'static str, &'static [&'static str], f64, bool, &'static str);
+        let table: [Row; 14] = [
             (Grader::Math, "1.0", &["2", "1"], 1.0, true, "equal as values: 1"),
             (Grader::Math, "15", &["1.5"], 0.0, false, "15 is not 1.5: other values"),
             (Grader::Choice, "(C)", &["C"], 1.0, true, "the same choice as C"),

@@ -100,7 +100,7 @@ fn in_words(text: &str) -> Option<Date> {
             if month.replace(found).is_some() {
                 return None;
             }
-        } else if DAYS.iter().any(|whole| is_short_for(&whole)) && n_words == 1 {
+        } else if DAYS.iter().any(is_short_for) && n_words == 1 {
             // The day of the week in front follows from the date.
         } else if let Some(found) = figures(word, 3..=4) {
             if year.replace(found).is_some() {
