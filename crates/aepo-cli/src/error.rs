@@ -57,11 +57,22 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         }
         return ExitCode::from(130);
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", with_causes(error));
     let misuse = error.downcast_ref::<Usage>();
     if let Some(hint) = misuse.and_then(|u| u.hint.as_deref()) {
         eprintln!("hint: {hint}");
     }
     let wrong_use = misuse.is_some() || error.downcast_ref::<ConfigError>().is_some();
     ExitCode::from(if wrong_use { 2 } else { 1 })
+}
+
+/// The message and its causes, without a cause that the message before it has already told.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aepo::config::{Config, Source};
+use aepo_tools::search::source::SourceName;
 
 use crate::args::Sets;
 use crate::assets::{QUICKSTART, RANDOM, RECIPES};
@@ -87,6 +88,16 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
     if ![QUICKSTART, RANDOM].contains(&config.sft.init.as_str()) && !is_hub(&config, "sft.init", &config.sft.init) {
         config.settings.sft.init = absolute(&config, "sft.init", &config.sft.init)?;
     }
+    if let SourceName::Directory(index) = SourceName::parse(&config.search.source) {
+        let index = absolute(&config, "tools.search.source", &index.to_string_lossy())?;
+        config.settings.search.source = index;
+    }
+    if let Some(file) = &config.mcp.file {
+        config.settings.mcp.file = Some(absolute(&config, "tools.mcp.file", file)?);
+    }
+    if let Some(file) = &config.cache.path {
+        config.settings.cache.path = Some(absolute(&config, "tools.cache.path", file)?);
+    }
     // A bare name is looked up on the search path, not in a folder.
     if let Some(program) = config.python.interpreter.clone().filter(|p| p.contains('/')) {
         config.settings.python.interpreter = Some(absolute(&config, "tools.python.interpreter", &program)?);
@@ -96,4 +107,47 @@ pub fn resolve(recipe: &Recipe, sets: &[(String, String)]) -> anyhow::Result<Con
         config.sources.remove("train.threads");
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../recipes")
+    }
+
+    #[test]
+    fn every_recipe_that_is_shipped_can_be_resolved() {
+        let mut n = 0;
+        for entry in std::fs::read_dir(shipped()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let recipe = find(path.to_str().unwrap()).unwrap();
+                resolve(&recipe, &[]).unwrap_or_else(|e| panic!("{}: {e:#}", path.display()));
+                n += 1;
+            }
+        }
+        assert!(n >= 7, "{n} recipes");
+    }
+
+    #[test]
+    fn places_in_a_recipe_start_at_its_folder_and_typed_ones_where_they_are_typed() {
+        let text = "[tasks]\nsource = \"q.jsonl\"\neval_file = \"e.jsonl\"\n[tools]\noffer = [\"search\", \"mcp\"]\n[prompt]\nprotocol = \"hermes\"\n\
+                    [tools.search]\nsource = \"index\"\n[tools.mcp]\nfile = \"servers.json\"\n\
+                    [tools.cache]\nmode = \"record\"\npath = \"cache.redb\"\n";
+        let dir = PathBuf::from("/a/folder");
+        let recipe = Recipe { name: "r".to_owned(), label: "r.toml".to_owned(), text: text.to_owned(), dir };
+        let config = resolve(&recipe, &[]).unwrap();
+        assert_eq!(config.tasks.source, "/a/folder/q.jsonl");
+        assert_eq!(config.search.source, "/a/folder/index");
+        assert_eq!(config.mcp.file.as_deref(), Some("/a/folder/servers.json"));
+        assert_eq!(config.cache.path.as_deref(), Some("/a/folder/cache.redb"));
+
+        let typed = |key: &str, value: &str| resolve(&recipe, &[(key.to_owned(), value.to_owned())]).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(typed("tools.search.source", "index").search.source, here.join("index").to_str().unwrap());
+        assert_eq!(typed("tools.search.source", "serper").search.source, "serper");
+        assert_eq!(typed("tools.search.source", "quickstart").search.source, "quickstart");
+    }
 }

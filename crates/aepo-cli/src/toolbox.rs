@@ -120,7 +120,8 @@ fn summaries(config: &Config) -> Option<SummarySettings> {
     // The settings were checked: where there is an address, there is a model.
     let (endpoint, model) = (v.summary_endpoint.clone()?, v.summary_model.clone()?);
     let mut by = SummarySettings::of(endpoint, model, v.summary_secs);
-    by.llm.key_env = v.summary_key_env.clone();
+    // A replay asks nobody.
+    by.llm.key_env = v.summary_key_env.clone().filter(|_| config.cache.mode != CacheMode::Replay);
     by.llm.certificates = certificates();
     Some(by)
 }
@@ -141,7 +142,8 @@ fn search_tool(config: &Config, n_workers: usize) -> anyhow::Result<Offer> {
         Ok(client)
     };
     let name = SourceName::parse(&s.source);
-    let found = Source::open(&name, client, || quickstart_index(settings.clone()));
+    let found =
+        Source::open(&name, config.cache.mode != CacheMode::Replay, client, || quickstart_index(settings.clone()));
     let found = found.with_context(|| format!("tools.search.source = \"{}\"", s.source))?;
     let limits = Limits { n_workers, deadline_secs: s.timeout_secs, ..Limits::default() };
     Ok(search::tool::offer(found, settings, limits))

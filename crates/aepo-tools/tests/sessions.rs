@@ -191,3 +191,19 @@ fn many_branches_at_once_and_states_that_were_evicted_answer_the_same() {
         }
     }
 }
+
+#[test]
+fn idle_interpreters_take_no_more_memory_than_those_at_work_may() {
+    let limits = Limits { total_memory_mb: 150, ..limits() };
+    let executor = &start(Backend::Namespaces, 1, limits);
+    let mut paths = [Path::new(), Path::new()];
+    for (path, name) in paths.iter_mut().zip(["a", "b"]) {
+        path.check(executor, &format!("{name} = b'x' * (100 << 20)"), false, "");
+    }
+    // The first had to make room for the second.
+    let [first, second] = &mut paths;
+    second.check(executor, "len(b) >> 20", false, "100");
+    assert_eq!(executor.session_counts(), SessionCounts { continued: 1, cloned: 0, rebuilt: 0 });
+    first.check(executor, "len(a) >> 20", false, "100");
+    assert_eq!(executor.session_counts(), SessionCounts { continued: 1, cloned: 0, rebuilt: 1 });
+}

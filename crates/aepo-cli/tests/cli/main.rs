@@ -8,6 +8,7 @@ mod bad_input;
 mod cache;
 mod chats;
 mod compare;
+mod data;
 mod hub;
 mod lora;
 #[path = "../../../aepo-tools/tests/pages/server.rs"]

@@ -45,7 +45,7 @@ impl Secret {
     }
 
     /// The key itself, for the header that carries it.
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 

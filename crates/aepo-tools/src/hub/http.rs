@@ -128,7 +128,7 @@ impl<'a> Http<'a> {
                 request = request.header("range", range);
             }
             if let Some(token) = self.hub.token.as_ref().filter(|_| same_origin(&url, &self.hub.endpoint)) {
-                request = request.header("authorization", format!("Bearer {}", token.0));
+                request = request.header("authorization", format!("Bearer {}", token.reveal()));
             }
             let response = request.call().map_err(|e| Trouble::Network(tls::words(&e)))?;
             let location = response.headers().get("location").and_then(|l| l.to_str().ok());

@@ -11,7 +11,6 @@ mod http;
 mod name;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,15 +22,7 @@ use cache::{INDEX, MORE_TEMPLATES, NEEDED, OPTIONAL, Shelf};
 use download::Fetching;
 use http::{About, Http, Trouble};
 
-/// A secret; it is shown nowhere.
-#[derive(Clone)]
-pub struct Token(pub String);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
+use crate::http::Secret;
 
 /// Where models come from, and where they are kept.
 #[derive(Clone, Debug)]
@@ -41,7 +32,7 @@ pub struct Hub {
     /// Folder of the cache.
     pub cache: PathBuf,
     /// Sent to the endpoint and to nobody else.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// Use the cache alone.
     pub offline: bool,
     /// Certificates to trust instead of the usual ones, PEM.
@@ -147,10 +138,8 @@ impl Hub {
         let token_file = get("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
         let token = get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN"));
         let token = token.or_else(|| std::fs::read_to_string(token_file).ok());
-        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-        if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(wrong("HF_TOKEN", "(or the token file) holds characters that no token has".to_owned()));
-        }
+        let token = token.filter(|token| !token.trim().is_empty()).map(|token| Secret::of(&token)).transpose();
+        let token = token.map_err(|why| wrong("HF_TOKEN", format!("(or the token file) {why}")))?;
         let patience = match get("HF_HUB_DOWNLOAD_TIMEOUT") {
             None => 30,
             Some(text) => text.parse().ok().filter(|secs| (1..=86_400).contains(secs)).ok_or_else(|| {
@@ -160,7 +149,7 @@ impl Hub {
         Ok(Hub {
             endpoint,
             cache: get("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from),
-            token: token.map(Token),
+            token,
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
             certificates: get("SSL_CERT_FILE").map(PathBuf::from),
             patience: Duration::from_secs(patience),

@@ -195,8 +195,6 @@ pub(crate) fn environment(own: &[String]) -> Result<Vec<CString>, String> {
         // Numerical libraries would start a thread per core, in each of many programs at once.
         "OMP_NUM_THREADS=1",
         "OPENBLAS_NUM_THREADS=1",
-        // Large values lie in huge pages where the kernel has them: a branch copies one entry for 2 MiB, not 512.
-        "GLIBC_TUNABLES=glibc.malloc.hugetlb=1",
     ];
     let all = fixed.into_iter().chain(own.iter().map(String::as_str));
     all.map(|s| CString::new(s).map_err(|e| format!("an argument holds a NUL: {e}"))).collect()

@@ -11,6 +11,7 @@ use aepo::tool::ToolOutcome;
 use crate::error::ToolsError;
 use crate::python::caged::{self, Caged};
 use crate::python::execution::{Execution, Limits, Program};
+use crate::python::idle::Room;
 use crate::python::interpreter::{self, Interpreter};
 use crate::python::session::{SessionCounts, Sessions};
 use crate::python::supervise::Ran;
@@ -94,13 +95,15 @@ impl Executor {
                 slots.into_iter().map(|slot| Slot::Caged(Box::new(slot))).collect()
             }
         };
+        // Idle interpreters may take as much again as those at work.
+        let room = Room { max_live: 4 * n_slots, max_bytes: (n_slots as u64 * settings.limits.total_memory_mb) << 20 };
         let executor = Executor(Arc::new(Inner {
             level,
             why_not_more: reason,
             interpreter,
             limits: settings.limits.clone(),
             servers,
-            sessions: settings.sessions.then(|| Sessions::new(4 * n_slots)),
+            sessions: settings.sessions.then(|| Sessions::new(room)),
             slots: Mutex::new(slots),
             freed: Condvar::new(),
             cancel,

@@ -3,6 +3,7 @@
 mod caged;
 mod execution;
 mod executor;
+mod idle;
 mod interpreter;
 mod message;
 mod policy;

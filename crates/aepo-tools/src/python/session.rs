@@ -10,22 +10,20 @@
 //! keeps the namespace to itself. A clone cannot signal the others (Landlock's scope). What remains visible is its own
 //! process id.
 
-use std::collections::HashSet;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aepo::tool::ToolOutcome;
 
 use crate::python::execution::{Cell, Limits, Program};
+use crate::python::idle::{Idle, Live, Room};
 use crate::python::sandbox::{self, Exit, How};
 use crate::python::supervise::{self, Done, Heard, Killed, Pipes, Ran};
 use crate::python::zygote::{self, Running, Trouble, Zygote};
 use crate::python::{message, tally};
 
-/// How long a call waits for a family at work before it runs the earlier cells again.
-const FAMILY_PATIENCE: Duration = Duration::from_millis(100);
 /// A clone is ready after milliseconds, or something holds it.
 const CLONE_PATIENCE: Duration = Duration::from_secs(2);
 /// The end of a clone is told at once, or not at all.
@@ -35,10 +33,7 @@ const MAX_CLONES: usize = 32;
 
 /// The live interpreters of an executor.
 pub(crate) struct Sessions {
-    state: Mutex<State>,
-    /// A family has finished a cell.
-    rested: Condvar,
-    max_live: usize,
+    idle: Idle,
     next_id: AtomicU64,
     /// Cells that went on in a live interpreter, in a clone, in one built anew after others.
     n_cells: [AtomicU64; 3],
@@ -55,27 +50,12 @@ pub struct SessionCounts {
     pub rebuilt: u64,
 }
 
-#[derive(Default)]
-struct State {
-    /// Idle interpreters, the longest unused first.
-    live: Vec<Live>,
-    /// Families that run a cell.
-    at_work: HashSet<u64>,
-}
-
-/// An idle interpreter.
-struct Live {
-    key: Key,
-    member: Member,
-    is_clean: bool,
-}
-
 /// What has run in an interpreter: SHA-256 over cells and their seeds.
-type Key = [u8; 32];
+pub(crate) type Key = [u8; 32];
 
 /// An interpreter and how to talk to it.
-struct Member {
-    family: Arc<Family>,
+pub(crate) struct Member {
+    pub(crate) family: Arc<Family>,
     pipes: Pipes,
     /// Where its cells go.
     cells: OwnedFd,
@@ -87,8 +67,8 @@ struct Member {
 }
 
 /// A namespace with one or more interpreters. Ends with its last one.
-struct Family {
-    id: u64,
+pub(crate) struct Family {
+    pub(crate) id: u64,
     running: Running,
     /// Kept open for the first interpreter, with whose end the namespace ends.
     _first: OwnedFd,
@@ -113,25 +93,15 @@ impl Drop for Member {
 }
 
 impl Sessions {
-    /// Keeps at most `max_live` idle interpreters.
-    pub(crate) fn new(max_live: usize) -> Sessions {
-        Sessions {
-            state: Mutex::default(),
-            rested: Condvar::new(),
-            max_live,
-            next_id: AtomicU64::new(0),
-            n_cells: Default::default(),
-        }
+    /// Keeps idle interpreters as long as there is room.
+    pub(crate) fn new(room: Room) -> Sessions {
+        Sessions { idle: Idle::new(room), next_id: AtomicU64::new(0), n_cells: Default::default() }
     }
 
     /// What has happened so far.
     pub(crate) fn counts(&self) -> SessionCounts {
         let [continued, cloned, rebuilt] = self.n_cells.each_ref().map(|n| n.load(Ordering::Relaxed));
         SessionCounts { continued, cloned, rebuilt }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the last cell of a program in the state that the earlier ones lead to.
@@ -144,63 +114,16 @@ impl Sessions {
         let cell = Cell { code: program.code.to_owned(), seed: program.seed };
         let after = next(before, &cell);
         if !program.earlier.is_empty()
-            && let Some(live) = self.take(before)
+            && let Some(live) = self.idle.take(before)
         {
             let family = live.member.family.id;
             let ran = self.go_on(live, program, before, after, cancel);
-            self.rest(family);
+            self.idle.rest(family);
             if let Some(ran) = ran? {
                 return Ok(ran);
             }
         }
         self.begin(server, program, slot, before, after, cancel)
-    }
-
-    /// The idle interpreter with a state, its family marked as at work.
-    fn take(&self, key: Key) -> Option<Live> {
-        let deadline = Instant::now() + FAMILY_PATIENCE;
-        let mut state = self.state();
-        loop {
-            let free =
-                state.live.iter().position(|live| live.key == key && !state.at_work.contains(&live.member.family.id));
-            if let Some(i) = free {
-                let live = state.live.remove(i);
-                state.at_work.insert(live.member.family.id);
-                return Some(live);
-            }
-            let now = Instant::now();
-            if now >= deadline || !state.live.iter().any(|live| live.key == key) {
-                return None;
-            }
-            let waited = self.rested.wait_timeout(state, deadline - now);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn rest(&self, family: u64) {
-        self.state().at_work.remove(&family);
-        self.rested.notify_all();
-    }
-
-    /// Keeps an interpreter. What does not fit any more is dropped outside the lock.
-    fn keep(&self, live: Live) {
-        let mut dropped = Vec::new();
-        let mut state = self.state();
-        state.live.push(live);
-        while state.live.len() > self.max_live {
-            dropped.push(state.live.remove(0));
-        }
-        drop(state);
-    }
-
-    /// Drops every idle interpreter of a family.
-    fn forget(&self, family: u64) {
-        let mut state = self.state();
-        let (gone, kept) =
-            std::mem::take(&mut state.live).into_iter().partition(|l: &Live| l.member.family.id == family);
-        state.live = kept;
-        drop(state);
-        let _: Vec<Live> = gone;
     }
 
     /// Runs a cell in a live interpreter or in its clone. None if the state must be built anew.
@@ -215,17 +138,17 @@ impl Sessions {
         let began = Instant::now();
         let member = if program.shared {
             if !live.is_clean || live.member.family.n_clones.load(Ordering::Relaxed) >= MAX_CLONES {
-                self.keep(live);
+                self.idle.keep(live);
                 return Ok(None);
             }
             match live.member.clone_self() {
                 Ok(clone) => {
-                    self.keep(live);
+                    self.idle.keep(live);
                     clone
                 }
                 Err(_) => {
                     // Neither of the two can be trusted to be what it should be.
-                    self.forget(live.member.family.id);
+                    self.idle.forget(live.member.family.id);
                     return Ok(None);
                 }
             }
@@ -270,11 +193,11 @@ impl Sessions {
         let pipes = std::mem::replace(&mut running.pipes, spare);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let family = Arc::new(Family { id, running, _first: first, ends, n_clones: AtomicUsize::new(0) });
-        self.state().at_work.insert(id);
+        self.idle.begin(id);
         let outer_pid = family.running.pids[0];
         let member = Member { family, pipes, cells, pid: 2, outer_pid, is_first: true };
         let ran = self.finish(member, program, deadline, began, (before, after), cancel);
-        self.rest(id);
+        self.idle.rest(id);
         ran
     }
 
@@ -301,7 +224,7 @@ impl Sessions {
             }
             _ => {
                 // Whatever else lives in the namespace may have seen what the cell left there.
-                self.forget(family.id);
+                self.idle.forget(family.id);
                 let end = if killed.is_none() { member.end().map_err(waiting)? } else { None };
                 family.running.kill();
                 heard.drain(&mut member.pipes, limits).map_err(waiting)?;
@@ -322,7 +245,7 @@ impl Sessions {
             // Nothing has run.
             ToolOutcome::Syntax => before,
             _ => {
-                self.forget(family.id);
+                self.idle.forget(family.id);
                 return Ok(ran);
             }
         };
@@ -340,16 +263,16 @@ impl Sessions {
         let n_expected = 2 + family.n_clones.load(Ordering::Relaxed);
         let max_bytes = limits.total_memory_mb << 20;
         let Some((n_processes, n_bytes)) = tally::quiet(family.running.pids, max_bytes) else {
-            return self.forget(family.id);
+            return self.idle.forget(family.id);
         };
         if n_processes > n_expected {
-            return self.forget(family.id);
+            return self.idle.forget(family.id);
         }
         let is_clean = done.is_clean && n_bytes <= max_bytes;
         if !is_clean {
-            self.forget(family.id);
+            self.idle.forget(family.id);
         }
-        self.keep(Live { key, member, is_clean });
+        self.idle.keep(Live { key, member, is_clean, family_bytes: n_bytes });
     }
 }
 
@@ -468,6 +391,8 @@ fn next(before: Key, cell: &Cell) -> Key {
 #[cfg(test)]
 mod tests {
     use aepo::seed::Seed;
+
+    use std::collections::HashSet;
 
     use super::*;
 

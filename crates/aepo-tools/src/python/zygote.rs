@@ -105,7 +105,9 @@ impl Zygote {
         let out = sandbox::out_of_the_way(out).map_err(trouble)?;
         let mut args = caged::options(interpreter)?;
         args.push(CString::new(SERVER).map_err(|e| e.to_string())?);
-        let env = caged::environment(&["HOME=/tmp".to_owned(), "TMPDIR=/tmp".to_owned()])?;
+        // Large values lie in huge pages where the kernel has them: a clone copies one entry for 2 MiB, not 512.
+        let own = ["HOME=/tmp", "TMPDIR=/tmp", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1"];
+        let env = caged::environment(&own.map(str::to_owned))?;
         let mut cage = sandbox::Cage { locks: None, scratch: text(Path::new("/"))?, null };
         let start = Start {
             exe: &text(&interpreter.exe)?,

@@ -103,7 +103,7 @@ impl Rows {
 
     /// The next row that is not blank. A row that is wrong is found as such, and the next can be asked for; an error is
     /// one of the whole file, and nothing comes after it.
-    pub fn next(&mut self) -> Result<Option<Found>, RowsError> {
+    pub fn next_row(&mut self) -> Result<Option<Found>, RowsError> {
         let io = |path: &Path, cause| RowsError::Io { what: "reading", path: path.to_owned(), cause };
         match &mut self.kind {
             Kind::Lines(lines) => loop {

@@ -13,7 +13,7 @@ pub fn read_tasks(path: &Path, shape: Option<&Shape>) -> Result<TaskFile, ReadEr
     let file = path.display().to_string();
     let mut rows = Rows::open(path)?;
     let mut reader = None;
-    while let Some(Found { at, row }) = rows.next()? {
+    while let Some(Found { at, row }) = rows.next_row()? {
         let row = row.map_err(|cause| TasksError::NoRow { file: file.clone(), at, cause })?;
         let reader = match &mut reader {
             Some(reader) => reader,

@@ -69,9 +69,11 @@ pub enum SearchError {
 }
 
 impl Source {
-    /// Opens what has a name; `quickstart` gives the articles inside the program. Keys come from the environment.
+    /// Opens what has a name; `quickstart` gives the articles inside the program. Keys come from the environment; none is
+    /// needed where nothing `is_asked`, because all results come from a cache.
     pub fn open(
         name: &SourceName,
+        is_asked: bool,
         client: impl FnOnce() -> Result<Client, HttpError>,
         quickstart: impl FnOnce() -> Result<SearchIndex, ToolsError>,
     ) -> Result<Source, SearchError> {
@@ -79,7 +81,8 @@ impl Source {
             SourceName::Quickstart => Source::Memory(Arc::new(quickstart()?)),
             SourceName::Directory(directory) => Source::Disk(Arc::new(DiskIndex::open(directory)?)),
             SourceName::Retriever(url) => Source::Retriever(Retriever { client: client()?, url: url.clone() }),
-            SourceName::Web(api) => Source::Web(Web::from_env(*api, client()?)?),
+            SourceName::Web(api) if is_asked => Source::Web(Web::from_env(*api, client()?)?),
+            SourceName::Web(api) => Source::Web(Web::unasked(*api, client()?)),
         })
     }
 

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aepo_tools::hub::{Event, Fetched, Hub, HubError, ModelName, Token, What};
+use aepo_tools::http::Secret;
+use aepo_tools::hub::{Event, Fetched, Hub, HubError, ModelName, What};
 use server::{COMMIT, Fault, LARGE, REPO, Server, etag};
 use tempfile::TempDir;
 
@@ -48,7 +49,7 @@ impl Place {
         let hub = Hub {
             endpoint: server.endpoint.clone(),
             cache: dir.path().join("hub"),
-            token: Some(Token(SECRET.to_owned())),
+            token: Some(Secret::of(SECRET).unwrap()),
             offline: false,
             certificates: None,
             patience: Duration::from_millis(400),
@@ -307,7 +308,7 @@ fn what_the_hub_refuses_says_what_to_do() {
     let mut place = Place::new(&server);
     let gated = "x-error-code: GatedRepo";
     let mut refused = |status, header, token: Option<&str>| {
-        place.hub.token = token.map(|token| Token(token.to_owned()));
+        place.hub.token = token.map(|token| Secret::of(token).unwrap());
         server.fail("/api/", Fault::Status(status, header), 1);
         place.error(REPO)
     };
@@ -462,9 +463,10 @@ fn the_environment_is_that_of_python_programs() {
     let with_file = hub(&[("HF_HOME", home), ("HF_ENDPOINT", "http://mirror/"), ("HF_HUB_OFFLINE", "yes")]).unwrap();
     assert_eq!(with_file.cache, dir.path().join("hub"));
     assert_eq!((with_file.endpoint.as_str(), with_file.offline), ("http://mirror", true));
-    assert_eq!(with_file.token.unwrap().0, "hf_file");
+    assert!(with_file.token == Secret::of("hf_file").ok());
     let set = hub(&[("HF_HOME", home), ("HF_TOKEN", SECRET), ("HF_HUB_CACHE", "/c")]).unwrap();
-    assert_eq!((set.token.unwrap().0.as_str(), set.cache.as_path()), (SECRET, Path::new("/c")));
+    assert!(set.token == Secret::of(SECRET).ok());
+    assert_eq!(set.cache, Path::new("/c"));
     for wrong in [
         &[][..],
         &[("HOME", "/h"), ("HF_ENDPOINT", "mirror")],

@@ -102,7 +102,7 @@ fn nested_columns_are_objects_and_lists() {
     let found = read_tasks(&path, None).unwrap();
     assert_eq!((found.shape.clone(), found.n_rows), (Shape::Verl { grader: None }, 2));
     assert_eq!(found.tasks[1].answers, ["I", "me"]);
-    let note =
-        "1 of 2 rows repaired: 1 commands got their backslash back (a control character stood there, as in \\x08oxed)";
+    let note = "rows repaired: 1 of 2 (commands that got their backslash back, where a control character stood as in \
+                \\x08oxed: 1)";
     assert_eq!(found.notes(), [note]);
 }

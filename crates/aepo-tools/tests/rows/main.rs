@@ -26,7 +26,7 @@ fn rows(path: &Path) -> Vec<String> {
     };
     let mut said = Vec::new();
     loop {
-        match rows.next() {
+        match rows.next_row() {
             Ok(None) => return said,
             Ok(Some(Found { at, row: Ok(row) })) => said.push(format!("{at}: {}", Value::Object(row))),
             Ok(Some(Found { at, row: Err(why) })) => said.push(format!("{at}: ! {why}")),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aepo::data::benchmark;
 use aepo::data::files::Shape;
 use aepo::data::task::Grader;
+use aepo::score::reward::accuracy;
 use aepo_tools::rows::read_tasks;
 
 /// The folder of shared data, or a line that says that there is none.
@@ -60,6 +61,22 @@ fn samples_of_the_other_sets_are_read() {
     assert_eq!(hle.tasks.iter().map(|task| task.grader).collect::<Vec<_>>()[..2], [Grader::Choice, Grader::Math]);
     let gaia = read_tasks(&dir.join("benchmarks/gaia.sample.jsonl"), None).unwrap();
     assert_eq!((gaia.tasks[0].kind.as_str(), gaia.tasks[0].grader), ("level 1", Grader::Gaia));
+}
+
+#[test]
+fn accepted_answers_are_right_by_their_own_grader() {
+    let Some(dir) = shared("accepted_answers_are_right_by_their_own_grader") else { return };
+    let mut n_answers = 0;
+    for entry in std::fs::read_dir(dir.join("benchmarks")).unwrap() {
+        let found = read_tasks(&entry.unwrap().path(), None).unwrap();
+        for task in &found.tasks {
+            for answer in &task.answers {
+                assert_eq!(accuracy(task, answer), 1.0, "{} {}: {answer}", found.shape.name(), task.id);
+                n_answers += 1;
+            }
+        }
+    }
+    assert!(n_answers > 3000, "{n_answers}");
 }
 
 #[test]

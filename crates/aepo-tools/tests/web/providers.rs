@@ -20,7 +20,7 @@ fn soon() -> Instant {
 
 fn web(api: WebApi, server: &Server) -> Web {
     let zone = if api == WebApi::BrightData { "serp_zone" } else { "" };
-    let key = Secret::of(KEY).unwrap();
+    let key = Some(Secret::of(KEY).unwrap());
     Web { api, client: quick(), address: server.address.clone(), key, zone: zone.to_owned() }
 }
 
@@ -159,6 +159,13 @@ fn no_key_is_in_any_error_or_description() {
             let error = Web::from_env(api, quick()).unwrap_err().to_string();
             assert!(error.contains(variable), "{error}");
         }
+        // For a replay the API is known by what it would answer, and asks nobody.
+        let unasked = Web { address: server.address.clone(), ..Web::unasked(api, quick()) };
+        assert_eq!(unasked.identity(), Web { key: None, zone: unasked.zone.clone(), ..web(api, &server) }.identity());
+        server.log();
+        let error = unasked.search("moon", 3, soon()).unwrap_err().to_string();
+        assert!(error.contains(variable) && error.contains("from the cache alone"), "{error}");
+        assert_eq!(server.log().len(), 0);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Does the grader decide hand-written pairs as a person does? They come from `golden/make_grading.py`.
 
+use std::collections::BTreeMap;
+
 use aepo::score::math;
 
 /// Kind, answer, reference, whether they are equal, and what math-verify 0.9.0 says.
@@ -31,5 +33,22 @@ fn every_answer_equals_itself() {
         for text in [answer, reference] {
             assert!(math::equal(&text, &text), "{text}");
         }
+    }
+}
+
+/// `docs/grading-math.md` says how often math-verify differs, and why.
+#[test]
+fn the_documented_disagreements_are_those_of_the_pairs() {
+    let mut counts: BTreeMap<String, [usize; 3]> = BTreeMap::new();
+    for (kind, _, _, equal, told) in rows() {
+        let of_kind = counts.entry(kind).or_default();
+        of_kind[0] += 1;
+        of_kind[1] += usize::from(equal && !told);
+        of_kind[2] += usize::from(told && !equal);
+    }
+    let text = include_str!("../../../../docs/grading-math.md");
+    for (kind, [n, refuses, accepts]) in counts {
+        let row = format!("\n| {kind} | {n} | {refuses} | {accepts} | ");
+        assert!(text.contains(&row), "docs/grading-math.md has no row{row}");
     }
 }

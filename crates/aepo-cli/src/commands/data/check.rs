@@ -69,7 +69,7 @@ fn look(path: &Path, shape: Option<&Shape>) -> anyhow::Result<Look> {
     let mut rows = Rows::open(path)?;
     let (mut survey, mut faults, mut reader) = (Survey::default(), Vec::new(), None::<Reader>);
     let mut n_no_rows = 0;
-    while let Some(Found { at, row }) = rows.next()? {
+    while let Some(Found { at, row }) = rows.next_row()? {
         let row = match row {
             Ok(row) => row,
             Err(why) => {

@@ -20,8 +20,11 @@ pub fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
     if out.exists() {
         return Err(usage(format!("{} is there already", out.display()), "remove it, or choose another --out"));
     }
-    let found = read_tasks(&args.file, shape.as_ref())?;
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(usage(format!("--out {}: {} is no directory", out.display(), folder.display()), ""));
+    }
+    let found = read_tasks(&args.file, shape.as_ref())?;
     let writing = || format!("writing {}", out.display());
     let mut beside = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;
     let mut lines = std::io::BufWriter::new(&mut beside);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use aepo::data::files::task_file::{At, TaskFile};
 use aepo::data::files::{LeftOut, Repairs, Shape};
+use aepo::score::reward::accuracy;
 use serde_json::{Value, json};
 
 use super::check::{Against, Look};
@@ -53,8 +54,12 @@ fn answerless(look: &Look) -> Vec<At> {
 pub fn people(look: &Look) -> String {
     let path = look.path.display();
     let Some(found) = &look.found else {
-        let mut text = format!("{path}: {} rows, none of which could be read\n", look.faults.len());
-        list(&mut text, "no rows", look.faults.iter().map(|(at, why)| format!("{at}: {why}")).collect());
+        let mut text = format!("{path}: no row could be read\n");
+        list(
+            &mut text,
+            "rows that are no questions",
+            look.faults.iter().map(|(at, why)| format!("{at}: {why}")).collect(),
+        );
         return text;
     };
     let mut text = format!("{path}: {} questions of {} rows, {}\n\n", found.tasks.len(), found.n_rows, layout(found));
@@ -74,7 +79,8 @@ pub fn people(look: &Look) -> String {
     if let Shape::Benchmark(benchmark) = &found.shape {
         let n = found.tasks.len();
         if n != benchmark.n_rows && Some(n) != benchmark.n_paper {
-            let paper = benchmark.n_paper.map_or_else(String::new, |n| format!(", of which the papers take {n}"));
+            let paper = benchmark.n_paper.filter(|n| *n != benchmark.n_rows);
+            let paper = paper.map_or_else(String::new, |n| format!(", of which the papers take {n}"));
             let _ = writeln!(text, "not the whole set: {} has {} rows{paper}", benchmark.title, benchmark.n_rows);
         }
     }
@@ -84,7 +90,7 @@ pub fn people(look: &Look) -> String {
         let others = if differ(found, group) { ", with other answers" } else { "" };
         format!("{}{others}: {}", places.join(", "), short(&found.tasks[group[0]].question))
     };
-    list(&mut text, "questions that are there again", look.duplicates.iter().map(again).collect());
+    list(&mut text, "questions that are there more than once", look.duplicates.iter().map(again).collect());
     let ungraded = |(i, answer): &(usize, String)| {
         format!("{}: {} by {}", found.places[*i], short(answer), found.tasks[*i].grader.name())
     };
@@ -101,7 +107,7 @@ pub fn people(look: &Look) -> String {
         let title = format!("questions of {} ({} rows)", against.path.display(), against.n_rows);
         list(&mut text, &title, against.meetings.iter().map(met).collect());
         if against.meetings.is_empty() {
-            let _ = writeln!(text, "no question of {} ({} rows)", against.path.display(), against.n_rows);
+            let _ = writeln!(text, "\nno question of {} ({} rows)", against.path.display(), against.n_rows);
         }
     }
     if wrong(look).is_empty() {
@@ -115,7 +121,7 @@ fn list(text: &mut String, title: &str, lines: Vec<String>) {
     if lines.is_empty() {
         return;
     }
-    let _ = writeln!(text, "\n{} {title}:", lines.len());
+    let _ = writeln!(text, "\n{title}: {}", lines.len());
     lines.iter().take(FOR_PEOPLE).for_each(|line| *text += &format!("  {line}\n"));
     if lines.len() > FOR_PEOPLE {
         let _ = writeln!(text, "  and {} more (--json lists them)", lines.len() - FOR_PEOPLE);
@@ -137,10 +143,10 @@ fn graders(found: &TaskFile) -> Vec<(&'static str, usize)> {
     all.filter(|(_, n)| *n > 0).collect()
 }
 
-/// Whether the same question has other accepted answers somewhere.
+/// Whether the same question has an accepted answer somewhere that is not right where it stands first.
 fn differ(found: &TaskFile, group: &[usize]) -> bool {
-    let set = |i: usize| found.tasks[i].answers.iter().collect::<BTreeSet<_>>();
-    group.iter().any(|&i| set(i) != set(group[0]))
+    let first = &found.tasks[group[0]];
+    group.iter().any(|&i| found.tasks[i].answers.iter().any(|answer| accuracy(first, answer) < 1.0))
 }
 
 /// The beginning of a text, on one line.

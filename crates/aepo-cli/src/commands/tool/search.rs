@@ -47,7 +47,7 @@ pub fn search(args: &ToolSearchArgs) -> anyhow::Result<()> {
         return Err(usage("--timeout-secs must be above 0 and at most 86400", ""));
     }
     let settings = SearchSettings { n_results: args.n, ..SearchSettings::default() };
-    let source = Source::open(&name, || Client::new(Limits::default()), || toolbox::quickstart_index(settings))?;
+    let source = Source::open(&name, true, || Client::new(Limits::default()), || toolbox::quickstart_index(settings))?;
     let hits = source.search(&args.query, args.n, Instant::now() + Duration::from_secs_f64(args.timeout_secs))?;
     if args.json {
         let result = |hit: &Hit| {

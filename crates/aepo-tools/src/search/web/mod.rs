@@ -110,8 +110,8 @@ pub struct Web {
     pub client: Client,
     /// Its address, without a slash at its end.
     pub address: String,
-    /// Sent in its header.
-    pub key: Secret,
+    /// Sent in its header; without it nothing is asked.
+    pub key: Option<Secret>,
     /// The zone of Bright Data; nothing for the others.
     pub zone: String,
 }
@@ -119,7 +119,7 @@ pub struct Web {
 impl Web {
     /// An API with the key, and for Bright Data the zone, that the environment holds.
     pub fn from_env(api: WebApi, client: Client) -> Result<Web, HttpError> {
-        let key = Secret::from_env(api.variable())?;
+        let key = Some(Secret::from_env(api.variable())?);
         let zone = match api {
             WebApi::BrightData => std::env::var(brightdata::ZONE).map_err(|_| HttpError::Key {
                 variable: brightdata::ZONE.to_owned(),
@@ -130,14 +130,24 @@ impl Web {
         Ok(Web { api, client, address: api.dialect().address().to_owned(), key, zone })
     }
 
+    /// An API that answers nothing, for results that are known already: it has its identity and needs no key.
+    #[must_use]
+    pub fn unasked(api: WebApi, client: Client) -> Web {
+        let zone = std::env::var(brightdata::ZONE).ok().filter(|_| api == WebApi::BrightData).unwrap_or_default();
+        Web { api, client, address: api.dialect().address().to_owned(), key: None, zone }
+    }
+
     /// The best pages, at most `n` and no more than the API gives at once, in its order.
     pub fn search(&self, query: &str, n: usize, deadline: Instant) -> Result<Vec<Hit>, HttpError> {
         let dialect = self.api.dialect();
+        let why = "was not read: results were to come from the cache alone";
+        let no_key = || HttpError::Key { variable: self.api.variable().to_owned(), why };
+        let key = self.key.as_ref().ok_or_else(no_key)?;
         let ask = dialect.ask(query, n.clamp(1, dialect.max_results()), &self.zone);
         let url = format!("{}{}", self.address, ask.path);
         let parameters: Vec<(&str, &str)> = ask.query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (name, before) = dialect.header();
-        let key = Some((name, before, &self.key));
+        let key = Some((name, before, key));
         let request = Request { url: &url, query: &parameters, key, body: ask.body.as_ref() };
         let answer = self.client.json(request, deadline)?;
         let host = || tls::origin(&url).unwrap_or_default().to_owned();

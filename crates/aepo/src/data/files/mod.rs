@@ -62,8 +62,8 @@ pub enum LeftOut {
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            LeftOut::Attachment { key } => write!(f, "needs what {key} names, which is no text"),
-            LeftOut::NoAnswer { key } => write!(f, "{key} is blank: there is no answer"),
+            LeftOut::Attachment { key } => write!(f, "{key} names what is no text"),
+            LeftOut::NoAnswer { key } => write!(f, "{key} is blank"),
         }
     }
 }

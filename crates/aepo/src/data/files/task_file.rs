@@ -103,13 +103,13 @@ impl TaskFile {
             let said = [
                 (
                     all.n_commands,
-                    "commands got their backslash back (a control character stood there, as in \\x08oxed)",
+                    "commands that got their backslash back, where a control character stood as in \\x08oxed",
                 ),
-                (all.n_removed, "other control characters were taken out"),
+                (all.n_removed, "other control characters taken out"),
             ];
-            let said: Vec<String> =
-                said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-            notes.push(format!("{} of {} rows repaired: {}", self.repaired.len(), self.n_rows, said.join("; ")));
+            let said = said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what}: {n}"));
+            let said: Vec<String> = said.collect();
+            notes.push(format!("rows repaired: {} of {} ({})", self.repaired.len(), self.n_rows, said.join("; ")));
         }
         let mut why: BTreeMap<&LeftOut, Vec<u64>> = BTreeMap::new();
         for (at, left_out) in &self.left_out {
@@ -119,7 +119,7 @@ impl TaskFile {
             let first: Vec<String> = rows.iter().take(5).map(u64::to_string).collect();
             let more = if rows.len() > 5 { ", …" } else { "" };
             let (n, all) = (rows.len(), self.n_rows);
-            notes.push(format!("{n} of {all} rows left out: {left_out} ({}{more})", first.join(", ")));
+            notes.push(format!("rows left out: {n} of {all}, because {left_out} ({}{more})", first.join(", ")));
         }
         notes
     }
