@@ -35,13 +35,12 @@ pub fn file_of(benchmark: &Benchmark, folder: &Path) -> anyhow::Result<Option<Pa
         }
     }
     files.sort();
-    let several: Vec<String> = files.iter().filter(|f| f.0 == files[0].0).map(|f| f.1.display().to_string()).collect();
-    match (&files[..], several.len()) {
-        ([], _) => Ok(None),
-        ([(_, file), ..], 1) => Ok(Some(file.clone())),
-        _ => Err(usage(
-            format!("several files are of {}: {}", benchmark.name, several.join(", ")),
-            "name one: --data FILE",
-        )),
+    match &files[..] {
+        [(a, first), (b, second), ..] if a == b => {
+            let message = format!("{} and {} are both {}", first.display(), second.display(), benchmark.title);
+            Err(usage(message, "name one of them: --data FILE"))
+        }
+        [(_, file), ..] => Ok(Some(file.clone())),
+        [] => Ok(None),
     }
 }

@@ -20,11 +20,14 @@ pub fn same(a: &Expr, b: &Expr, work: &mut Work) -> bool {
 fn meant(related: &Expr) -> Option<Expr> {
     let Expr::Related { sides, signs } = related else { return None };
     match (sides.as_slice(), signs.as_slice()) {
-        ([name, value], [Relation::Equal]) if is_name(name) => Some(value.clone()),
+        // "x = x + 1" gives its unknown nothing.
+        ([name, value], [Relation::Equal]) if is_name(name) && !value.any(&|e| e == name) => Some(value.clone()),
         ([value, name], [Relation::Equal]) if is_name(name) && !has_symbol(value) => Some(value.clone()),
         ([name, set], [Relation::In]) if is_name(name) => Some(set.clone()),
         // x = 2/4 = 1/2
-        ([name, .., value], signs) if is_name(name) && signs.iter().all(|s| *s == Relation::Equal) => {
+        ([name, .., value], signs)
+            if sides.len() > 2 && is_name(name) && signs.iter().all(|s| *s == Relation::Equal) =>
+        {
             Some(value.clone())
         }
         _ => interval(related),
@@ -155,6 +158,11 @@ pub fn alternatives(members: &[Expr]) -> Option<Vec<Expr>> {
         _ => None,
     };
     members.iter().map(one).collect()
+}
+
+/// Whether two members of a list, or more, are values of one unknown.
+pub fn one_name(members: &[Expr]) -> bool {
+    members.iter().filter_map(unknown).count() > 1 && !different_names(members)
 }
 
 /// Whether members of a list are values of different unknowns.

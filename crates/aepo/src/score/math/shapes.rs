@@ -1,5 +1,8 @@
 //! Are two answers equal? Lists, tuples, sets, intervals, matrices, relations, units and words, member by member.
 
+use num_traits::Zero;
+
+use super::exact::exact;
 use super::relations;
 use super::scalar;
 use super::tree::{End, Expr};
@@ -42,7 +45,11 @@ pub fn same(a: &Expr, b: &Expr, work: &mut Work) -> bool {
             unordered(&x, &y, work)
         }
         (Expr::Set(x), y) | (y, Expr::Set(x)) if x.len() == 1 => same(&x[0], y, work),
-        (Expr::Tuple(x), Expr::Tuple(y) | Expr::List(y)) | (Expr::List(y), Expr::Tuple(x)) => in_order(x, y, work),
+        (Expr::Tuple(x), Expr::Tuple(y)) => in_order(x, y, work),
+        // "x = 1 or x = 2" is two values of one unknown, and no point.
+        (Expr::Tuple(x), Expr::List(y)) | (Expr::List(y), Expr::Tuple(x)) => {
+            !relations::one_name(y) && in_order(x, y, work)
+        }
         (Expr::Interval(low, high), Expr::Interval(other_low, other_high)) => {
             end(low, other_low, work) && end(high, other_high, work)
         }
@@ -71,9 +78,13 @@ pub fn same(a: &Expr, b: &Expr, work: &mut Work) -> bool {
 }
 
 /// A value with a unit against a value without one: the unit was left out. 50 % is 1/2 as well, and 180° is π.
+///
+/// A percent sign is left out of numbers from 1 on only: 0.5 is 50 %, and nobody writes it for 0.5 %.
 fn without_unit(x: &Expr, unit: &str, y: &Expr, work: &mut Work) -> bool {
+    let is_below_1 =
+        |x: &Expr, work: &mut Work| exact(x, work).is_some_and(|n| n.numer().magnitude() < n.denom().magnitude());
     if same(x, y, work) {
-        return true;
+        return unit != "%" || !is_below_1(x, work) || exact(x, work).is_some_and(|n| n.is_zero());
     }
     let has_value = matches!(unit, "%" | "°") && x.is_scalar() && y.is_scalar();
     has_value && scalar::equal(&Expr::Measure(Box::new(x.clone()), unit.to_owned()), y, work)
