@@ -73,7 +73,7 @@ EQUAL = {
         (r"\arctan 1", r"\frac{\pi}{4}"), (r"\left|-3\right|", "3"), (r"|{-3}|", "3"), (r"\lfloor 2.7 \rfloor", "2"),
         (r"\lceil 2.1 \rceil", "3"), (r"\sin^2 x + \cos^2 x", "1"), (r"\frac{\sin x}{\cos x}", r"\tan x"),
         (r"\cot x", r"\frac{\cos x}{\sin x}"), (r"\sin 2x", r"2\sin x\cos x"), (r"\sin^{-1} 1", r"\frac{\pi}{2}"),
-        (r"\log_4 8", "3/2"), ("sqrt(16)", "4"), ("sin(pi/6)", "1/2"), (r"\frac{10!}{8!}", "90"),
+        (r"\log_4 8", "3/2"), ("sqrt(16)", "4"), ("sin(pi/6)", "1/2"), (r"\frac{10!}{8!}", "90"), (r"\frac{5!}{2!3!}", "10"), (r"\arctan\frac12+\arctan\frac13", r"\frac\pi4"),
         (r"\max(3, 5)", "5"), (r"\gcd(12, 18)", "6"), (r"\cos 72^\circ", r"\frac{\sqrt5-1}{4}"),
         (r"\lfloor\sqrt{10}\rfloor", "3"), (r"\tan^2 x + 1", r"\sec^2 x"),
     ],
@@ -117,7 +117,7 @@ EQUAL = {
         ("(3,4]", r"\left(3, 4\right]"), (r"(-\infty, 0]", "(-inf, 0]"), (r"(2,\infty)", "(2, ∞)"), ("x > 2", r"(2,\infty)"),
         (r"3 < x \le 4", "(3,4]"), ("x <= 5", r"(-\infty, 5]"), (r"x \in [-2,7]", "[-2,7]"), (r"-2 \le x \le 7", r"x \in [-2,7]"),
         (r"(0,9) \cup (9,36)", r"(9,36)\cup(0,9)"), (r"(-\infty, 2) \cup (3, \infty)", "(-∞,2)∪(3,∞)"),
-        ("5 > x", "x < 5"), (r"\left[ \frac{\pi^2}{8}, \frac{5 \pi^2}{4} \right]", r"[\pi^2/8, 1.25\pi^2]"),
+        ("5 > x", "x < 5"), (r"\{x \mid x > 3\}", r"(3, \infty)"), ("{x : x > 3}", "x > 3"), (r"\left[ \frac{\pi^2}{8}, \frac{5 \pi^2}{4} \right]", r"[\pi^2/8, 1.25\pi^2]"),
         (r"0 < x < 1", "(0,1)"), (r"\mathbb{R}", r"(-\infty, \infty)"), ("(0,9) U (9,36)", r"(0,9) \cup (9,36)"),
         (r"[\frac12, 1)", "[0.5, 1)"), (r"2x > 6", "x > 3"),
         ("x < 2 or x > 3", r"(-\infty, 2) \cup (3, \infty)"), (r"(-\infty, 2) \text{ or } [3, \infty)", r"(-\infty, 2) \cup [3, \infty)"), ("x>=3", r"x \geqslant 3"),
@@ -134,7 +134,7 @@ EQUAL = {
     "equation": [
         ("x=5", "5"), ("5", "x = 5"), ("x = 5", "5 = x"), ("y=2x+1", "2x - y + 1 = 0"), ("y = 2x + 3", "2x+3"),
         (r"5x - 7y + 11z + 4 = 0", r"-10x+14y-22z=8"), ("2x + 2y = 4", "x + y = 2"), (r"\frac{x}{2}=3", "x=6"),
-        ("f(x) = x^2", "x^2"), (r"x = \frac{1}{2}", "0.5"), ("x^2+y^2=25", "y^2 = 25 - x^2"), ("x=1/2=0.5", "0.5"),
+        ("f(x) = x^2", "x^2"), (r"x = \frac{1}{2}", "0.5"), ("x^2+y^2=25", "y^2 = 25 - x^2"), ("x=1/2=0.5", "0.5"), (r"x = \sqrt2 \approx 1.41", r"\sqrt2"),
         ("n = 7", "7"), ("y=-2x", "y + 2x = 0"), ("AB = 5", "5"), ("$x = 1$ or $x = 2$", "1, 2"), ("Area = 12", "12"),
     ],
     "unit": [
@@ -150,7 +150,7 @@ EQUAL = {
     ],
     "degree": [
         (r"90^\circ", "90"), (r"90^{\circ}", "90°"), ("90 degrees", r"90^\circ"), (r"20^\circ\text{C}", "20"), ("20°C", r"20^\circ C"), (r"\frac{270}7\text{ degrees}", r"\frac{270}{7}"),
-        (r"180^\circ", r"\pi"), ("45°", "45"),
+        (r"180^\circ", r"\pi"), (r"\frac{\pi}{6} \text{ radians}", r"30^\circ"), ("45°", "45"),
     ],
     "base": [
         ("52_8", "52_{8}"), ("4210_{5}", "4210_5"), ("52_8", "52"), (r"1A_{16}", "1A_{16}"), ("101_2", "0101_2"),
@@ -158,7 +158,7 @@ EQUAL = {
     "words": [
         (r"\text{Evelyn}", "Evelyn"), ("evelyn", "Evelyn"), (r"\text{even}", "even"), (r"\mbox{no solution}", "No solution"),
         (r"\text{(C)}", "C"), ("(C)", r"\text{C}"), (r"\text{(C)}", "(C)"), ("east", r"\textbf{east}"), ("Yes", "yes"),
-        ("\u5076\u6570", "\u5076\u6570"), (r"\text{ellipse}", "Ellipse."), (r"\text{not  possible}", "not possible"),
+        ("\u5076\u6570", "\u5076\u6570"), (r"\text{ellipse}", "Ellipse."), (r"\text{4:30 p.m.}", "4:30 p.m."), (r"\text{not  possible}", "not possible"),
     ],
 }
 
@@ -174,7 +174,7 @@ OTHER = {
     "decimal": [
         ("0.333", "1/3"), ("0.3333333333", r"\frac13"), ("3.14", r"\pi"), ("3.14159265358979", r"\pi"), ("1.41", r"\sqrt2"),
         ("0.5", "0.05"), ("0.1", "0.11"), ("2.718281828", "e"), ("1.0000001", "1"), (r"0.\overline{3}", "0.3"),
-        ("1.2.3", "1.23"), ("0.67", r"\frac23"), (r"0.9", r"0.\overline{8}"),
+        ("1.2.3", "1.23"), ("0.67", r"\frac23"), ("0.333...", "0.333"), (r"0.9", r"0.\overline{8}"),
     ],
     "scientific": [("1e3", "100"), (r"1.5 \times 10^4", "1500"), ("2e-3", "0.02"), (r"10^{-2}", "100")],
     "fraction": [
@@ -233,7 +233,7 @@ OTHER = {
     ],
     "equation": [
         ("x=5", "x=-5"), ("x=5", "6"), ("x=5", "y=5"), ("y=2x+1", "y=2x-1"), ("y=2x+3", "y=3x+2"), ("x+y=2", "x-y=2"),
-        ("x^2+y^2=25", "x^2+y^2=5"), (r"5x - 7y + 11z + 4 = 0", r"5x - 7y + 11z - 4 = 0"), ("x=5", "x>5"), ("0=0", "x=x+1"), ("xy=6", "6"), ("2x = 6", "6"),
+        ("x^2+y^2=25", "x^2+y^2=5"), (r"5x - 7y + 11z + 4 = 0", r"5x - 7y + 11z - 4 = 0"), ("x=5", "x>5"), ("0=0", "x=x+1"), ("xy=6", "6"), ("2x = 6", "6"), (r"x = \sqrt2 \approx 1.41", "1.41"),
     ],
     "unit": [
         ("5 km", "5 m"), ("5 km", "6"), ("$18", "18 euros"), ("5 cm", "5 cm^2"), ("5 apples", "5 oranges"), ("30 mph", "30 km/h"),
@@ -247,7 +247,7 @@ OTHER = {
     "base": [("52_8", "52_9"), ("52_8", "53_8"), ("52_8", "42"), ("101_2", "5"), ("52_8", "25_8"), ("52_8", "40+2"), ("52_8", r"\sqrt{1764}")],
     "words": [
         ("east", "west"), ("east", "eats"), ("even", "odd"), ("Evelyn", "Navin"), (r"\text{(C)}", r"\text{(D)}"), ("C", "B"),
-        ("no", "on"), ("yes", "no"), (r"\text{even}", "7"), ("ellipse", "circle"), ("A", "AB"), ("no solution", "solution"),
+        ("no", "on"), (r"\text{4:30 p.m.}", "4:30 a.m."), ("yes", "no"), (r"\text{even}", "7"), ("ellipse", "circle"), ("A", "AB"), ("no solution", "solution"),
     ],
 }
 

@@ -1,11 +1,11 @@
-//! What are the smallest parts of an expression? Numbers, symbols, brackets, roots, fractions, functions, matrices.
+//! What are the smallest parts of an expression? Numbers, symbols, fractions, and what commands stand for.
 
 use num_bigint::BigInt;
 
 use super::lex::Token;
 use super::parse::Parser;
 use super::tree::{End, Expr, Function};
-use super::{calls, digits, names};
+use super::{brackets, calls, digits, names};
 
 /// One atom.
 pub fn atom(p: &mut Parser) -> Option<Expr> {
@@ -36,11 +36,11 @@ pub fn atom(p: &mut Parser) -> Option<Expr> {
         }
         Token::Begin(name) => {
             p.at += 1;
-            p.deeper(|p| matrix(p, &name))
+            p.deeper(|p| brackets::matrix(p, &name))
         }
         Token::Sign(sign) => {
             p.at += 1;
-            p.deeper(|p| bracket(p, sign))
+            p.deeper(|p| brackets::bracket(p, sign))
         }
         Token::End | Token::NextRow => None,
     }
@@ -134,7 +134,7 @@ pub fn argument(p: &mut Parser) -> Option<Expr> {
     match p.peek()?.clone() {
         Token::Sign('{') => {
             p.at += 1;
-            p.deeper(group)
+            p.deeper(brackets::group)
         }
         Token::Digits(text) if text.len() > 1 => {
             let first = text.get(..1).filter(|d| *d != ".")?;
@@ -150,17 +150,6 @@ pub fn argument(p: &mut Parser) -> Option<Expr> {
         }
         _ => p.deeper(atom),
     }
-}
-
-/// What stands in braces, up to the closing one.
-fn group(p: &mut Parser) -> Option<Expr> {
-    let inside = p.statement()?;
-    p.expect('}')?;
-    Some(match inside {
-        // Braces around several members were meant for a set.
-        Expr::List(members) => Expr::Set(members),
-        other => other,
-    })
 }
 
 /// `\frac` behind its name.
@@ -207,89 +196,4 @@ fn command(p: &mut Parser, name: &str) -> Option<Expr> {
 fn reals() -> Expr {
     let end = |at: Expr| Box::new(End { at, closed: false });
     Expr::Interval(end(Expr::Infinity.negated()), end(Expr::Infinity))
-}
-
-/// What a bracket opens, behind it.
-fn bracket(p: &mut Parser, sign: char) -> Option<Expr> {
-    let currency = |p: &mut Parser, unit: &str| match super::terms::signed(p, super::terms::power)? {
-        Expr::Measure(..) => None,
-        value => Some(Expr::Measure(Box::new(value), unit.to_owned())),
-    };
-    match sign {
-        '{' => group(p),
-        '«' => {
-            if p.eat('»') {
-                return Some(Expr::Set(Vec::new()));
-            }
-            let members = p.members()?;
-            p.expect('»')?;
-            Some(Expr::Set(members))
-        }
-        '(' | '[' => round_or_square(p, sign == '['),
-        '|' => {
-            p.bars = 1;
-            let inside = super::terms::sum(p)?;
-            p.expect('|')?;
-            Some(Expr::Apply(Function::Abs, vec![inside]))
-        }
-        '⌊' | '⌈' => {
-            let inside = super::terms::sum(p)?;
-            let (close, function) = if sign == '⌊' { ('⌋', Function::Floor) } else { ('⌉', Function::Ceiling) };
-            p.expect(close)?;
-            Some(Expr::Apply(function, vec![inside]))
-        }
-        '√' => Some(Expr::Root(Box::new(Expr::integer(2)), Box::new(atom(p)?))),
-        '$' | '€' | '£' | '¥' => currency(p, &sign.to_string()),
-        _ => None,
-    }
-}
-
-/// A value in brackets, a tuple, or an interval.
-fn round_or_square(p: &mut Parser, opens_closed: bool) -> Option<Expr> {
-    let mut members = p.members()?;
-    let ends_closed = match p.peek_sign()? {
-        ')' => false,
-        ']' => true,
-        _ => return None,
-    };
-    p.at += 1;
-    match (members.len(), opens_closed || ends_closed) {
-        (1, _) => (opens_closed == ends_closed).then(|| members.remove(0)),
-        (2, true) if !members.iter().any(|m| matches!(m, Expr::Interval(..) | Expr::Tuple(_))) => {
-            let high = members.pop()?;
-            let low = members.pop()?;
-            let end = |at, closed| Box::new(End { at, closed });
-            Some(Expr::Interval(end(low, opens_closed), end(high, ends_closed)))
-        }
-        _ => (opens_closed == ends_closed).then_some(Expr::Tuple(members)),
-    }
-}
-
-/// `\begin{pmatrix} … \end{pmatrix}` behind its name.
-fn matrix(p: &mut Parser, name: &str) -> Option<Expr> {
-    if !matches!(name, "pmatrix" | "bmatrix" | "matrix" | "array" | "Bmatrix" | "smallmatrix") {
-        return None;
-    }
-    let mut rows = vec![Vec::new()];
-    loop {
-        if p.peek() == Some(&Token::End) {
-            break;
-        }
-        let entry = super::terms::sum(p)?;
-        rows.last_mut()?.push(entry);
-        match p.peek()? {
-            Token::Sign('&') => p.at += 1,
-            Token::NextRow => {
-                p.at += 1;
-                if p.peek() != Some(&Token::End) {
-                    rows.push(Vec::new());
-                }
-            }
-            Token::End => {}
-            _ => return None,
-        }
-    }
-    p.at += 1;
-    let width = rows[0].len();
-    (width > 0 && rows.iter().all(|row| row.len() == width)).then_some(Expr::Matrix(rows))
 }

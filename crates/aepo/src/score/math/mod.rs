@@ -2,6 +2,7 @@
 
 mod atoms;
 mod ball;
+mod brackets;
 mod calls;
 mod complex;
 mod digits;
@@ -87,7 +88,15 @@ pub fn compare(answer: &str, reference: &str) -> Comparison {
 }
 
 fn as_texts(a: &str, b: &str, otherwise: &'static str) -> Comparison {
-    let equal = words::typeset(a) == words::typeset(b);
+    // A full stop inside of `\text{…}` was not dressing.
+    let ended = |text: &str| {
+        let text = words::typeset(text);
+        match text.strip_suffix('.') {
+            Some(stem) if !stem.ends_with('.') => stem.to_owned(),
+            _ => text,
+        }
+    };
+    let equal = ended(a) == ended(b);
     Comparison { equal, why: if equal { "the same text up to spaces" } else { otherwise } }
 }
 

@@ -43,6 +43,7 @@ pub fn command(name: &str) -> Option<Meaning> {
         "lt" => Some(Sign('<')),
         "gt" => Some(Sign('>')),
         "ne" | "neq" => Some(Sign('≠')),
+        "approx" => Some(Sign('≈')),
         "cup" | "bigcup" => Some(Sign('∪')),
         "in" => Some(Sign('∈')),
         "circ" | "degree" | "textdegree" => Some(Sign('°')),

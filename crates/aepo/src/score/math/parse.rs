@@ -130,6 +130,10 @@ impl Parser {
             signs.push(sign);
             sides.push(self.union()?);
         }
+        // What is only nearly equal is another way to say it, and not the answer.
+        while self.eat('≈') {
+            self.union()?;
+        }
         Some(if signs.is_empty() { sides.remove(0) } else { Expr::Related { sides, signs } })
     }
 
@@ -201,7 +205,8 @@ impl Parser {
             // 5° Celsius.
             Expr::Measure(value, inner) if inner == "°" => Some(Expr::Measure(value, format!("° {unit}"))),
             Expr::Measure(..) => None,
-            value if unit.is_empty() => Some(value),
+            // An angle in radians is a number.
+            value if unit.is_empty() || unit == "rad" => Some(value),
             value => Some(Expr::Measure(Box::new(value), unit)),
         }
     }

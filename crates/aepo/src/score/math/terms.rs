@@ -134,6 +134,11 @@ fn starts_factor(p: &Parser) -> bool {
         }
         Some(Token::Name(_) | Token::Function(_)) => true,
         Some(Token::Command(name)) => *name != "emptyset" && *name != "reals" && *name != "mathbb",
+        // `3!2` and `(3)2`; other digits behind a value are a slip.
+        Some(Token::Digits(_)) => {
+            let before = p.at.checked_sub(1).map(|idx| &p.tokens[idx].token);
+            matches!(before, Some(Token::Sign('!' | ')'))) && !p.spaced()
+        }
         Some(Token::Sign(sign)) => match sign {
             '(' | '{' | '√' | '⌊' | '⌈' => true,
             '|' => p.bars == 0,

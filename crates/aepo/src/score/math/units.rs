@@ -159,9 +159,11 @@ pub fn has_vowel(word: &str) -> bool {
         && !word.chars().all(|c| matches!(c, 'x' | 'y' | 'z'))
 }
 
-/// Whether letters follow each other as in the alphabet: `abc` is a product.
+/// Whether letters are neighbours in the alphabet, in whatever order: `abc` is a product.
 pub fn is_run(word: &str) -> bool {
-    word.as_bytes().windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]))
+    let mut letters = word.as_bytes().to_vec();
+    letters.sort_unstable();
+    letters.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]))
 }
 
 /// The one spelling of a whole unit: its words, powers behind them, "square", "cubic", "per" and "/".

@@ -47,9 +47,9 @@ pub fn undressed(text: &str) -> Cow<'_, str> {
         let before = inside;
         // A space that is escaped, as in `5\ `, is cut with its backslash.
         inside = inside.strip_suffix('\\').filter(|s| !s.ends_with('\\')).unwrap_or(inside).trim();
-        if let Some(stem) =
-            inside.strip_suffix(['.', '。']).filter(|stem| !stem.ends_with("\\left") && !stem.ends_with("\\right"))
-        {
+        // Three points are no full stop, and `\left.` is no end of a sentence.
+        let goes_on = |stem: &&str| [".", "\\left", "\\right"].iter().any(|end| stem.ends_with(end));
+        if let Some(stem) = inside.strip_suffix(['.', '。']).filter(|stem| !goes_on(stem)) {
             inside = stem.trim_end();
         }
         for (open, close) in [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")] {
@@ -131,39 +131,57 @@ pub fn only_words(text: &str) -> Option<String> {
 pub fn typeset(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut spaced = false;
+    // Of each open brace, whether it belongs to a `\text{…}` and is left out.
+    let mut braces: Vec<bool> = Vec::new();
+    let mut is_text = false;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         if c == '\\' {
             let after = &rest[1..];
             let n = after.bytes().take_while(u8::is_ascii_alphabetic).count();
-            if n > 0 {
-                rest = &after[n..];
-                match &after[..n] {
-                    "left" | "right" | "displaystyle" | "quad" | "qquad" => {}
-                    "dfrac" | "tfrac" => out.push_str("\\frac"),
-                    name => {
-                        out.push('\\');
-                        out.push_str(name);
-                    }
+            let next = after.chars().next();
+            rest = &after[n..];
+            match (&after[..n], next) {
+                ("left" | "right" | "displaystyle" | "quad" | "qquad", _) => {}
+                ("dfrac" | "tfrac", _) => out.push_str("\\frac"),
+                ("text" | "mbox" | "textbf" | "textrm" | "mathrm", _) => is_text = rest.trim_start().starts_with('{'),
+                ("", Some(',' | ';' | ':' | '!' | ' ')) => {
+                    spaced = true;
+                    rest = &after[1..];
                 }
-                continue;
+                ("", Some(escaped)) => {
+                    out.push('\\');
+                    out.push(escaped);
+                    rest = &after[escaped.len_utf8()..];
+                }
+                (name, _) => {
+                    out.push('\\');
+                    out.push_str(name);
+                }
             }
-            if after.starts_with([',', ';', ':', '!', ' ']) {
-                spaced = true;
-                rest = &after[1..];
-                continue;
-            }
-        }
-        if c.is_whitespace() {
-            spaced = true;
-        } else {
-            if spaced && c.is_ascii_digit() && out.ends_with(|last: char| last.is_ascii_digit()) {
-                out.push(' ');
-            }
-            spaced = false;
-            out.push(c);
+            continue;
         }
         rest = &rest[c.len_utf8()..];
+        if c.is_whitespace() {
+            spaced = true;
+            continue;
+        }
+        let left_out = match c {
+            '{' => {
+                braces.push(is_text);
+                std::mem::take(&mut is_text)
+            }
+            '}' => braces.pop().unwrap_or(false),
+            _ => false,
+        };
+        if left_out {
+            continue;
+        }
+        if spaced && c.is_ascii_digit() && out.ends_with(|last: char| last.is_ascii_digit()) {
+            out.push(' ');
+        }
+        spaced = false;
+        out.push(c);
     }
     out
 }
