@@ -36,7 +36,7 @@ pub type Misbehave = dyn Fn(u64) -> Fault + Send + Sync;
 struct State {
     /// Requests by their whole body.
     asked: BTreeMap<String, u64>,
-    /// Those that were answered to the end.
+    /// Those whose answers were sent.
     answered: u64,
 }
 
@@ -71,7 +71,7 @@ impl Served {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).asked.clone()
     }
 
-    /// Requests that were answered to the end.
+    /// Requests whose answers were sent.
     pub fn n_answered(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).answered
     }
@@ -112,8 +112,9 @@ impl Served {
                     continue;
                 }
             }
-            send(stream, &answer)?;
+            // Counted first: a client that has its answer may look at once.
             self.state.lock().unwrap_or_else(PoisonError::into_inner).answered += 1;
+            send(stream, &answer)?;
         }
     }
 }

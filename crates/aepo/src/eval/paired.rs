@@ -115,6 +115,19 @@ mod tests {
         assert!(sign_flip(&[1.0; 500], Seed(3)) <= 1.0 / 20_000.0, "never 0, and no more than draws can tell");
     }
 
+    /// Where there is no difference, one test of twenty finds one.
+    #[test]
+    fn chance_is_found_as_often_as_it_says() {
+        const N: u64 = 1000;
+        let finds = |run: &u64| {
+            let differences: Vec<f64> = (0..12).map(|i| Seed(*run).uniform(i) - 0.5).collect();
+            sign_flip(&differences, Seed(1)) <= 0.05
+        };
+        let share = (0..N).filter(finds).count() as f64 / N as f64;
+        // Four standard errors: 4·√(0.05·0.95/1000) = 0.028.
+        assert!((share - 0.05).abs() <= 0.028, "{share}");
+    }
+
     #[test]
     fn the_same_questions_are_compared() {
         let pairs: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i % 2), f64::from(u8::from(i % 4 != 0)))).collect();
