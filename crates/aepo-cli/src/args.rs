@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
+use crate::commands::data::DataCommand;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::index::IndexCommand;
+use crate::commands::score::ScoreArgs;
 use crate::commands::tool::python::ToolPythonArgs;
 use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
@@ -84,6 +86,8 @@ Examples:
   aepo eval runs/quickstart-seed1           the newest checkpoint of a run, under the run's own settings
   aepo eval my-model --recipe my-recipe.toml --split train")]
     Eval(EvalArgs),
+    /// Grade predictions from standard input
+    Score(ScoreArgs),
     /// Sample one tree of trajectories and print it
     #[command(after_help = "\
 Examples:
@@ -104,6 +108,9 @@ Everything is tried, nothing is changed. Exit code 0 where the recipe's sandbox 
     /// Make an index of texts to search in, or verify one
     #[command(subcommand)]
     Index(IndexCommand),
+    /// List benchmarks, check files of questions, or convert them
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Show what each algorithm computes, and compute it on numbers
     #[command(
         subcommand,

@@ -29,10 +29,10 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         None => run_recipe(Path::new(&args.model))?.map_or_else(|| recipe::find(QUICKSTART), Ok)?,
     };
     let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
-    let tasks = world::tasks(&config, split(args.split))?;
+    let mut teller = Teller::new(args.telling);
+    let tasks = world::tasks(&config, split(args.split), &mut |note| teller.note(note))?;
     // Of the training questions as many are taken as of the others.
     let tasks = &tasks[..tasks.len().min(config.eval.n_tasks)];
-    let mut teller = Teller::new(args.telling);
     let named = source::named(&args.model)?;
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
     let mut tools = toolbox::start(&config, &mut teller)?;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::super::grammar::{last_boxed, pieces_of_text, read};
+use super::super::grammar::{pieces_of_text, read};
+use super::super::last_boxed;
 use super::super::message::FunctionCall;
 use super::super::{Action, Malformation};
 use crate::tool::{ToolInput, ToolName, ToolSpec};
