@@ -26,8 +26,10 @@ fn f1_and_exact_match_are_those_of_squad() {
         let got = qa::f1(answer, truth);
         assert!((got - f1).abs() < 1e-12, "{answer:?} / {truth:?}: {got}, not {f1}");
         assert_eq!(qa::exact_match(answer, truth), *exact, "{answer:?} / {truth:?}");
+        let truths = std::slice::from_ref(truth);
+        assert_eq!((qa::best_f1(answer, truths), qa::any_exact_match(answer, truths)), (got, *exact));
         // The one entrance gives no less than the definition.
-        let verdict = grade(Grader::Qa, answer, std::slice::from_ref(truth));
+        let verdict = grade(Grader::Qa, answer, truths);
         assert!(verdict.score > f1 - 1e-12 && verdict.score <= 1.0, "{answer:?} / {truth:?}: {verdict:?}");
     }
 }

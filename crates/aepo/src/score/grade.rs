@@ -70,7 +70,7 @@ fn open(answer: &str, accepted: &[String]) -> Verdict {
     }
     let mut best = (0.0, &accepted[0]);
     for reference in accepted {
-        let f1 = prepared.f1(reference);
+        let f1 = prepared.overlap(reference);
         if f1 > best.0 {
             best = (f1, reference);
         }

@@ -98,37 +98,44 @@ fn folded(question: &str) -> String {
 
 /// The benchmark's file: the one that was named, or the one of a folder that has its name. `None` where nobody named a
 /// place and the usual ones have none.
-pub fn file(benchmark: &Benchmark, data: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+fn file(benchmark: &Benchmark, data: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     let (folder, was_named) = match (data, std::env::var_os(FOLDER_ENV)) {
         (Some(path), _) if !path.is_dir() => return Ok(Some(path.to_owned())),
         (Some(path), _) => (path.to_owned(), true),
         (None, Some(folder)) => (PathBuf::from(folder), true),
         (None, None) => (PathBuf::from(FOLDER), false),
     };
-    let listed = match std::fs::read_dir(&folder) {
-        Ok(listed) => listed,
-        Err(_) if !was_named => return Ok(None),
-        Err(error) => return Err(usage(format!("cannot read the folder {}: {error}", folder.display()), "")),
-    };
-    let is_its = |path: &PathBuf| {
+    if !was_named && !folder.is_dir() {
+        return Ok(None);
+    }
+    let found = file_of(benchmark, &folder)?;
+    if found.is_none() && was_named {
+        let hint = format!("a name such as {}.jsonl, or --data FILE", benchmark.name);
+        return Err(usage(format!("{} holds no file of {}", folder.display(), benchmark.name), &hint));
+    }
+    Ok(found)
+}
+
+/// The benchmark's file in a folder; a file of first rows only (`NAME.sample.jsonl`) where there is no other.
+pub fn file_of(benchmark: &Benchmark, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let refused = |error| usage(format!("cannot read the folder {}: {error}", folder.display()), "");
+    // Samples come behind whole sets.
+    let mut found: Vec<(bool, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(refused)? {
+        let path = entry.map_err(refused)?.path();
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        is_readable_name(path) && benchmark::find_by_file(&name).is_some_and(|found| found.name == benchmark.name)
-    };
-    let mut files: Vec<PathBuf> = listed.filter_map(|entry| Some(entry.ok()?.path())).filter(is_its).collect();
-    files.sort();
-    match &files[..] {
-        [one] => Ok(Some(one.clone())),
-        [] if !was_named => Ok(None),
-        [] => Err(usage(
-            format!("{} holds no file of {}", folder.display(), benchmark.name),
-            &format!("a name such as {}.jsonl, or --data FILE", benchmark.name),
-        )),
-        several => {
-            let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
-            Err(usage(
-                format!("several files are of {}: {}", benchmark.name, names.join(", ")),
-                "name one: --data FILE",
-            ))
+        let is_its = benchmark::find_by_file(&name).is_some_and(|found| found.name == benchmark.name);
+        if is_its && is_readable_name(&path) {
+            found.push((name.contains(".sample."), path.clone()));
         }
+    }
+    found.sort();
+    match &found[..] {
+        [(false, first), (false, second), ..] => {
+            let message = format!("{} and {} are both {}", first.display(), second.display(), benchmark.title);
+            Err(usage(message, "name one of them: --data FILE"))
+        }
+        [(_, file), ..] => Ok(Some(file.clone())),
+        [] => Ok(None),
     }
 }

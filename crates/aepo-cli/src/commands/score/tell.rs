@@ -17,6 +17,8 @@ use crate::table::{percent, table};
 pub struct Told {
     json: bool,
     grader: Grader,
+    /// Graders of the rows so far, which a benchmark may mix.
+    used: Vec<&'static str>,
     benchmark: Option<&'static Benchmark>,
     judge: Option<String>,
     n_rows: u64,
@@ -55,6 +57,7 @@ impl Told {
         let told = Told {
             json,
             grader,
+            used: Vec::new(),
             benchmark,
             judge: judge.map(str::to_owned),
             n_rows: 0,
@@ -78,6 +81,9 @@ impl Told {
     pub fn row(&mut self, row: &Row, graded: &[Graded]) -> anyhow::Result<()> {
         let score = mean(graded.iter().filter_map(Graded::score));
         self.n_rows += 1;
+        if !self.used.contains(&row.grader.name()) {
+            self.used.push(row.grader.name());
+        }
         self.n_predictions += graded.len() as u64;
         if let Some(score) = score {
             self.n_scored += 1;
@@ -101,13 +107,21 @@ impl Told {
         }
     }
 
+    /// Who graded.
+    fn graders(&self) -> String {
+        match self.used.is_empty() {
+            true => self.grader.name().to_owned(),
+            false => self.used.join(", "),
+        }
+    }
+
     /// Tells of all rows together.
     pub fn end(&self, coverage: Option<Coverage>, counts: Option<Counts>) -> anyhow::Result<()> {
         let share = |sum: f64, n: u64| if n == 0 { Value::Null } else { json!(sum / n as f64) };
         if self.json {
             let mut summary = Map::new();
             let mut put = |key: &str, value: Value| summary.insert(key.to_owned(), value);
-            put("grader", json!(self.grader));
+            put("grader", json!(self.graders()));
             if let Some(benchmark) = self.benchmark {
                 put("benchmark", json!(benchmark.name));
             }
@@ -151,14 +165,15 @@ impl Told {
             None => row("mean score", share(self.score, self.n_scored)),
         }
         if self.judge.is_some() {
-            row(&format!("mean score by {}", self.grader.name()), share(self.graded, self.n_rows));
+            row(&format!("mean score by {}", self.graders()), share(self.graded, self.n_rows));
         }
         row("the same as an accepted answer", share(self.exact, self.n_rows));
         if self.n_squad > 0 {
             row("token F1", share(self.f1, self.n_squad));
             row("exact match", share(self.em, self.n_squad));
         }
-        let mut text = table(&[self.benchmark.map_or(self.grader.name(), |b| b.title), ""], &rows);
+        let title = self.benchmark.map_or_else(|| self.graders(), |b| b.title.to_owned());
+        let mut text = table(&[&title, ""], &rows);
         if let Some(coverage) = coverage.filter(|c| c.n_tasks > 0 && c.n_answered < c.n_tasks) {
             let Coverage { n_answered, n_tasks } = coverage;
             text += &format!("\nOnly {n_answered} of the file's {n_tasks} questions have a prediction.\n");
@@ -180,7 +195,7 @@ impl Told {
         let cells = |name: &str, right: String, wrong: String| vec![name.to_owned(), right, wrong];
         let rows =
             [cells("  calls the same", both_right, grader_only), cells("  calls different", judge_only, both_wrong)];
-        let grader = format!("{} beside the judge", self.grader.name());
+        let grader = format!("{} beside the judge", self.graders());
         let mut text = format!("\n{}", table(&[&grader, "correct", "incorrect"], &rows));
         let Counts { judged, cached, failed, asked_again } = counts;
         text += &format!(

@@ -99,12 +99,22 @@ pub fn exact_match(answer: &str, reference: &str) -> bool {
     normalized(answer) == normalized(reference)
 }
 
-/// The best F1 over the accepted answers; 0 without any. A reference that is written in Chinese or Japanese, which have
-/// no spaces, is compared character by character too, as CMRC 2018 (arXiv 1810.07366) does, and the greater counts.
+/// The best F1 over the accepted answers, as SQuAD defines it; 0 without any.
 #[must_use]
 pub fn best_f1(answer: &str, accepted: &[String]) -> f64 {
-    let answer = Answer::new(answer);
-    accepted.iter().map(|reference| answer.f1(reference)).fold(0.0, f64::max)
+    let answer = normalized(answer);
+    let f1 = |reference: &String| {
+        let reference = normalized(reference);
+        bag_f1(words(&answer), words(&reference))
+    };
+    accepted.iter().map(f1).fold(0.0, f64::max)
+}
+
+/// F1 as SQuAD defines it; where the reference is written in Chinese or Japanese, which have no spaces, over characters too,
+/// as CMRC 2018 (arXiv 1810.07366) has it, and the greater counts.
+#[must_use]
+pub fn overlap(answer: &str, reference: &str) -> f64 {
+    Answer::new(answer).overlap(reference)
 }
 
 /// Whether any accepted answer matches exactly as SQuAD defines it.
@@ -125,8 +135,8 @@ impl<'a> Answer<'a> {
         Answer { text, normalized: normalized(text) }
     }
 
-    /// See [`best_f1`].
-    pub(super) fn f1(&self, reference: &str) -> f64 {
+    /// See [`overlap`].
+    pub(super) fn overlap(&self, reference: &str) -> f64 {
         let of_characters = match han::is_written_so(reference) {
             true => bag_f1(han::tokens(self.text).iter(), han::tokens(reference).iter()),
             false => 0.0,
@@ -150,8 +160,9 @@ impl<'a> Answer<'a> {
             return Some(As::Words);
         }
         let is_wide = |text: &str| text.chars().any(han::is_wide);
-        if (is_wide(self.text) || is_wide(reference)) && han::tokens(self.text) == han::tokens(reference) {
-            return Some(As::Characters);
+        if is_wide(self.text) || is_wide(reference) {
+            let (answer, reference) = (han::tokens(self.text), han::tokens(reference));
+            return (answer == reference && answer.iter().next().is_some()).then_some(As::Characters);
         }
         None
     }
