@@ -1,7 +1,7 @@
 //! How right are predictions that somebody else's program made? Graded as training and evaluation grade.
 
 mod input;
-mod judge;
+pub mod judge;
 mod key;
 mod tell;
 
