@@ -2,6 +2,7 @@
 
 mod args;
 mod assets;
+mod benchmarks;
 mod checkpoint;
 mod commands;
 mod error;
@@ -30,11 +31,13 @@ fn main() -> ExitCode {
         Command::Sft(args) => commands::sft::sft(&args),
         Command::Compare(args) => commands::compare::compare(&args),
         Command::Eval(args) => commands::eval::eval(&args),
+        Command::Score(args) => commands::score::score(&args),
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Tool(command) => commands::tool::tool(&command),
+        Command::Data(command) => commands::data::data(&command),
         Command::Index(command) => commands::index::index(&command),
         Command::Algo(command) => commands::algo::algo(&command),
         Command::Cache(command) => commands::cache::cache(&command),

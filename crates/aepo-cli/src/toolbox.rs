@@ -98,7 +98,7 @@ fn offer(config: &Config, offered: Offered) -> anyhow::Result<(Offer, u64)> {
             };
             let by = summaries(config);
             let said = match &by {
-                Some(by) => format!("tools.visit (summaries by {})", by.chat.model),
+                Some(by) => format!("tools.visit (summaries by {})", by.llm.model),
                 None => "tools.visit".to_owned(),
             };
             (pages::offer(settings, by, n_workers).context(said)?, v.calls_per_run)
@@ -119,10 +119,11 @@ fn summaries(config: &Config) -> Option<SummarySettings> {
     let v = &config.visit;
     // The settings were checked: where there is an address, there is a model.
     let (endpoint, model) = (v.summary_endpoint.clone()?, v.summary_model.clone()?);
-    let certificates = certificates();
+    let mut by = SummarySettings::of(endpoint, model, v.summary_secs);
     // A replay asks nobody.
-    let key_env = v.summary_key_env.clone().filter(|_| config.cache.mode != CacheMode::Replay);
-    Some(SummarySettings { key_env, certificates, ..SummarySettings::of(endpoint, model, v.summary_secs) })
+    by.llm.key_env = v.summary_key_env.clone().filter(|_| config.cache.mode != CacheMode::Replay);
+    by.llm.certificates = certificates();
+    Some(by)
 }
 
 /// The search tool over whatever the recipe names.

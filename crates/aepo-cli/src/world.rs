@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use aepo::config::{Config, Stored};
 use aepo::data::countries::{Country, Split, parse_countries};
-use aepo::data::jsonl::parse_tasks;
 use aepo::data::questions::quickstart_tasks;
 use aepo::data::task::Task;
 use aepo::policy::Policy as _;
@@ -15,6 +14,7 @@ use aepo::seed::Seed;
 use aepo::tool::ToolSpec;
 use aepo_engine::Engine;
 use aepo_engine::setup::{Setup, Train};
+use aepo_tools::rows::read_tasks;
 use anyhow::Context as _;
 
 use crate::assets::{self, QUICKSTART};
@@ -112,8 +112,8 @@ pub fn countries() -> anyhow::Result<Vec<Country>> {
     Ok(parse_countries(assets::COUNTRIES.0, assets::COUNTRIES.1)?)
 }
 
-/// The questions of a split, as many as the recipe says.
-pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
+/// The questions of a split, as many as the recipe says. What was put right or left out of a file is told.
+pub fn tasks(config: &Config, split: Split, tell: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<Task>> {
     let (key, n) = match split {
         Split::Train => ("tasks.n_train", config.tasks.n_train),
         Split::HeldOut => ("eval.n_tasks", config.eval.n_tasks),
@@ -126,13 +126,14 @@ pub fn tasks(config: &Config, split: Split) -> anyhow::Result<Vec<Task>> {
         }
         return Ok(tasks);
     }
-    let file = match (split, &config.tasks.eval_file) {
-        (Split::HeldOut, Some(file)) => file,
+    let (file, layout) = match (split, &config.tasks.eval_file) {
+        (Split::HeldOut, Some(file)) => (file, config.tasks.eval_layout),
         // The settings were checked: where the source is a file, so are the held-out questions.
-        (Split::Train, _) | (Split::HeldOut, None) => &config.tasks.source,
+        (Split::Train, _) | (Split::HeldOut, None) => (&config.tasks.source, config.tasks.layout),
     };
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read tasks {file}"))?;
-    let mut tasks = parse_tasks(file, &text)?;
+    let found = read_tasks(Path::new(file), config.task_shape(layout).as_ref())?;
+    found.notes().iter().for_each(|note| tell(&format!("{file}: {note}")));
+    let mut tasks = found.tasks;
     if split == Split::Train && tasks.len() < config.train.tasks_per_step {
         let (n, wanted) = (tasks.len(), config.train.tasks_per_step);
         let message = format!("{file} holds {n} tasks, but `train.tasks_per_step` is {wanted}");

@@ -1,9 +1,7 @@
 //! How sure can a few seeds make us? Means with Student's interval, paired differences, the area under a curve.
 
+pub use aepo::eval::quantiles::{CONFIDENCE, t_quantile};
 use serde::Serialize;
-
-/// The confidence of every interval of a report.
-pub const CONFIDENCE: f64 = 0.95;
 
 /// A number per seed, and what they say together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,33 +52,6 @@ impl Estimate {
     }
 }
 
-/// t with P(|T| ≤ t) = [`CONFIDENCE`] for a whole number of degrees of freedom, at least 1.
-#[must_use]
-pub fn t_quantile(degrees: u32) -> f64 {
-    // The probability grows with the angle θ = atan(t/√ν), which has a finite range: halve it.
-    let (mut low, mut high) = (0.0, std::f64::consts::FRAC_PI_2);
-    for _ in 0..80 {
-        let middle = (low + high) / 2.0;
-        if central_probability(middle, degrees) < CONFIDENCE { low = middle } else { high = middle }
-    }
-    f64::from(degrees).sqrt() * ((low + high) / 2.0).tan()
-}
-
-/// P(|T| ≤ √ν · tan θ), the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4:
-/// odd ν: (2/π)·(θ + sin θ·(cos θ + 2/3 cos³θ + … + 2·4⋯(ν−3)/(1·3⋯(ν−2)) cos^(ν−2) θ)), with θ alone for ν = 1;
-/// even ν: sin θ·(1 + 1/2 cos²θ + … + 1·3⋯(ν−3)/(2·4⋯(ν−2)) cos^(ν−2) θ).
-fn central_probability(theta: f64, degrees: u32) -> f64 {
-    let (sin, cos) = theta.sin_cos();
-    let is_odd = degrees % 2 == 1;
-    let mut term = if is_odd { cos } else { 1.0 };
-    let mut sum = 0.0;
-    for power in (if is_odd { 1 } else { 0 }..=i64::from(degrees) - 2).step_by(2) {
-        sum += term;
-        term *= cos * cos * (power + 1) as f64 / (power + 2) as f64;
-    }
-    if is_odd { std::f64::consts::FRAC_2_PI * (theta + sin * sum) } else { sin * sum }
-}
-
 /// The area under a curve of (x, y), by trapezia, over the width of its x: the mean height. `None` without a width.
 #[must_use]
 pub fn mean_height(points: &[(f64, f64)]) -> Option<f64> {
@@ -107,26 +78,6 @@ mod tests {
     fn close(a: f64, b: f64) {
         assert!((a - b).abs() <= 1e-12 * b.abs().max(1.0), "{a} is not {b}");
     }
-
-    /// SciPy 1.17.1: `[scipy.stats.t.ppf(0.975, n) for n in (1, 2, 3, 4, 7, 10, 29, 100)]`
-    #[test]
-    fn quantiles_are_those_of_another_program() {
-        let golden = GOLDEN_T;
-        for (degrees, t) in golden {
-            assert!((t_quantile(degrees) / t - 1.0).abs() < 1e-11, "{degrees}: {} is not {t}", t_quantile(degrees));
-        }
-    }
-
-    const GOLDEN_T: [(u32, f64); 8] = [
-        (1, 12.706204736174694),
-        (2, 4.302652729749462),
-        (3, 3.1824463052837078),
-        (4, 2.7764451051977934),
-        (7, 2.364624251592784),
-        (10, 2.228138851986274),
-        (29, 2.045229642132703),
-        (100, 1.9839715185235518),
-    ];
 
     /// SciPy 1.17.1: `scipy.stats.ttest_1samp([.61, .58, .66, .64], 0).confidence_interval(.95)`, and
     /// `scipy.stats.ttest_rel([.61, .58, .66, .64], [.60, .52, .61, .65]).confidence_interval(.95)`

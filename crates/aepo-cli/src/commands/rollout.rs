@@ -47,7 +47,7 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
             grader: Grader::Qa,
         },
         None => {
-            let tasks = world::tasks(&config, split(args.split))?;
+            let tasks = world::tasks(&config, split(args.split), &mut |note| eprintln!("{note}"))?;
             let n = tasks.len();
             let task = tasks.into_iter().nth(args.task);
             task.ok_or_else(|| usage(format!("--task {}: there are {n} questions, 0 to {}", args.task, n - 1), ""))?

@@ -171,8 +171,8 @@ impl Trainer {
             }
             false => (config, None),
         };
-        let tasks = world::tasks(&config, Split::Train)?;
-        let eval_tasks = world::tasks(&config, Split::HeldOut)?;
+        let tasks = world::tasks(&config, Split::Train, &mut |note| teller.note(note))?;
+        let eval_tasks = world::tasks(&config, Split::HeldOut, &mut |note| teller.note(note))?;
         let named = source::named(&config.model.init)?;
         let n_threads = config.train.threads;
         let tools = toolbox::start(&config, teller)?;

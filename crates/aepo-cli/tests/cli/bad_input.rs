@@ -47,7 +47,7 @@ fn recipes_that_cannot_run() {
         expect![[r#"
             $ aepo check nowhere.toml
             error: cannot read recipe nowhere.toml: No such file or directory (os error 2)
-            hint: a recipe is a TOML file or one of those inside the program: quickstart
+            hint: a recipe is a TOML file or one of those inside the program: quickstart, benchmark
             [2]
             $ aepo check broken.toml
             error: broken.toml, line 2: extra `=`, expected nothing
@@ -138,7 +138,7 @@ fn models_and_tasks_that_cannot_be_used() {
             error: no Python: /nowhere/python3 did not run (No such file or directory (os error 2)); install python3 (for example: apt-get install python3) or set tools.python.interpreter
             [1]
             $ aepo train tiny.toml --out never --set tasks.source=nowhere.jsonl --set tasks.eval_file=empty.jsonl
-            error: cannot read tasks DIR/nowhere.jsonl: No such file or directory (os error 2)
+            error: opening DIR/nowhere.jsonl: No such file or directory (os error 2)
             [1]
             $ aepo train tiny.toml --out never --set tasks.source=empty.jsonl --set tasks.eval_file=empty.jsonl
             error: DIR/empty.jsonl holds no task

@@ -1,10 +1,15 @@
 //! Does the real binary do what it says? Runs, resumed runs, bad input, and what is printed.
 
 mod algo;
+#[path = "../../../aepo-tools/tests/web/server.rs"]
+#[expect(dead_code, reason = "the tests of web searches use more of it")]
+mod api_server;
 mod bad_input;
+mod benchmarks;
 mod cache;
 mod chats;
 mod compare;
+mod data;
 mod hub;
 mod lora;
 #[path = "../../../aepo-tools/tests/pages/server.rs"]
@@ -13,7 +18,11 @@ mod page_server;
 mod printed;
 mod room;
 mod runs;
+mod score;
 mod search;
+#[path = "../../../aepo-tools/tests/served/server.rs"]
+#[expect(dead_code, reason = "the tests of the client itself use more of it")]
+mod served;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;

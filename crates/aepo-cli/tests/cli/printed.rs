@@ -17,13 +17,15 @@ fn help_teaches() {
           train    Train an agent by reinforcement learning and measure it before and after
           sft      Teach a model by example: generated demonstrations or a file of conversations (the cold start)
           compare  Train several algorithms on the same tasks, budget and seeds, and report how they differ
-          eval     Measure a model on questions
+          eval     Measure a model on questions, or on benchmarks
+          score    Grade predictions from standard input
           rollout  Sample one tree of trajectories and print it
           show     Show how a run went
           check    Print every setting of a recipe with its meaning, or say what is wrong with it
           doctor   Say what this machine offers to a sandbox, and how it could offer more
           tool     Use one tool by itself, as an agent would, or offer tools to other programs
           index    Make an index of texts to search in, or verify one
+          data     List benchmarks, check files of questions, or convert them
           algo     Show what each algorithm computes, and compute it on numbers
           cache    Look into a cache of tool results, or take over answers from elsewhere
           help     Print this message or the help of the given subcommand(s)

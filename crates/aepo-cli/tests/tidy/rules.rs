@@ -217,6 +217,7 @@ pub const SAYS_SKIPPED: &[&str] = &[
     "crates/aepo-tools/tests/hostile/harness.rs",
     "crates/aepo-tools/tests/packages.rs",
     "crates/aepo-tools/tests/mcp/real.rs",
+    "crates/aepo-tools/tests/rows/shared.rs",
 ];
 
 pub fn only_cli_prints(f: &Source) -> Vec<Fault> {

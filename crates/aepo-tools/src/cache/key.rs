@@ -64,6 +64,17 @@ impl Key {
         Key::imported(ANY_PROVIDER, tool, &plain(query))
     }
 
+    /// The key of what follows from these texts; the first says of what kind it is.
+    #[must_use]
+    pub fn of_fields(texts: &[&str]) -> Key {
+        let mut fields = Fields(Context::new(&SHA256));
+        fields.number(texts.len() as u64);
+        texts.iter().for_each(|text| {
+            fields.text(text);
+        });
+        fields.key()
+    }
+
     /// The key of an entry from elsewhere that one provider's calls find.
     #[must_use]
     pub fn imported(identity: &str, tool: &str, input: &str) -> Key {

@@ -3,7 +3,6 @@
 //! A [`Client`] is cheap to clone; clones share connections, rate and budget. Redirects are not followed: an API has one
 //! address, and a key must not travel. A key ([`Secret`]) is shown nowhere: not in errors, not in what a server sends back.
 
-pub mod chat;
 mod error;
 mod pace;
 mod secret;

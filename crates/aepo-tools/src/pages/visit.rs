@@ -124,10 +124,10 @@ fn identity(settings: &PageSettings, by: Option<&SummarySettings>) -> String {
     });
     let reader = by.map(|by| {
         json!({
-            "model": by.chat.model,
-            "base_url": by.chat.base_url,
-            "temperature": by.chat.temperature,
-            "max_tokens": by.chat.max_tokens,
+            "model": by.llm.model,
+            "base_url": by.llm.base_url,
+            "temperature": by.temperature,
+            "max_tokens": by.max_tokens,
             "max_page_chars": by.max_page_chars,
             "prompt": PROMPT_VERSION,
         })

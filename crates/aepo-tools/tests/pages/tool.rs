@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aepo::seed::Seed;
 use aepo::tool::{CallId, ToolCall, ToolInput, ToolName, ToolOutcome};
-use aepo_tools::http::chat::ChatSettings;
+use aepo_tools::llm::LlmSettings;
 use aepo_tools::pages::{ChatSummary, Pages, Summarise, SummarySettings, Visit, offer, system};
 use aepo_tools::toolset::Provider as _;
 
@@ -21,13 +21,8 @@ fn soon() -> Instant {
 }
 
 fn summaries(base_url: &str) -> SummarySettings {
-    let chat = ChatSettings {
-        base_url: base_url.to_owned(),
-        model: "reader".to_owned(),
-        temperature: Some(0.0),
-        max_tokens: 500,
-    };
-    SummarySettings { chat, key_env: None, max_page_chars: 200, secs: 10.0, certificates: None }
+    let llm = LlmSettings::of(base_url, "reader");
+    SummarySettings { llm, temperature: Some(0.0), max_tokens: 500, max_page_chars: 200, secs: 10.0 }
 }
 
 #[test]
@@ -128,7 +123,7 @@ fn a_served_model_reads_the_page() {
 fn settings_that_cannot_work_are_found_at_the_start() {
     let server = Server::start(vec![]);
     let mut by = summaries("http://unused.example/v1");
-    by.key_env = Some("AEPO_TEST_NO_SUCH_VARIABLE".to_owned());
+    by.llm.key_env = Some("AEPO_TEST_NO_SUCH_VARIABLE".to_owned());
     let error = offer(settings(&server), Some(by), 2).err().unwrap().to_string();
     assert!(error.contains("AEPO_TEST_NO_SUCH_VARIABLE"), "{error}");
     let mut none = settings(&server);

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aepo_tools::http::chat::{ChatMessage, ChatSettings, Role, complete};
 use aepo_tools::http::{Budget, Client, HttpError, Limits, Rate, Request, Secret};
+use aepo_tools::llm::{ChatMessage, End, Llm, LlmSettings, Sampling};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -184,17 +184,14 @@ fn a_served_model_is_asked_as_openai_says() {
     let answer = r#"{"id": "x", "object": "chat.completion", "choices": [{"index": 0, "finish_reason": "stop",
         "message": {"role": "assistant", "content": "Four."}}], "usage": {"total_tokens": 9}}"#;
     let server = Server::start(&[Reply::json(answer)]);
-    let settings = ChatSettings {
-        base_url: format!("{}/v1/", server.address),
-        model: "small".to_owned(),
-        temperature: Some(0.0),
-        max_tokens: 64,
-    };
-    let say = |role, content: &str| ChatMessage { role, content: content.to_owned() };
-    let messages = [say(Role::System, "Be short."), say(Role::User, "2 + 2?")];
-    let key = Secret::of(KEY).unwrap();
-    let ask = |key| complete(&quick(), &settings, key, &messages, Instant::now() + LONG);
-    assert_eq!(ask(Some(&key)).unwrap(), "Four.");
+    let settings = LlmSettings { tries: 2, ..LlmSettings::of(format!("{}/v1/", server.address), "small") };
+    let llm = Llm::over(quick(), &settings).unwrap();
+    let messages = [ChatMessage::system("Be short."), ChatMessage::user("2 + 2?")];
+    let sampling = Sampling { temperature: Some(0.0), max_tokens: 64, ..Sampling::default() };
+    let ask = |llm: &Llm| llm.ask(&messages, &sampling, Instant::now() + LONG);
+    let with_key = llm.clone().with_key(Secret::of(KEY).unwrap());
+    let said = ask(&with_key).unwrap();
+    assert_eq!((said.text.as_str(), said.end, said.n_sampled), ("Four.", End::Unsaid, None));
     let asked = server.log().remove(0);
     assert_eq!(asked.path, "/v1/chat/completions");
     assert_eq!(asked.headers["authorization"], format!("Bearer {KEY}"));
@@ -202,6 +199,13 @@ fn a_served_model_is_asked_as_openai_says() {
     let expected = json!({"model": "small", "messages": messages, "max_tokens": 64, "temperature": 0.0});
     assert_eq!(asked.json(), expected);
     server.then(&[Reply::json(r#"{"choices": []}"#)]);
-    assert!(matches!(ask(None), Err(HttpError::Form { missing: "choices[0].message.content", .. })));
-    assert!(!server.log()[0].headers.contains_key("authorization"));
+    assert!(matches!(ask(&llm), Err(HttpError::Form { missing: "choices[0]", .. })));
+    let asked = server.log();
+    assert_eq!(asked.len(), 2, "what cannot be read is asked for again");
+    assert!(!asked[0].headers.contains_key("authorization"));
+    server.then(&[Reply::json("{\"choices\": ["), Reply::json(answer)]);
+    assert_eq!(ask(&llm).unwrap().text, "Four.");
+    for bad in ["", "localhost:8000", "ftp://a/v1"] {
+        assert_eq!(Llm::new(&LlmSettings::of(bad, "small")).unwrap_err(), HttpError::Address, "{bad:?}");
+    }
 }

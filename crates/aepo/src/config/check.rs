@@ -5,7 +5,7 @@ use crate::prompt::Protocol;
 use crate::train::loss::RatioScope;
 
 use super::tools::{CacheMode, Offered, Sandbox};
-use super::{Config, ConfigError, KEYS, Key, Source};
+use super::{Config, ConfigError, KEYS, Key, Source, tasks};
 
 /// What a number must satisfy.
 enum Range {
@@ -205,6 +205,16 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             format!("below rollout.call_limit = {}: no trajectory makes more calls", r.call_limit),
         ),
         (
+            c.eval.python_calls >= r.call_limit,
+            "eval.python_calls",
+            format!("below rollout.call_limit = {}: no answer has more calls", r.call_limit),
+        ),
+        (
+            c.eval.search_calls >= r.call_limit,
+            "eval.search_calls",
+            format!("below rollout.call_limit = {}: no answer has more calls", r.call_limit),
+        ),
+        (
             r.max_turn_tokens > r.max_response_tokens,
             "rollout.max_turn_tokens",
             format!("at most rollout.max_response_tokens = {}", r.max_response_tokens),
@@ -259,15 +269,13 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             format!("a divisor of model.shape.n_heads = {}", c.shape.n_heads),
         ),
         (!c.shape.head_dim.is_multiple_of(2), "model.shape.head_dim", "even".into()),
-        (
-            c.tasks.source != "quickstart" && c.tasks.eval_file.is_none(),
-            "tasks.eval_file",
-            "set where tasks.source is a file: training questions are never used to evaluate".into(),
-        ),
     ];
     match wrong.iter().find(|(wrong, ..)| *wrong) {
         Some((_, path, wanted)) => Err(out_of_range(c, path, wanted.clone())),
-        None => Ok(()),
+        None => match tasks::contradiction(c) {
+            Some((path, wanted)) => Err(out_of_range(c, path, wanted.to_owned())),
+            None => Ok(()),
+        },
     }
 }
 
@@ -349,10 +357,7 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             c.prompt.protocol == Protocol::Tags,
             "the quickstart's own tags (prompt.protocol) follow no chat template".to_owned(),
         ),
-        "tasks.eval_file" => {
-            (c.tasks.source == "quickstart", "the quickstart draws its own held-out questions".to_owned())
-        }
-        "tasks.seed" => (c.tasks.source != "quickstart", "tasks.source is a file".to_owned()),
+        path if path.starts_with("tasks.") => return tasks::no_effect(c, path),
         path if path.starts_with("tools.") => return no_effect_on_tools(c, path),
         path => return no_effect_on_cold_start(c, path),
     };

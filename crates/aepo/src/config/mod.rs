@@ -6,6 +6,7 @@ mod derive;
 mod keys;
 pub mod lora;
 mod sections;
+pub mod tasks;
 pub mod tools;
 mod value;
 
@@ -20,8 +21,8 @@ pub use keys::Key;
 pub use sections::{
     AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings,
     KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PromptSettings, PythonToolSettings,
-    RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskSettings, ToolSettings,
-    TrainSettings, VisitToolSettings,
+    RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskFieldSettings, TaskSettings,
+    ToolSettings, TrainSettings, VisitToolSettings,
 };
 pub use value::{Setting, Stored};
 

@@ -4,9 +4,11 @@ use toml::Value;
 
 use super::keys::Key;
 use super::lora::LoraTargets;
+use super::tasks::TaskLayout;
 use super::tools::{CacheMode, Offers, Sandbox, SandboxLevel};
 use super::value::{Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
+use crate::data::task::Grader;
 use crate::prompt::Protocol;
 use crate::prompt::template::Date;
 use crate::sft::rows::LongRows;
@@ -96,14 +98,37 @@ sections! {
 
     /// The questions.
     tasks: TaskSettings = "tasks" {
-        /// Training questions: "quickstart" (generated from the embedded facts) or a JSONL file of tasks.
+        /// Training questions: "quickstart" (generated from the embedded facts) or a file of them, .jsonl, .json, .csv, .tsv
+        /// or .parquet.
         source: String = "quickstart".to_owned();
-        /// JSONL file of held-out questions; only with a file as source.
+        /// How its rows are laid out: "tasks" (our own), "verl", "fields" (those of [tasks.fields]), a benchmark's name, or
+        /// "auto" for named fields, or else what the file's name and first row tell.
+        layout: TaskLayout = TaskLayout::Auto;
+        /// File of held-out questions; only with a file as source.
         eval_file: Option<String> = None;
+        /// How its rows are laid out, as in layout.
+        eval_layout: TaskLayout = TaskLayout::Auto;
+        /// How answers are compared where fields are named: "math", "qa", "choice" or "gaia"; with layout "verl", instead of
+        /// what the rows say.
+        grader: Option<Grader> = None;
         /// Number of training questions: as many are generated, or read from the file at most.
         n_train: usize = 2000;
         /// Draws the generated questions; only with the quickstart source.
         seed: u64 = 0;
+    }
+
+    /// Fields of a row that make a question, where a file has a layout of its own. A dot in a name goes into an object.
+    task_fields: TaskFieldSettings = "tasks.fields" {
+        /// What is asked.
+        question: Option<String> = None;
+        /// The accepted answer, or a list of them.
+        answers: Option<String> = None;
+        /// The row's name; rows are numbered unless set.
+        id: Option<String> = None;
+        /// Under what results are also reported; one kind unless set.
+        kind: Option<String> = None;
+        /// How the row's answers are compared; tasks.grader says it for all unless set.
+        grader: Option<String> = None;
     }
 
     /// Which rules apply.
@@ -261,6 +286,10 @@ sections! {
         temperature: f64 = 1.0;
         /// Nucleus mass in (0, 1]; 1 keeps the whole vocabulary.
         top_p: f64 = 1.0;
+        /// Of the tool calls of an answer, programs; below rollout.call_limit. 0 for no bound of their own.
+        python_calls: usize = 0;
+        /// Of the tool calls of an answer, searches; below rollout.call_limit. 0 for no bound of their own.
+        search_calls: usize = 0;
         /// Steps between evaluations during training; 0 evaluates before and after only.
         every: u64 = 0;
     }

@@ -10,6 +10,38 @@ pub enum Grader {
     Math,
     /// Open question answering: token F1 after SQuAD normalisation, best over the accepted answers.
     Qa,
+    /// Multiple choice: the letter, however it is written.
+    Choice,
+    /// GAIA's rule (arXiv 2311.12983): numbers, lists and texts, each normalised as its scorer does.
+    Gaia,
+}
+
+impl Grader {
+    /// Every grader.
+    pub const ALL: [Grader; 4] = [Grader::Math, Grader::Qa, Grader::Choice, Grader::Gaia];
+
+    /// What task files, recipes and commands call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Grader::Math => "math",
+            Grader::Qa => "qa",
+            Grader::Choice => "choice",
+            Grader::Gaia => "gaia",
+        }
+    }
+
+    /// The grader of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Grader> {
+        Grader::ALL.into_iter().find(|grader| grader.name() == name)
+    }
+
+    /// Why a name is none of a grader.
+    #[must_use]
+    pub fn expected(found: &str) -> String {
+        format!("{found:?} is none of \"math\", \"qa\", \"choice\" and \"gaia\"")
+    }
 }
 
 /// One question.
@@ -26,4 +58,18 @@ pub struct Task {
     pub answers: Vec<String>,
     /// How to compare.
     pub grader: Grader,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graders_have_one_name_each_and_it_is_that_of_task_files() {
+        for grader in Grader::ALL {
+            assert_eq!(serde_json::to_value(grader).unwrap(), grader.name());
+            assert_eq!(Grader::named(grader.name()), Some(grader));
+            assert!(Grader::expected("").contains(grader.name()));
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! them, and thoughts may repeat.
 
 use super::{Action, Malformation};
+use crate::data::boxed::last_boxed;
 use crate::tool::{ToolName, ToolSpec};
 
 /// A tag of the protocol.
@@ -161,35 +162,6 @@ fn closes(piece: &Piece, open: &Piece) -> bool {
     matches!((piece, open), (Piece::Close(close), Piece::Open(open)) if close == open)
 }
 
-/// The trimmed content of the last `\boxed{…}` whose braces match; nothing when there is none or it is empty. Braces
-/// escaped with a backslash do not count.
-#[must_use]
-pub fn last_boxed(text: &str) -> Option<String> {
-    const OPEN: &str = "\\boxed{";
-    let starts: Vec<usize> = text.match_indices(OPEN).map(|(at, _)| at + OPEN.len()).collect();
-    starts.into_iter().rev().find_map(|start| {
-        let content = text[start..].get(..matching_brace(&text[start..])?)?.trim();
-        (!content.is_empty()).then(|| content.to_owned())
-    })
-}
-
-/// Byte index of the `}` that closes a brace opened just before `text`.
-fn matching_brace(text: &str) -> Option<usize> {
-    let mut depth = 1usize;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '{' => depth += 1,
-            '}' if depth == 1 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -251,25 +223,6 @@ mod tests {
         assert_eq!(read(&pieces_of_text(&many, true, &tools()), true, &tools()), bad(BadTags));
         for (text, ended, expected) in table {
             assert_eq!(read(&pieces_of_text(text, ended, &tools()), true, &tools()), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn boxes_match_their_braces() {
-        let table = [
-            ("\\boxed{a}", Some("a")),
-            ("x \\boxed{ {a}{b} } y", Some("{a}{b}")),
-            ("\\boxed{a\\}b}", Some("a\\}b")),
-            ("\\boxed{\\{a\\}}", Some("\\{a\\}")),
-            ("\\boxed{\\boxed{3}}", Some("3")),
-            ("\\boxed{1} \\boxed{2", Some("1")),
-            ("boxed{1}", None),
-            ("\\boxed{1", None),
-            ("\\boxed{\\}", None),
-            ("\\boxed 1", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(last_boxed(text).as_deref(), expected, "{text}");
         }
     }
 }

@@ -8,11 +8,11 @@ mod tags;
 pub mod template;
 pub mod tokenizer;
 
+pub use crate::data::boxed::last_boxed;
 pub use crate::data::message;
 use crate::tool::ToolName;
 
-pub use chat::{ChatSettings, Dialect};
-pub use grammar::last_boxed;
+pub use chat::{ChatSettings, Dialect, without_fence};
 pub use render::Renderer;
 pub use tokenizer::Tokenizer;
 

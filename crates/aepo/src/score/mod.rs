@@ -1,10 +1,16 @@
 //! What was a trajectory worth?
 
+pub mod choice;
 pub mod format;
+pub mod gaia;
+pub mod grade;
 pub mod math;
 pub mod qa;
 pub mod reward;
+pub mod solution;
+pub mod text;
 
+pub use grade::{Verdict, grade};
 pub use reward::{overlong_punishment, score};
 
 /// What the scorers need to know of a finished trajectory. All of it comes from model-written tokens and from the

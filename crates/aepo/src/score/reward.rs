@@ -1,20 +1,17 @@
 //! What does the algorithm maximise? One number from accuracy, format and the tools that ran.
 
-use super::{Score, Transcript, math, qa};
-use crate::data::task::{Grader, Task};
+use super::{Score, Transcript, grade};
+use crate::data::task::Task;
 
 /// What an answer off the protocol is worth.
 pub const BAD_FORMAT: f64 = -1.0;
 /// Added to a right answer for which both tools ran.
 pub const BOTH_TOOLS_BONUS: f64 = 0.1;
 
-/// In [0, 1]: 1 or 0 for [`Grader::Math`], the best F1 for [`Grader::Qa`].
+/// In [0, 1]: what [`grade`] gives.
 #[must_use]
 pub fn accuracy(task: &Task, answer: &str) -> f64 {
-    match task.grader {
-        Grader::Math => f64::from(u8::from(task.answers.iter().any(|reference| math::equal(answer, reference)))),
-        Grader::Qa => qa::best_f1(answer, &task.answers),
-    }
+    grade(task.grader, answer, &task.answers).score
 }
 
 /// The rule of AEPO and ARPO (arXiv 2510.14545, 2507.19849):
@@ -49,6 +46,7 @@ pub fn overlong_punishment(n_tokens: usize, max_tokens: usize, share: f64) -> f6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::task::Grader;
 
     fn task(grader: Grader, answers: &[&str]) -> Task {
         Task {

@@ -108,8 +108,8 @@ impl Plan {
         let mut algorithms: Vec<Planned> = names.into_iter().zip(resolved).enumerate().map(planned).collect();
         // What no run could start with is said once.
         let config = &algorithms[0].config;
-        world::tasks(config, Split::Train)?;
-        world::tasks(config, Split::HeldOut)?;
+        world::tasks(config, Split::Train, &mut |note| notes.push(note.to_owned()))?;
+        world::tasks(config, Split::HeldOut, &mut |note| notes.push(note.to_owned()))?;
         let name = config.model.init.clone();
         // All runs begin with the same commit of a hub's model, those of later commands too.
         let before = earlier.and_then(|study| study.setting("model.init")).filter(|own| source::is_pinned(own, &name));

@@ -57,7 +57,8 @@ pub fn visit(args: &ToolVisitArgs) -> anyhow::Result<()> {
 /// The model that reads the page.
 fn summaries(args: &ToolVisitArgs) -> SummarySettings {
     let (base_url, model) = (args.endpoint.clone().unwrap_or_default(), args.model.clone().unwrap_or_default());
-    let certificates = certificates();
-    let key_env = args.key_env.clone();
-    SummarySettings { key_env, certificates, ..SummarySettings::of(base_url, model, args.timeout_secs) }
+    let mut by = SummarySettings::of(base_url, model, args.timeout_secs);
+    by.llm.key_env = args.key_env.clone();
+    by.llm.certificates = certificates();
+    by
 }

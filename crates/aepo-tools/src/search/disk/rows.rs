@@ -1,24 +1,16 @@
 //! Which documents does a corpus hold? Rows of JSON lines or of a Parquet file, one at a time, from any place on.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use parquet::file::reader::FileReader as _;
-use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
-use parquet::record::Field;
-use parquet::record::reader::RowIter;
-use parquet::schema::types::Type;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::{IndexError, io};
+use crate::rows::lines::{Line, Lines};
+use crate::rows::parquet::{Records, guarded};
+use crate::rows::{Form, object, too_long};
 use crate::search::Document;
-
-/// No row is longer, bytes.
-const MAX_ROW_BYTES: usize = 16 << 20;
 
 /// Which fields of a row make a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +26,17 @@ pub struct Fields {
 impl Default for Fields {
     fn default() -> Self {
         Fields { id: "id".to_owned(), title: "title".to_owned(), text: None }
+    }
+}
+
+impl Fields {
+    /// Whether a column holds one of them.
+    fn has(&self, column: &str) -> bool {
+        let is_text = match &self.text {
+            Some(text) => column == text,
+            None => ["text", "contents"].contains(&column),
+        };
+        is_text || [self.id.as_str(), self.title.as_str()].contains(&column)
     }
 }
 
@@ -57,8 +60,8 @@ pub(super) struct Rows {
 }
 
 enum Kind {
-    Lines(BufReader<File>),
-    Parquet(Box<RowIter<'static>>),
+    Lines(Lines),
+    Parquet(Box<Records>),
 }
 
 /// One row: a document, or what is wrong with it.
@@ -71,12 +74,12 @@ impl Rows {
         let (kind, end) = match extension(path)? {
             Extension::Jsonl => {
                 let end = file.metadata().map_err(io("reading", path))?.len();
-                let mut reader = BufReader::with_capacity(1 << 18, file);
-                reader.seek(SeekFrom::Start(place.at)).map_err(io("reading", path))?;
-                (Kind::Lines(reader), end)
+                (Kind::Lines(Lines::new(file, place.at, place.n_read).map_err(io("reading", path))?), end)
             }
             Extension::Parquet => {
-                let (rows, end) = guarded(path, || parquet_rows(file, fields, place.at))?;
+                let rows =
+                    guarded(|| Records::of(file, place.at, |column| fields.has(column))).map_err(broken(path))?;
+                let end = rows.n_rows;
                 (Kind::Parquet(Box::new(rows)), end)
             }
         };
@@ -96,34 +99,22 @@ impl Rows {
     /// The next row that is not blank.
     pub(super) fn next(&mut self) -> Result<Option<Row>, IndexError> {
         match &mut self.kind {
-            Kind::Lines(reader) => loop {
-                let mut line = Vec::new();
-                let n = reader.by_ref().take(MAX_ROW_BYTES as u64 + 1).read_until(b'\n', &mut line);
-                let n = n.map_err(io("reading", &self.path))?;
-                if n == 0 {
-                    return Ok(None);
-                }
-                self.place.at += n as u64;
-                self.place.n_read += 1;
-                if line.len() > MAX_ROW_BYTES {
-                    self.place.at += skip_line(reader, &line).map_err(io("reading", &self.path))?;
-                    return Ok(Some(Err(format!("a row of more than {MAX_ROW_BYTES} bytes"))));
-                }
-                let first = self.place.n_read == 1;
-                let text = if first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
-                let text = text.trim_ascii();
-                if !text.is_empty() {
-                    return Ok(Some(parse(text).and_then(|row| document(row, &self.fields, self.place.n_read))));
-                }
+            Kind::Lines(lines) => loop {
+                let line = lines.next().map_err(io("reading", &self.path))?;
+                self.place = Place { at: lines.n_bytes, n_read: lines.n_read };
+                let row = match line {
+                    None => return Ok(None),
+                    Some(Line::Blank) => continue,
+                    Some(Line::TooLong) => Err(too_long()),
+                    Some(Line::Text(text)) => object(&text),
+                };
+                return Ok(Some(row.and_then(|row| document(row, &self.fields, self.place.n_read))));
             },
             Kind::Parquet(rows) => {
-                let Some(row) = guarded(&self.path, || rows.next().transpose().map_err(|e| e.to_string()))? else {
-                    return Ok(None);
-                };
+                let Some(row) = guarded(|| rows.next()).map_err(broken(&self.path))? else { return Ok(None) };
                 self.place.at += 1;
                 self.place.n_read += 1;
-                let columns = row.into_columns().into_iter().map(|(name, field)| (name, value(field)));
-                Ok(Some(document(columns.collect(), &self.fields, self.place.n_read)))
+                Ok(Some(document(row, &self.fields, self.place.n_read)))
             }
         }
     }
@@ -139,105 +130,22 @@ pub(super) enum Extension {
 
 /// Which kind of file a name promises.
 pub(super) fn extension(path: &Path) -> Result<Extension, IndexError> {
-    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("jsonl" | "ndjson") => Ok(Extension::Jsonl),
-        Some("parquet") => Ok(Extension::Parquet),
+    let is_list = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    match Form::of(path) {
+        Some(Form::Json) if !is_list => Ok(Extension::Jsonl),
+        Some(Form::Parquet) => Ok(Extension::Parquet),
         _ => Err(IndexError::UnknownFormat { path: path.to_owned() }),
     }
 }
 
-/// Reads on to the end of a line that is too long, without keeping it; returns how many bytes that were.
-fn skip_line(reader: &mut BufReader<File>, begun: &[u8]) -> std::io::Result<u64> {
-    if begun.ends_with(b"\n") {
-        return Ok(0);
-    }
-    let mut n_skipped = 0;
-    loop {
-        let buffer = reader.fill_buf()?;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let n = end.map_or(buffer.len(), |at| at + 1);
-        reader.consume(n);
-        n_skipped += n as u64;
-        if end.is_some() || n == 0 {
-            return Ok(n_skipped);
-        }
-    }
-}
-
-fn parse(line: &[u8]) -> Result<Map<String, Value>, String> {
-    match serde_json::from_slice(line) {
-        Ok(Value::Object(row)) => Ok(row),
-        Ok(_) => Err("not a JSON object".to_owned()),
-        Err(error) => Err(format!("not JSON ({error})")),
-    }
-}
-
-/// A Parquet reader is made for good files: a bad one may make it panic, which here is an error of that file.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, String>) -> Result<T, IndexError> {
-    let error = |why: String| IndexError::Parquet { path: path.to_owned(), why };
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(found) => found.map_err(error),
-        Err(_) => Err(error("the file is damaged".to_owned())),
-    }
-}
-
-/// Rows from `skip` on, and how many there are in all; of the columns that are needed. Groups of rows that lie before are not read.
-fn parquet_rows(file: File, fields: &Fields, skip: u64) -> Result<(RowIter<'static>, u64), String> {
-    let (mut before, mut n_left_out) = (0u64, 0u64);
-    let whole = SerializedFileReader::new(file.try_clone().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
-    let mut keep = Vec::new();
-    for group in whole.metadata().row_groups() {
-        let n = u64::try_from(group.num_rows()).map_err(|_| "a negative number of rows".to_owned())?;
-        before = before.saturating_add(n);
-        keep.push(before > skip);
-        if before <= skip {
-            n_left_out = before;
-        }
-    }
-    let schema = whole.metadata().file_metadata().schema();
-    let texts = match &fields.text {
-        Some(text) => vec![text.as_str()],
-        None => vec!["text", "contents"],
-    };
-    let wanted = |column: &Arc<Type>| {
-        let name = column.name();
-        [fields.id.as_str(), fields.title.as_str()].contains(&name) || texts.contains(&name)
-    };
-    let columns: Vec<Arc<Type>> = schema.get_fields().iter().filter(|column| wanted(column)).cloned().collect();
-    let projection = Type::group_type_builder(schema.name()).with_fields(columns).build().map_err(|e| e.to_string())?;
-    let predicate = Box::new(move |_: &_, i: usize| keep.get(i).copied().unwrap_or(false));
-    let options = ReadOptionsBuilder::new().with_predicate(predicate).build();
-    let reader = SerializedFileReader::new_with_options(file, options).map_err(|e| e.to_string())?;
-    let mut rows = RowIter::from_file_into(Box::new(reader)).project(Some(projection)).map_err(|e| e.to_string())?;
-    for _ in n_left_out..skip {
-        if let Some(row) = rows.next() {
-            row.map_err(|e| e.to_string())?;
-        }
-    }
-    Ok((rows, before))
-}
-
-/// A value as JSON lines would hold it. What cannot be part of a document is `false`, which is no text either.
-fn value(field: Field) -> Value {
-    match field {
-        Field::Null => Value::Null,
-        Field::Str(text) => text.into(),
-        // Text that its file does not declare to be text.
-        Field::Bytes(bytes) => std::str::from_utf8(bytes.data()).map_or(Value::Bool(false), Into::into),
-        Field::Byte(n) => n.into(),
-        Field::Short(n) => n.into(),
-        Field::Int(n) => n.into(),
-        Field::Long(n) => n.into(),
-        Field::UByte(n) => n.into(),
-        Field::UShort(n) => n.into(),
-        Field::UInt(n) => n.into(),
-        Field::ULong(n) => n.into(),
-        _ => Value::Bool(false),
-    }
+/// A Parquet file that cannot be read.
+fn broken(path: &Path) -> impl FnOnce(String) -> IndexError {
+    let path = path.to_owned();
+    move |why| IndexError::Parquet { path, why }
 }
 
 /// The document of a row, the `n`-th of the corpus from 1.
-fn document(mut row: Map<String, Value>, fields: &Fields, n: u64) -> Row {
+fn document(mut row: crate::rows::Row, fields: &Fields, n: u64) -> Row {
     let id = match fields.id.as_str() {
         "" => (n - 1).to_string(),
         field => match row.remove(field) {

@@ -1,17 +1,28 @@
 //! How good is a policy? The training prompts, tools, trees and scorers, without forks and without learning.
 
+pub mod agent;
+pub mod answer;
+pub mod interval;
+pub mod measure;
+pub mod paired;
+pub mod paper;
+pub mod pass;
+pub mod quantiles;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::data::task::Task;
+use crate::eval::interval::bootstrap;
 use crate::policy::{Policy, PolicyVersion};
 use crate::prompt::Renderer;
 use crate::record::reasons;
 use crate::rollout::drive::{DriveSettings, Reasons, RolloutError};
 use crate::rollout::trajectory::Trajectory;
-use crate::run::{Event, Stage, rollout, score_trees};
+use crate::rollout::tree::RolloutTree;
+use crate::run::{Event, Stage, rollout, rollout_from, score_trees};
 use crate::score::Score;
 use crate::seed::Seed;
 use crate::tool::Toolset;
@@ -169,41 +180,23 @@ pub fn evaluate(
     })
 }
 
+/// Samples answers to some questions of a benchmark, each from a seed of its own: what is sampled depends neither on the
+/// other questions nor on how many there are, so an evaluation can be cut between any two of them.
+///
+/// # Errors
+/// When the policy fails, a prompt does not fit, or the toolset breaks its protocol.
+pub fn sample(
+    policy: &mut dyn Policy,
+    tools: &mut dyn Toolset,
+    renderer: &Renderer,
+    asked: &[(&Task, Seed)],
+    settings: &DriveSettings,
+    on: &mut dyn FnMut(Event),
+) -> Result<Vec<RolloutTree>, RolloutError> {
+    let (tasks, seeds): (Vec<&Task>, Vec<Seed>) = asked.iter().copied().unzip();
+    rollout_from(policy, tools, renderer, &tasks, settings, &seeds, on)
+}
+
 fn per_question<'a>(questions: impl Iterator<Item = &'a Vec<Answer>>, f: &dyn Fn(&Answer) -> f64) -> Vec<f64> {
     questions.map(|answers| mean_std(answers.iter().map(f)).0).collect()
-}
-
-/// The 2.5 % and 97.5 % quantiles of the mean over resampled questions; the mean itself without questions to draw from.
-fn bootstrap(values: &[f64], n_resamples: usize, seed: Seed) -> [f64; 2] {
-    const BOOTSTRAP: u64 = u64::MAX;
-    let mean = |sum: f64| sum / values.len().max(1) as f64;
-    if values.is_empty() || n_resamples == 0 {
-        return [mean(values.iter().sum()); 2];
-    }
-    let mut means: Vec<f64> = (0..n_resamples)
-        .map(|resample| {
-            let draw = seed.child(BOOTSTRAP).child(resample as u64);
-            let pick = |i: usize| values[(draw.uniform(i as u64) * values.len() as f64) as usize];
-            mean((0..values.len()).map(pick).sum())
-        })
-        .collect();
-    means.sort_by(f64::total_cmp);
-    let at = |share: f64| means[((share * n_resamples as f64) as usize).min(n_resamples - 1)];
-    [at(0.025), at(0.975)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_has_the_width_of_the_binomial() {
-        // 400 questions, half right: the standard error is 0.5/20 = 0.025, the interval ±1.96 of it.
-        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
-        let [low, high] = bootstrap(&values, 4000, Seed(1));
-        assert!((low - 0.451).abs() < 0.004 && (high - 0.549).abs() < 0.004, "{low} {high}");
-        assert_eq!(bootstrap(&values, 4000, Seed(1)), [low, high]);
-        assert_eq!(bootstrap(&[1.0; 7], 100, Seed(1)), [1.0, 1.0]);
-        assert_eq!(bootstrap(&[], 100, Seed(1)), [0.0, 0.0]);
-    }
 }
