@@ -2,7 +2,7 @@
 
 mod input;
 mod judge;
-mod key;
+pub mod key;
 mod tell;
 
 use std::path::PathBuf;
