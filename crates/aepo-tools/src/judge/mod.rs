@@ -103,7 +103,7 @@ pub struct Judge {
     secs: Duration,
     n_at_once: usize,
     cache: Option<Cache>,
-    counts: [AtomicU64; 4],
+    counts: Mutex<Counts>,
     n_failures_in_a_row: AtomicU64,
 }
 
@@ -118,7 +118,7 @@ impl Judge {
             secs: Duration::try_from_secs_f64(settings.secs).unwrap_or(Duration::MAX).min(Duration::from_secs(86_400)),
             n_at_once: settings.n_at_once.max(1),
             cache: settings.cache.as_ref().map(open).transpose()?,
-            counts: Default::default(),
+            counts: Mutex::default(),
             n_failures_in_a_row: AtomicU64::new(0),
         })
     }
@@ -126,8 +126,7 @@ impl Judge {
     /// What was done so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let [judged, cached, failed, asked_again] = self.counts.each_ref().map(|n| n.load(Ordering::Relaxed));
-        Counts { judged, cached, failed, asked_again }
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rulings on `cases`, in their order. Equal cases are put once. Verdicts are on the disk when this returns, also
@@ -173,18 +172,18 @@ impl Judge {
             && let Some(entry) = cache.get(&key)?
             && let Ok(decision) = serde_json::from_str::<Decision>(&entry.text)
         {
-            self.count(1);
+            self.count(|n| n.cached += 1);
             return Ok(ruling(decision, true));
         }
         let begun = Instant::now();
         let decision = match self.decide(case, begun) {
             Ok(decision) => decision,
             Err(why) => {
-                self.count(2);
+                self.count(|n| n.failed += 1);
                 return Ok(Ruling::NoVerdict { why });
             }
         };
-        self.count(0);
+        self.count(|n| n.judged += 1);
         if let Some(cache) = &self.cache {
             let entry = Entry {
                 tool: "judge".to_owned(),
@@ -201,8 +200,8 @@ impl Judge {
         Ok(ruling(decision, false))
     }
 
-    fn count(&self, which: usize) {
-        self.counts[which].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, add: impl FnOnce(&mut Counts)) {
+        add(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Asks, and once more where the reply is no verdict.
@@ -218,7 +217,7 @@ impl Judge {
         if let Some(decision) = verdict::read(&first.text) {
             return Ok(decision);
         }
-        self.count(3);
+        self.count(|n| n.asked_again += 1);
         let second = self.ask(&prompt::again(messages, &first.text), deadline)?;
         verdict::read(&second.text).ok_or_else(|| match second.end {
             End::Length => format!("the judge's reply was cut at {MAX_TOKENS} tokens before its verdict, twice"),
