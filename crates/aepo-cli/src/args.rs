@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::commands::cache::CacheCommand;
 use crate::commands::data::DataCommand;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::eval::args::EvalArgs;
 use crate::commands::index::IndexCommand;
 use crate::commands::score::ScoreArgs;
 use crate::commands::tool::python::ToolPythonArgs;
@@ -79,13 +80,21 @@ Where the recipe measures only before and after training, a comparison measures 
 answers per question at least; --set eval.every=N and --set eval.samples=N decide otherwise. A --set that means nothing
 to some of the algorithms is set for the others.")]
     Compare(CompareArgs),
-    /// Measure a model on questions
+    /// Measure a model on questions, or on benchmarks
     #[command(after_help = "\
 Examples:
   aepo eval quickstart                      the model inside the program, held-out questions
   aepo eval runs/quickstart-seed1           the newest checkpoint of a run, under the run's own settings
-  aepo eval my-model --recipe my-recipe.toml --split train")]
-    Eval(EvalArgs),
+  aepo eval my-model --recipe my-recipe.toml --split train
+
+  aepo eval my-model --recipe my-recipe.toml --benchmark gsm8k,math500 --data benchmarks --samples 5 --k 1,5
+  aepo eval --server http://localhost:8000/v1 --model Qwen3-8B --benchmark math --data benchmarks
+  aepo eval --server http://localhost:8000/v1 --model Qwen3-14B --reproduce aepo --benchmark deepsearch --data benchmarks
+  aepo eval compare runs/eval-before runs/eval-after
+
+With --data, answers go to DIR/answers.jsonl, each before the next is asked; the same command with --resume asks only what
+has no answer yet. DIR/report.html (and report.md, summary.json, scores.jsonl) tells what was measured.")]
+    Eval(Box<EvalArgs>),
     /// Grade predictions from standard input
     Score(ScoreArgs),
     /// Sample one tree of trajectories and print it
@@ -438,25 +447,6 @@ pub enum SplitArg {
     Train,
     /// Those it never sees
     HeldOut,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct EvalArgs {
-    /// `quickstart` (the model inside the program), a model directory, a .gguf file, a checkpoint, a run directory, or
-    /// org/name of the Hugging Face hub
-    pub model: String,
-    /// Settings to measure under [default: the run's own, else quickstart]
-    #[arg(long, value_name = "RECIPE")]
-    pub recipe: Option<String>,
-    /// Which questions
-    #[arg(long, value_enum, default_value = "held-out")]
-    pub split: SplitArg,
-    #[command(flatten)]
-    pub sets: Sets,
-    #[command(flatten)]
-    pub net: Net,
-    #[command(flatten)]
-    pub telling: Telling,
 }
 
 #[derive(Debug, clap::Args)]

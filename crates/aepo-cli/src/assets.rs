@@ -1,7 +1,13 @@
 //! What does the program carry? The quickstart's recipe, facts, vocabulary and model.
 
 /// The recipes inside the program, by name.
-pub const RECIPES: [(&str, &str); 1] = [("quickstart", include_str!("../../../recipes/quickstart.toml"))];
+pub const RECIPES: [(&str, &str); 2] = [
+    ("quickstart", include_str!("../../../recipes/quickstart.toml")),
+    ("benchmark", include_str!("../../../recipes/benchmark.toml")),
+];
+
+/// The recipe of served models.
+pub const BENCHMARK: &str = "benchmark";
 
 /// The name under which a recipe asks for the model or the questions inside the program.
 pub const QUICKSTART: &str = "quickstart";

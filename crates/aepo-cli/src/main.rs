@@ -2,6 +2,7 @@
 
 mod args;
 mod assets;
+mod benchmarks;
 mod checkpoint;
 mod commands;
 mod error;

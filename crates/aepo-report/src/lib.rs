@@ -8,6 +8,7 @@ pub mod diversity;
 mod document;
 mod dots;
 pub mod embed;
+pub mod evaluation;
 mod figures;
 mod html;
 mod layout;

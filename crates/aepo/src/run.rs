@@ -215,14 +215,29 @@ pub(crate) fn rollout(
     seed: Seed,
     on: &mut dyn FnMut(Event),
 ) -> Result<Vec<RolloutTree>, RolloutError> {
+    let seeds: Vec<Seed> = (0..tasks.len()).map(|i| seed.child(i as u64)).collect();
+    rollout_from(policy, tools, renderer, tasks, settings, &seeds, on)
+}
+
+/// The same with a seed for each task.
+pub(crate) fn rollout_from(
+    policy: &mut dyn Policy,
+    tools: &mut dyn Toolset,
+    renderer: &Renderer,
+    tasks: &[&Task],
+    settings: &DriveSettings,
+    seeds: &[Seed],
+    on: &mut dyn FnMut(Event),
+) -> Result<Vec<RolloutTree>, RolloutError> {
     let protocol = Protocol {
         stop: renderer.stop(),
         parse: &|ids| renderer.parse(ids),
         render_result: &|text, max_tokens| renderer.tool_result(text, max_tokens),
     };
-    let prompts = tasks.iter().enumerate();
-    let prompts: Vec<DriveTask> = prompts
-        .map(|(i, task)| Ok(DriveTask { prompt: renderer.first_prompt(task)?, seed: seed.child(i as u64) }))
+    let prompts: Vec<DriveTask> = tasks
+        .iter()
+        .zip(seeds)
+        .map(|(task, &seed)| Ok(DriveTask { prompt: renderer.first_prompt(task)?, seed }))
         .collect::<Result<_, RolloutError>>()?;
     drive(policy, tools, &protocol, &prompts, settings, &mut |progress| on(Event::Progress(progress)))
 }

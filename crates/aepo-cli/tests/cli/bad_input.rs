@@ -47,7 +47,7 @@ fn recipes_that_cannot_run() {
         expect![[r#"
             $ aepo check nowhere.toml
             error: cannot read recipe nowhere.toml: No such file or directory (os error 2)
-            hint: a recipe is a TOML file or one of those inside the program: quickstart
+            hint: a recipe is a TOML file or one of those inside the program: quickstart, benchmark
             [2]
             $ aepo check broken.toml
             error: broken.toml, line 2: extra `=`, expected nothing

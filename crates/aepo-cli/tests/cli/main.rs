@@ -5,6 +5,7 @@ mod algo;
 #[expect(dead_code, reason = "the tests of web searches use more of it")]
 mod api_server;
 mod bad_input;
+mod benchmarks;
 mod cache;
 mod chats;
 mod compare;
@@ -19,6 +20,9 @@ mod room;
 mod runs;
 mod score;
 mod search;
+#[path = "../../../aepo-tools/tests/served/server.rs"]
+#[expect(dead_code, reason = "the tests of the client itself use more of it")]
+mod served;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;

@@ -17,7 +17,7 @@ fn help_teaches() {
           train    Train an agent by reinforcement learning and measure it before and after
           sft      Teach a model by example: generated demonstrations or a file of conversations (the cold start)
           compare  Train several algorithms on the same tasks, budget and seeds, and report how they differ
-          eval     Measure a model on questions
+          eval     Measure a model on questions, or on benchmarks
           score    Grade predictions from standard input
           rollout  Sample one tree of trajectories and print it
           show     Show how a run went

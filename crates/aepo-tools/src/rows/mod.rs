@@ -1,7 +1,7 @@
 //! Which rows does a file hold? JSON lines, a JSON list, CSV, TSV or Parquet, one row at a time as a JSON object.
 //!
-//! Every form is read within bounds: no row is longer than [`MAX_ROW_BYTES`], and what is longer, no UTF-8 or cut off is
-//! an error of that row or of the file, never a panic.
+//! No line, item or record is longer than [`MAX_ROW_BYTES`]; what is longer, no UTF-8 or cut off is an error of that row
+//! or of the file, never a panic. Columns of Parquet are read in the pages that their file has them in.
 
 mod error;
 pub(crate) mod lines;
@@ -23,7 +23,7 @@ pub use tasks::{detect, read_tasks};
 
 use lines::{Line, Lines};
 
-/// No row is longer, bytes. Questions with a picture inside are long.
+/// No line, item or record is longer, bytes. Questions with a picture inside are long.
 pub const MAX_ROW_BYTES: usize = 16 << 20;
 
 /// A row, or what is wrong with it.

@@ -126,7 +126,15 @@ fn trees(tools: &mut Tools) -> Vec<RolloutTree> {
         branch: BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.05 },
         entropy_tokens: 3,
         branch_width: 1,
-        limits: Limits { n_calls: 5, response_tokens: 200, turn_tokens: 30, result_tokens: 12, n_equal_calls: 0 },
+        limits: Limits {
+            n_calls: 5,
+            response_tokens: 200,
+            turn_tokens: 30,
+            result_tokens: 12,
+            n_equal_calls: 0,
+            n_python: 0,
+            n_search: 0,
+        },
         params: SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 1000,
     };

@@ -160,6 +160,8 @@ pub fn solve(mcp: Mcp, question: &str, turn: Turn) -> Told {
         limits: DriveLimits {
             n_calls: 5,
             n_equal_calls: 0,
+            n_python: 0,
+            n_search: 0,
             response_tokens: 20_000,
             turn_tokens: 2000,
             result_tokens: 5000,

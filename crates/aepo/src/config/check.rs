@@ -205,6 +205,16 @@ fn together(c: &Config) -> Result<(), ConfigError> {
             format!("below rollout.call_limit = {}: no trajectory makes more calls", r.call_limit),
         ),
         (
+            c.eval.python_calls >= r.call_limit,
+            "eval.python_calls",
+            format!("below rollout.call_limit = {}: no answer has more calls", r.call_limit),
+        ),
+        (
+            c.eval.search_calls >= r.call_limit,
+            "eval.search_calls",
+            format!("below rollout.call_limit = {}: no answer has more calls", r.call_limit),
+        ),
+        (
             r.max_turn_tokens > r.max_response_tokens,
             "rollout.max_turn_tokens",
             format!("at most rollout.max_response_tokens = {}", r.max_response_tokens),

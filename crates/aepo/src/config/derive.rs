@@ -127,6 +127,7 @@ impl Config {
                 top_k: 0,
                 top_entropy: false,
             },
+            limits: Limits { n_python: self.eval.python_calls, n_search: self.eval.search_calls, ..self.limits() },
             ..self.drive_settings()
         }
     }
@@ -135,6 +136,8 @@ impl Config {
         Limits {
             n_calls: self.rollout.call_limit,
             n_equal_calls: self.rollout.max_equal_calls,
+            n_python: 0,
+            n_search: 0,
             response_tokens: self.rollout.max_response_tokens,
             turn_tokens: self.rollout.max_turn_tokens,
             result_tokens: self.rollout.max_result_tokens,

@@ -286,6 +286,10 @@ sections! {
         temperature: f64 = 1.0;
         /// Nucleus mass in (0, 1]; 1 keeps the whole vocabulary.
         top_p: f64 = 1.0;
+        /// Of the tool calls of an answer, programs; below rollout.call_limit. 0 for no bound of their own.
+        python_calls: usize = 0;
+        /// Of the tool calls of an answer, searches; below rollout.call_limit. 0 for no bound of their own.
+        search_calls: usize = 0;
         /// Steps between evaluations during training; 0 evaluates before and after only.
         every: u64 = 0;
     }

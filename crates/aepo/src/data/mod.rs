@@ -9,7 +9,6 @@ mod dice;
 pub mod drills;
 pub mod files;
 mod findable;
-pub mod jsonl;
 pub mod message;
 pub mod names;
 pub mod questions;

@@ -1,7 +1,11 @@
 //! How good is a policy? The training prompts, tools, trees and scorers, without forks and without learning.
 
+pub mod agent;
+pub mod answer;
 pub mod interval;
+pub mod measure;
 pub mod paired;
+pub mod paper;
 pub mod pass;
 pub mod quantiles;
 
@@ -17,7 +21,8 @@ use crate::prompt::Renderer;
 use crate::record::reasons;
 use crate::rollout::drive::{DriveSettings, Reasons, RolloutError};
 use crate::rollout::trajectory::Trajectory;
-use crate::run::{Event, Stage, rollout, score_trees};
+use crate::rollout::tree::RolloutTree;
+use crate::run::{Event, Stage, rollout, rollout_from, score_trees};
 use crate::score::Score;
 use crate::seed::Seed;
 use crate::tool::Toolset;
@@ -173,6 +178,23 @@ pub fn evaluate(
         kinds,
         stops,
     })
+}
+
+/// Samples answers to some questions of a benchmark, each from a seed of its own: what is sampled depends neither on the
+/// other questions nor on how many there are, so an evaluation can be cut between any two of them.
+///
+/// # Errors
+/// When the policy fails, a prompt does not fit, or the toolset breaks its protocol.
+pub fn sample(
+    policy: &mut dyn Policy,
+    tools: &mut dyn Toolset,
+    renderer: &Renderer,
+    asked: &[(&Task, Seed)],
+    settings: &DriveSettings,
+    on: &mut dyn FnMut(Event),
+) -> Result<Vec<RolloutTree>, RolloutError> {
+    let (tasks, seeds): (Vec<&Task>, Vec<Seed>) = asked.iter().copied().unzip();
+    rollout_from(policy, tools, renderer, &tasks, settings, &seeds, on)
 }
 
 fn per_question<'a>(questions: impl Iterator<Item = &'a Vec<Answer>>, f: &dyn Fn(&Answer) -> f64) -> Vec<f64> {

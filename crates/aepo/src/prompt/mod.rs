@@ -12,7 +12,7 @@ pub use crate::data::boxed::last_boxed;
 pub use crate::data::message;
 use crate::tool::ToolName;
 
-pub use chat::{ChatSettings, Dialect};
+pub use chat::{ChatSettings, Dialect, without_fence};
 pub use render::Renderer;
 pub use tokenizer::Tokenizer;
 

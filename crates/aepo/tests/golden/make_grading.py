@@ -88,7 +88,7 @@ EQUAL = {
     ],
     "symbols": [
         ("p - q", "-q+p"), ("2k+2", "2(k+1)"), (r"(a+5)(b+2)", "ab+2a+5b+10"), (r"x^2-1", "(x-1)(x+1)"),
-        (r"\frac{11+9a}{20}", r"\frac{11}{20}+\frac{9a}{20}"), ("5r^5", "5 r^5"), ("3R^2", "3R*R"), ("xy", "yx"),
+        (r"\frac{11+9a}{20}", r"\frac{11}{20}+\frac{9a}{20}"), ("5r^5", "5 r^5"), ("3R^2", "3R*R"), ("xy", "yx"), ("abcd", "dcba"), ("abc", "cab"),
         (r"\frac{x^2-1}{x-1}", "x+1"), (r"8n^2 + 4n + 1", "1+4n+8n²"), (r"x^3+3x-6", "x(x^2+3)-6"),
         (r"\frac{a}{b}", "a/b"), (r"a_1+a_2", "a_{2}+a_{1}"), (r"\alpha\beta", r"\beta\alpha"), ("4x", r"4\cdot x"),
         (r"(x+y)^2", "x^2+2xy+y^2"), (r"\frac{1}{x}+\frac{1}{y}", r"\frac{x+y}{xy}"), (r"x^{1/2}", r"\sqrt{x}"),
@@ -142,7 +142,7 @@ EQUAL = {
         ("$18", "18"), (r"\$18.90", "18.9"), ("18 dollars", r"\$18"), ("5 dollars", "5"), (r"5.4 \text{ cents}", "5.4"),
         ("30 mph", "30 miles per hour"), ("12 apples", "12"), ("5 km", "5 kilometers"), ("7 hours", "7"), ("-$5", "-5"),
         (r"\$32,\!348", "32348"), ("5 cm²", r"5 \text{ cm}^2"), ("3.5 km/h", r"3.5 \text{ km/h}"), ("5\u00a0m", "5"),
-        (r"x = 5 \text{ cm}", "5"), ("20 square feet", r"20 \text{ ft}^2"),
+        (r"x = 5 \text{ cm}", "5"), ("20 square feet", r"20 \text{ ft}^2"), ("20 feet squared", "20 ft^2"), (r"20 \text{ metres squared}", r"20 \text{ m}^2"),
     ],
     "number word": [
         ("5 million", "5000000"), (r"1.5 \text{ billion}", "1500000000"), ("3 thousand dollars", r"\$3000"),
@@ -239,7 +239,7 @@ OTHER = {
     ],
     "unit": [
         ("5 km", "5 m"), ("5 km", "6"), ("$18", "18 euros"), ("5 cm", "5 cm^2"), ("5 apples", "5 oranges"), ("30 mph", "30 km/h"),
-        (r"5 \text{ cents}", r"\$5"), ("5 hours", "5 minutes"), ("50 cm", "5"),
+        (r"5 \text{ cents}", r"\$5"), ("5 hours", "5 minutes"), ("50 cm", "5"), ("5 metres squared", "5 m"), ("5 in total", "5 in"),
     ],
     "number word": [
         ("5 million", "5"), ("2 thirds", "2"), ("5 squared", "5"), ("5 less than x", "5"), ("5 dozen", "5"), ("5 or more", "5"),

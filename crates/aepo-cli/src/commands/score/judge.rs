@@ -92,6 +92,11 @@ impl Judging {
         self.judge.counts()
     }
 
+    /// Its rulings on cases, in their order.
+    pub fn rulings(&self, cases: &[Case]) -> anyhow::Result<Vec<Ruling>> {
+        Ok(self.judge.judge(cases)?)
+    }
+
     /// Adds its opinions to what the grader said.
     pub fn judge(&self, rows: &[Row], graded: &mut [Vec<Graded>]) -> anyhow::Result<()> {
         let case = |row: &Row, prediction: &String, graded: &Graded| Case {

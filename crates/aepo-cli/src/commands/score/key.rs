@@ -3,17 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use aepo::data::benchmark::{self, Benchmark};
+use aepo::data::benchmark::Benchmark;
 use aepo::data::files::Shape;
 use aepo::data::task::Task;
-use aepo_tools::rows::{is_readable_name, read_tasks};
+use aepo_tools::rows::read_tasks;
 use serde_json::Value;
 
+use crate::benchmarks;
 use crate::error::usage;
-
-/// Where the files of benchmarks lie unless a command says.
-const FOLDER_ENV: &str = "AEPO_BENCHMARKS";
-const FOLDER: &str = "benchmarks";
 
 /// The tasks of a benchmark, where its file is to be had.
 pub struct Key {
@@ -98,44 +95,19 @@ fn folded(question: &str) -> String {
 
 /// The benchmark's file: the one that was named, or the one of a folder that has its name. `None` where nobody named a
 /// place and the usual ones have none.
-fn file(benchmark: &Benchmark, data: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
-    let (folder, was_named) = match (data, std::env::var_os(FOLDER_ENV)) {
-        (Some(path), _) if !path.is_dir() => return Ok(Some(path.to_owned())),
-        (Some(path), _) => (path.to_owned(), true),
-        (None, Some(folder)) => (PathBuf::from(folder), true),
-        (None, None) => (PathBuf::from(FOLDER), false),
-    };
-    if !was_named && !folder.is_dir() {
+pub fn file(benchmark: &Benchmark, data: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    let (place, was_named) = benchmarks::place(data);
+    if data.is_some() && !place.is_dir() {
+        return Ok(Some(place));
+    }
+    if !was_named && !place.is_dir() {
         return Ok(None);
     }
-    let found = file_of(benchmark, &folder)?;
-    if found.is_none() && was_named {
-        let hint = format!("a name such as {}.jsonl, or --data FILE", benchmark.name);
-        return Err(usage(format!("{} holds no file of {}", folder.display(), benchmark.name), &hint));
-    }
-    Ok(found)
-}
-
-/// The benchmark's file in a folder; a file of first rows only (`NAME.sample.jsonl`) where there is no other.
-pub fn file_of(benchmark: &Benchmark, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let refused = |error| usage(format!("cannot read the folder {}: {error}", folder.display()), "");
-    // Samples come behind whole sets.
-    let mut found: Vec<(bool, PathBuf)> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(refused)? {
-        let path = entry.map_err(refused)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let is_its = benchmark::find_by_file(&name).is_some_and(|found| found.name == benchmark.name);
-        if is_its && is_readable_name(&path) {
-            found.push((name.contains(".sample."), path.clone()));
-        }
-    }
-    found.sort();
-    match &found[..] {
-        [(false, first), (false, second), ..] => {
-            let message = format!("{} and {} are both {}", first.display(), second.display(), benchmark.title);
-            Err(usage(message, "name one of them: --data FILE"))
-        }
-        [(_, file), ..] => Ok(Some(file.clone())),
-        [] => Ok(None),
+    match benchmarks::file_of(benchmark, &place)? {
+        None if was_named => Err(usage(
+            format!("{} holds no file of {}", place.display(), benchmark.name),
+            &format!("a name such as {}.jsonl, or --data FILE", benchmark.name),
+        )),
+        file => Ok(file),
     }
 }

@@ -1,8 +1,8 @@
 //! How right are predictions that somebody else's program made? Graded as training and evaluation grade.
 
 mod input;
-mod judge;
-pub mod key;
+pub mod judge;
+mod key;
 mod tell;
 
 use std::path::PathBuf;

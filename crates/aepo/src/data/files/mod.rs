@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub mod lookup;
+mod own;
 pub mod repair;
 pub mod task_file;
 pub mod verl;
@@ -11,7 +12,6 @@ pub use lookup::{Fault, Row};
 pub use repair::Repairs;
 
 use super::benchmark::{self, Benchmark};
-use super::jsonl;
 use super::task::{Grader, Task};
 
 /// How the rows of a file are laid out.
@@ -96,7 +96,7 @@ impl Shape {
     /// Reads the `n`-th row of a file, counted from 1.
     pub fn read(&self, row: &Row, n: u64) -> Result<Taken, Fault> {
         match self {
-            Shape::Tasks => Ok(Taken::Task { task: jsonl::task(row)?, repairs: Repairs::default() }),
+            Shape::Tasks => Ok(Taken::Task { task: own::task(row)?, repairs: Repairs::default() }),
             Shape::Verl { grader } => verl::task(row, n, *grader),
             Shape::Benchmark(benchmark) => benchmark::task(benchmark, row, n),
             Shape::Fields(fields) => fields.task(row, n),

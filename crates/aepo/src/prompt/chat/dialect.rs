@@ -41,7 +41,8 @@ impl Dialect {
     }
 
     /// Texts that end a turn besides the model's own end tokens.
-    pub(super) fn stop_texts(self, tools: &[ToolSpec]) -> Vec<String> {
+    #[must_use]
+    pub fn stop_texts(self, tools: &[ToolSpec]) -> Vec<String> {
         match self {
             Dialect::Aepo => tools.iter().map(|tool| format!("</{}>", tool.name)).collect(),
             Dialect::Hermes | Dialect::Llama3 => Vec::new(),
@@ -66,7 +67,8 @@ impl Dialect {
     }
 
     /// Reads a turn's text, the token that ended it left out; `ended` says whether that was an end of turn.
-    pub(super) fn parse(self, text: &str, ended: bool, tools: &[ToolSpec]) -> Action {
+    #[must_use]
+    pub fn parse(self, text: &str, ended: bool, tools: &[ToolSpec]) -> Action {
         let action = match self {
             Dialect::Aepo => return read(&pieces_of_text(text, ended, tools), true, tools),
             Dialect::Hermes => hermes(text, tools),
@@ -197,7 +199,8 @@ fn behind_thoughts(text: &str) -> Result<&str, Malformation> {
 }
 
 /// The program inside a Markdown fence, with or without the language behind its opening; other text as it is.
-pub(super) fn without_fence(program: &str) -> &str {
+#[must_use]
+pub fn without_fence(program: &str) -> &str {
     let fenced = || {
         let inner = program.trim().strip_prefix("```")?.strip_suffix("```")?;
         let (language, code) = inner.split_once('\n')?;

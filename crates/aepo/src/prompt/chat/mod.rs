@@ -24,7 +24,8 @@ use crate::tool::{ToolInput, ToolName, ToolSpec};
 
 pub use dialect::Dialect;
 pub(super) use dialect::function_call;
-use dialect::{tool_call, without_fence};
+use dialect::tool_call;
+pub use dialect::without_fence;
 
 /// Stands for a turn of the model where a template is asked what follows it. A noncharacter, which no text has to hold.
 const MARKER: char = '\u{FDEF}';

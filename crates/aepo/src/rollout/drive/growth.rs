@@ -132,12 +132,6 @@ impl Path {
         self.seed.child(FORK).child(u64::from(n_calls))
     }
 
-    /// Whether a call would be one more than `n_max` equal ones; 0 allows any number.
-    pub fn repeats(&self, tool: &ToolName, input: &str, n_max: usize) -> bool {
-        let n_equal = self.earlier.iter().filter(|call| call.tool == *tool && call.input == input).count();
-        n_max > 0 && n_equal >= n_max
-    }
-
     pub fn is_live(&self) -> bool {
         !matches!(self.state, State::Ended(_))
     }

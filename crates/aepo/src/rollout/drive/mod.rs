@@ -22,7 +22,7 @@ use crate::rollout::budget::BudgetRule;
 use crate::rollout::tree::{CallRecord, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::stop::Stop;
-use crate::tool::{CallId, ToolCall, ToolName, ToolOutcome, ToolResult, Toolset};
+use crate::tool::{CallId, EarlierCall, ToolCall, ToolName, ToolOutcome, ToolResult, Toolset};
 use growth::{ForkPoint, Growth, Measure, Path, State};
 
 /// Where a path is cut. Every limit ends the path by its state: no token is ever added that the model did not sample.
@@ -32,12 +32,36 @@ pub struct Limits {
     pub n_calls: usize,
     /// Of these, calls of the same tool with the same input; 0 for any number.
     pub n_equal_calls: usize,
+    /// Of these, programs; 0 for no bound of their own.
+    pub n_python: usize,
+    /// Of these, searches; 0 for no bound of their own.
+    pub n_search: usize,
     /// Tokens per trajectory, the prompt excluded, tool results included.
     pub response_tokens: usize,
     /// Tokens per turn.
     pub turn_tokens: usize,
     /// Tokens of a tool result that the model gets to read.
     pub result_tokens: usize,
+}
+
+impl Limits {
+    /// Whether a path that has made these calls may make another of `tool`.
+    #[must_use]
+    pub fn allow(&self, earlier: &[EarlierCall], tool: &ToolName) -> bool {
+        let n_own = match tool {
+            tool if *tool == ToolName::PYTHON => self.n_python,
+            tool if *tool == ToolName::SEARCH => self.n_search,
+            _ => 0,
+        };
+        earlier.len() < self.n_calls && (n_own == 0 || earlier.iter().filter(|call| call.tool == *tool).count() < n_own)
+    }
+
+    /// Whether another call of `tool` with `input` would be one more equal call than a path may make.
+    #[must_use]
+    pub fn repeats(&self, earlier: &[EarlierCall], tool: &ToolName, input: &str) -> bool {
+        let n_equal = earlier.iter().filter(|call| call.tool == *tool && call.input == input).count();
+        self.n_equal_calls > 0 && n_equal >= self.n_equal_calls
+    }
 }
 
 /// What the loop is to do for each task.
@@ -367,10 +391,10 @@ impl Driver<'_> {
         match (self.protocol.parse)(&ids) {
             Action::Answer(answer) => self.end_path(tree, idx, StopReason::Answered(answer)),
             Action::Malformed(how) => self.end_path(tree, idx, StopReason::Malformed(how)),
-            Action::Call { .. } if path.n_calls as usize >= self.settings.limits.n_calls => {
+            Action::Call { tool, .. } if !self.settings.limits.allow(&path.earlier, &tool) => {
                 self.end_path(tree, idx, StopReason::CallLimit)
             }
-            Action::Call { tool, input } if path.repeats(&tool, &input, self.settings.limits.n_equal_calls) => {
+            Action::Call { tool, input } if self.settings.limits.repeats(&path.earlier, &tool, &input) => {
                 self.end_path(tree, idx, StopReason::RepeatedCall)
             }
             Action::Call { tool, input } => {

@@ -5,7 +5,7 @@ use num_bigint::BigInt;
 use super::lex::Token;
 use super::parse::Parser;
 use super::tree::{End, Expr, Function};
-use super::{brackets, calls, digits, names};
+use super::{brackets, calls, digits, names, units};
 
 /// One atom.
 pub fn atom(p: &mut Parser) -> Option<Expr> {
@@ -69,7 +69,7 @@ fn word(p: &mut Parser, word: &str) -> Option<Expr> {
         p.tokens[p.at].token = meaning;
         return p.deeper(atom);
     }
-    if word.len() >= 4 {
+    if word.len() >= 4 && !units::is_run(word) {
         p.at += 1;
         return subscripted(p, word);
     }

@@ -152,20 +152,23 @@ impl Parser {
 
     fn union(&mut self) -> Option<Expr> {
         let mut sets = vec![self.measure()?];
-        while self.eat('∪') || matches!(self.peek(), Some(Token::Word(w)) if w == "U" && self.is_between_brackets()) {
-            self.at += usize::from(matches!(self.peek(), Some(Token::Word(_))));
+        while self.eat('∪') || self.eat_letter_for_union() {
             sets.push(self.measure()?);
         }
         Some(if sets.len() == 1 { sets.remove(0) } else { Expr::Union(sets) })
     }
 
-    /// `(0, 9) U (9, 36)`: a letter between brackets that stands for the union.
-    fn is_between_brackets(&self) -> bool {
+    /// Goes past the letter in `(0, 9) U (9, 36)`, which stands for the sign.
+    fn eat_letter_for_union(&mut self) -> bool {
         let sign = |idx: usize| match self.tokens.get(idx).map(|t| &t.token) {
             Some(Token::Sign(c)) => *c,
             _ => ' ',
         };
-        self.at > 0 && matches!(sign(self.at - 1), ')' | ']' | '}') && matches!(sign(self.at + 1), '(' | '[' | '{')
+        let between =
+            self.at > 0 && matches!(sign(self.at - 1), ')' | ']' | '}') && matches!(sign(self.at + 1), '(' | '[' | '{');
+        let is_next = between && matches!(self.peek(), Some(Token::Word(letter)) if letter == "U");
+        self.at += usize::from(is_next);
+        is_next
     }
 
     /// A sum, and the unit behind it.
@@ -182,14 +185,16 @@ impl Parser {
                 Some(Token::Sign('/')) if !words.is_empty() => "/".to_owned(),
                 _ => break,
             };
-            let word = if word == "in" && words.is_empty() && !self.ends_after_word() { return None } else { word };
+            // Inches, but not "5 in total".
+            if word == "in" && words.is_empty() && !self.ends_after_word() {
+                return None;
+            }
             if let Some(power) = units::multiplier(&word).filter(|_| words.is_empty()) {
                 self.at += 1;
                 value = value.times(Expr::integer(10_i64.pow(power)));
                 continue;
             }
-            // "Squared" may be part of a unit, as in "metres squared".
-            if units::changes_value(&word) && (words.is_empty() || word != "squared") {
+            if units::changes_value(&word, words.is_empty()) {
                 return None;
             }
             self.letter_unit |= word.len() == 1 && matches!(self.peek(), Some(Token::Word(_)));

@@ -111,18 +111,12 @@ fn mixed(p: &mut Parser, whole: &Expr) -> Option<Expr> {
 fn plain_fraction(p: &mut Parser) -> Option<Expr> {
     let over = atoms::number(p)?;
     p.expect('/')?;
-    let under = atoms::number(p)?;
-    match (&over, &under) {
-        (Expr::Number(a), Expr::Number(b)) if a.is_integer() && b.is_integer() => Some(over.times(under.reciprocal())),
+    match (over, atoms::number(p)?) {
+        (Expr::Number(a), Expr::Number(b)) if a.is_integer() && b.is_integer() && b.is_positive() => {
+            Some(Expr::Number(a / b))
+        }
         _ => None,
     }
-    .and_then(|quotient| match quotient {
-        Expr::Product(parts) => match parts.as_slice() {
-            [Expr::Number(a), Expr::Number(b)] => Some(Expr::Number(a * b)),
-            _ => None,
-        },
-        other => Some(other),
-    })
 }
 
 /// Whether the next token begins a factor that stands without a sign behind another one.

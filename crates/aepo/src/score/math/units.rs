@@ -110,11 +110,17 @@ pub fn multiplier(word: &str) -> Option<u32> {
     MULTIPLIERS.iter().find(|(name, _)| *name == word.trim().to_lowercase()).map(|(_, power)| *power)
 }
 
-/// Whether a word behind a number changes its value, so that it cannot be left out as a unit can.
-pub fn changes_value(word: &str) -> bool {
-    let lower = word.to_lowercase();
+/// Whether a word behind a number, or one of several, changes its value, so that it cannot be left out as a unit can.
+/// `first`: whether no other word stands before it, which may be squared: "5 metres squared" has a unit, "5 squared"
+/// none.
+pub fn changes_value(words: &str, first: bool) -> bool {
+    let lower = words.to_lowercase();
     let one = |w: &str| CHANGES_VALUE.contains(&w) || MULTIPLIERS.iter().any(|(name, _)| *name == w);
-    lower.split(|c: char| !c.is_alphabetic()).any(|w| one(w) || w.strip_suffix('s').is_some_and(one))
+    let changes = |(idx, w): (usize, &str)| {
+        let squares_unit = matches!(w, "squared" | "cubed") && (idx > 0 || !first);
+        !squares_unit && (one(w) || w.strip_suffix('s').is_some_and(one))
+    };
+    lower.split(|c: char| !c.is_alphabetic()).filter(|w| !w.is_empty()).enumerate().any(changes)
 }
 
 /// Units of one letter that are not rather variables behind a number and a space.
@@ -173,7 +179,11 @@ pub fn spelling(words: &[(String, Option<String>)]) -> String {
     for (word, power) in words {
         for word in word.split(|c: char| c.is_whitespace() || c == '-').filter(|w| !w.is_empty()) {
             match word.to_lowercase().as_str() {
-                "square" | "sq" | "squared" | "sq." => power_to_come = Some("2".to_owned()),
+                after @ ("squared" | "cubed") if !out.is_empty() => {
+                    let last = out.len() - 1;
+                    out[last].push_str(if after == "squared" { "^2" } else { "^3" });
+                }
+                "square" | "sq" | "sq." => power_to_come = Some("2".to_owned()),
                 "cubic" | "cu" => power_to_come = Some("3".to_owned()),
                 "per" | "/" | "an" | "a" if !out.is_empty() => out.push("/".to_owned()),
                 "per" | "/" | "the" | "of" | "in" if out.is_empty() => {}

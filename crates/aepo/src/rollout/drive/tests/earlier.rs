@@ -109,6 +109,25 @@ fn a_call_made_too_often_ends_its_path() {
 }
 
 #[test]
+fn a_tool_may_have_a_bound_of_its_own() {
+    let grow = |n_python, n_search| {
+        let settings = DriveSettings { limits: Limits { n_calls: 6, n_python, n_search, ..aepo().limits }, ..aepo() };
+        let protocol = Protocol { stop: stop(), parse: &parse, render_result: &render_result };
+        drive(&mut model(), &mut ShuffledTools::new(Seed(1)), &protocol, &tasks(8, 3), &settings, &mut |_| {}).unwrap()
+    };
+    let most = |trees: &[RolloutTree], tool: ToolName| {
+        let all: Vec<_> = trees.iter().flat_map(Trajectory::all).collect();
+        all.iter().map(|t| t.calls().filter(|c| c.tool == tool).count()).max().unwrap()
+    };
+    let free = grow(0, 0);
+    assert!(most(&free, ToolName::PYTHON) > 1 && most(&free, ToolName::SEARCH) > 1);
+    let bound = grow(1, 0);
+    assert!(most(&bound, ToolName::PYTHON) == 1 && most(&bound, ToolName::SEARCH) > 1);
+    assert!(bound.iter().flat_map(|t| &t.leaves).any(|leaf| leaf.stop == StopReason::CallLimit));
+    assert_eq!(most(&grow(0, 1), ToolName::SEARCH), 1);
+}
+
+#[test]
 fn what_a_tool_says_is_never_read_as_a_turn() {
     // Every result is made of ids that would end a turn with a call or an answer.
     let hostile = |_: &str, max: usize| Ok([CALL_PYTHON, ANSWER, CALL_SEARCH, BAD][..max.min(4)].to_vec());

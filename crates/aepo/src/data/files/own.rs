@@ -1,27 +1,11 @@
-//! What does a row of our own task files hold? One JSON object per line, checked key by key.
+//! What does a row of our own layout hold? `{"id", "kind", "question", "answers", "grader"}`, checked key by key.
 
 use serde_json::Value;
 
-use super::files::task_file::{At, Reader, TaskFile, TasksError};
-use super::files::{Fault, Row, Shape};
-use super::task::{Grader, Task};
+use super::{Fault, Row};
+use crate::data::task::{Grader, Task};
 
 const KEYS: [&str; 5] = ["id", "kind", "question", "answers", "grader"];
-
-/// Reads one [`Task`] per line; blank lines are skipped. Ids must be unique, texts not blank.
-pub fn parse_tasks(file: &str, text: &str) -> Result<TaskFile, TasksError> {
-    let mut reader = Reader::new(file, Shape::Tasks);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (at, line) in (1..).map(At::Line).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let no_row = |cause: String| TasksError::NoRow { file: file.to_owned(), at, cause };
-        match serde_json::from_str(line) {
-            Ok(Value::Object(row)) => reader.push(at, &row)?,
-            Ok(_) => return Err(no_row("not a JSON object".to_owned())),
-            Err(error) => return Err(no_row(format!("not JSON ({error})"))),
-        }
-    }
-    reader.finish()
-}
 
 /// The task of a row. Keys are checked one by one, because an error of the whole object would not say which of them it
 /// means; texts are kept to the letter.
@@ -56,16 +40,25 @@ pub fn task(row: &Row) -> Result<Task, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Shape;
+    use super::super::task_file::{At, Reader, TaskFile, TasksError};
     use super::*;
 
     const GOOD: &str = r#"{"id":"a","kind":"k","question":"q?","answers":["1","2"],"grader":"math"}"#;
 
+    fn read(rows: &[&str]) -> Result<TaskFile, TasksError> {
+        let mut reader = Reader::new("t.jsonl", Shape::Tasks);
+        for (at, row) in (1..).map(At::Line).zip(rows) {
+            reader.push(at, serde_json::from_str::<Value>(row).unwrap().as_object().unwrap())?;
+        }
+        reader.finish()
+    }
+
     #[test]
     fn tasks_round_trip() {
-        let text = format!("\u{feff}{GOOD}\r\n\n{}\n", GOOD.replace("\"a\"", "\"b\""));
-        let file = parse_tasks("t.jsonl", &text).unwrap();
+        let file = read(&[GOOD, &GOOD.replace("\"a\"", "\"b\"")]).unwrap();
         let tasks = file.tasks;
-        assert_eq!((tasks.len(), file.n_rows, &file.places[..]), (2, 2, &[At::Line(1), At::Line(3)][..]));
+        assert_eq!((tasks.len(), file.n_rows, &file.places[..]), (2, 2, &[At::Line(1), At::Line(2)][..]));
         assert_eq!((tasks[0].grader, tasks[1].id.as_str(), tasks[0].answers.len()), (Grader::Math, "b", 2));
         assert_eq!(serde_json::to_string(&tasks[0]).unwrap(), GOOD);
     }
@@ -73,10 +66,6 @@ mod tests {
     #[test]
     fn errors_name_file_line_and_key() {
         let table = [
-            (String::new(), "t.jsonl holds no task"),
-            ("\n \n".to_owned(), "t.jsonl holds no task"),
-            (format!("{GOOD}\n[]"), "t.jsonl, line 2: not a JSON object"),
-            (format!("{GOOD}\n\n{GOOD}"), "t.jsonl, line 3, key id: \"a\" is already the id of line 1"),
             (GOOD.replace(r#""id":"a","#, ""), "t.jsonl, line 1, key id: missing"),
             (GOOD.replace(r#""q?""#, "3"), "t.jsonl, line 1, key question: not a string"),
             (GOOD.replace(r#""q?""#, "\" \""), "t.jsonl, line 1, key question: blank"),
@@ -89,10 +78,11 @@ mod tests {
             ),
             (GOOD.replace("kind", "kin"), "t.jsonl, line 1, key kin: unknown"),
         ];
-        for (text, expected) in table {
-            assert_eq!(parse_tasks("t.jsonl", &text).unwrap_err().to_string(), expected);
+        for (row, expected) in table {
+            assert_eq!(read(&[&row]).unwrap_err().to_string(), expected);
         }
-        let broken = parse_tasks("t.jsonl", "{\"id\":").unwrap_err().to_string();
-        assert!(broken.starts_with("t.jsonl, line 1: not JSON (EOF"), "{broken}");
+        assert_eq!(read(&[]).unwrap_err().to_string(), "t.jsonl holds no task");
+        let twice = read(&[GOOD, GOOD]).unwrap_err().to_string();
+        assert_eq!(twice, "t.jsonl, line 2, key id: \"a\" is already the id of line 1");
     }
 }

@@ -9,7 +9,8 @@ use aepo::run::Event;
 use aepo::tool::Toolset as _;
 use aepo_tools::hub::What;
 
-use crate::args::{EvalArgs, SplitArg};
+use super::args::EvalArgs;
+use crate::args::SplitArg;
 use crate::assets::QUICKSTART;
 use crate::error::{Interrupted, usage};
 use crate::interrupt::{self, Interruptible};
@@ -22,18 +23,18 @@ use crate::toolbox;
 use crate::world;
 
 /// Measures a model and prints what was measured.
-pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
+pub fn eval(model: &str, args: &EvalArgs) -> anyhow::Result<()> {
     interrupt::install()?;
     let recipe = match &args.recipe {
         Some(name) => recipe::find(name)?,
-        None => run_recipe(Path::new(&args.model))?.map_or_else(|| recipe::find(QUICKSTART), Ok)?,
+        None => run_recipe(Path::new(model))?.map_or_else(|| recipe::find(QUICKSTART), Ok)?,
     };
     let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
     let mut teller = Teller::new(args.telling);
     let tasks = world::tasks(&config, split(args.split), &mut |note| teller.note(note))?;
     // Of the training questions as many are taken as of the others.
     let tasks = &tasks[..tasks.len().min(config.eval.n_tasks)];
-    let named = source::named(&args.model)?;
+    let named = source::named(model)?;
     let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
     let mut tools = toolbox::start(&config, &mut teller)?;
     let mut model = world::load_to_measure(&place, &config, tools.tools())?;
