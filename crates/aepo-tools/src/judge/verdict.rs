@@ -24,7 +24,10 @@ pub(super) fn read(reply: &str) -> Option<Decision> {
     let said = reply.rsplit_once("</think>").map_or(reply, |(_, said)| said);
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```"));
     let lines: Vec<&str> = lines.collect();
-    let decision = |line: &str| serde_json::from_str::<Decision>(line).ok();
+    // A list of values would do for the parser.
+    let is_object = |text: &&str| text.starts_with('{');
+    let decision =
+        |text: &str| Some(text).filter(is_object).and_then(|text| serde_json::from_str::<Decision>(text).ok());
     let (last, earlier) = lines.split_last()?;
     let Some(found) = decision(last) else {
         // An object over several lines, and nothing beside it.
