@@ -231,6 +231,16 @@ fn faults_cost_tries_and_a_server_that_is_away_costs_no_answer() {
     assert!(stderr(&output).contains("--resume goes on"), "{}", stderr(&output));
     let set = &folder.summary("run")["sets"][0];
     assert_eq!((set["n_answers"].as_u64(), set["score"]["n_questions"].as_u64()), (Some(0), Some(0)));
+    // The same where there are too few questions for a row of failures.
+    let few: Vec<String> =
+        args(gone).into_iter().map(|arg| if arg == "run" { "few".to_owned() } else { arg }).collect();
+    let few: Vec<&str> = few.iter().map(String::as_str).chain(["--request-secs", "0.3", "--limit", "1"]).collect();
+    let output = folder.run(&few);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing was measured"), "{}", stderr(&output));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let row = table.lines().find(|line| line.contains("0 of 24")).unwrap_or_else(|| panic!("{table}"));
+    assert!(row.matches('–').count() == 7 && !row.contains("-0"), "{row}");
     // Then somebody is, and misbehaves.
     let output = run(&served.url, &["--resume"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

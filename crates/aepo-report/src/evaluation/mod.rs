@@ -91,11 +91,11 @@ mod tests {
             score: figure(value, 99),
             pass: BTreeMap::from([(1, figure(value, 99)), (5, figure(value + 0.1, 99))]),
             majority: BTreeMap::from([(1, figure(value, 99)), (5, figure(value + 0.05, 99))]),
-            format_rate: 0.9,
+            format_rate: Some(0.9),
             calls: BTreeMap::from([(ToolName::PYTHON, 1.5)]),
             sampled_tokens: Some(345.6),
             prompt_tokens: None,
-            secs: 2.5,
+            secs: Some(2.5),
             stops: BTreeMap::from([("answered".to_owned(), 480), ("no-action".to_owned(), 10)]),
             kinds: BTreeMap::from([("level 1".to_owned(), figure(0.5, 50)), ("level 2".to_owned(), figure(0.4, 49))]),
         }

@@ -139,7 +139,7 @@ fn scores(e: &Evaluation) -> Table {
         let brief = |k: usize, f: &Figure| if k == 1 && f.n_questions > 0 { percent(f.value) } else { told(f) };
         row.extend(ks.iter().map(|k| cell(s.pass.get(k).map_or_else(|| "–".to_owned(), |f| brief(*k, f)))));
         row.extend(more().map(|k| cell(s.majority.get(k).map_or_else(|| "–".to_owned(), told))));
-        row.push(cell(percent(s.format_rate)));
+        row.push(cell(s.format_rate.map_or_else(|| "–".to_owned(), percent)));
         row
     };
     let caption = "Scores in per cent, and the 95 % interval over questions.".to_owned();
@@ -221,7 +221,8 @@ fn cost(e: &Evaluation) -> Table {
         let tokens = |n: Option<f64>| cell(n.map_or_else(|| "not counted".to_owned(), |n| format!("{n:.0}")));
         let mut row = vec![cell(s.title.as_str()), cell(s.n_answers.to_string())];
         row.extend(tools.iter().map(|tool| cell(format!("{:.2}", s.calls.get(tool).copied().unwrap_or(0.0)))));
-        row.extend([tokens(s.sampled_tokens), tokens(s.prompt_tokens), cell(format!("{:.2}", s.secs))]);
+        let secs = s.secs.map_or_else(|| "–".to_owned(), |secs| format!("{secs:.2}"));
+        row.extend([tokens(s.sampled_tokens), tokens(s.prompt_tokens), cell(secs)]);
         row
     };
     let caption = "Per answer. Tokens read are counted again in every turn.".to_owned();

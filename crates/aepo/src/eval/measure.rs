@@ -73,16 +73,16 @@ pub struct SetSummary {
     pub pass: BTreeMap<usize, Figure>,
     /// Worth of the most frequent of k answers, by k.
     pub majority: BTreeMap<usize, Figure>,
-    /// Share of answers that kept the protocol.
-    pub format_rate: f64,
+    /// Share of answers that kept the protocol; `None` without answers.
+    pub format_rate: Option<f64>,
     /// Tool calls per answer, by tool.
     pub calls: BTreeMap<ToolName, f64>,
     /// Sampled tokens per answer, of those whose tokens were counted.
     pub sampled_tokens: Option<f64>,
     /// Tokens read per answer, of those whose tokens were counted.
     pub prompt_tokens: Option<f64>,
-    /// Wall time per answer, seconds.
-    pub secs: f64,
+    /// Wall time per answer, seconds; `None` without answers.
+    pub secs: Option<f64>,
     /// Answers by the way they ended.
     pub stops: BTreeMap<String, usize>,
     /// By kind of question, where there are several.
@@ -145,13 +145,16 @@ pub fn measure(plan: &SetPlan<'_>, questions: &[Question<'_>]) -> SetSummary {
         .filter(|(_, answers): &(_, Vec<_>)| !answers.is_empty())
         .collect();
     let answers: Vec<Graded<'_>> = counted.iter().flat_map(|(_, answers)| answers.iter().copied()).collect();
-    let mean = |f: &dyn Fn(&Graded<'_>) -> f64| answers.iter().map(f).sum::<f64>() / answers.len().max(1) as f64;
+    let mean = |f: &dyn Fn(&Graded<'_>) -> f64| {
+        (!answers.is_empty()).then(|| answers.iter().map(f).sum::<f64>() / answers.len() as f64)
+    };
     let mean_known = |f: &dyn Fn(&AnswerRecord) -> Option<u64>| {
         let known: Vec<u64> = answers.iter().filter_map(|a| f(a.record)).collect();
         (!known.is_empty()).then(|| known.iter().map(|n| *n as f64).sum::<f64>() / known.len() as f64)
     };
     let figure = |values: &[f64]| Figure {
-        value: values.iter().sum::<f64>() / values.len().max(1) as f64,
+        // The sum of nothing is −0.
+        value: values.iter().fold(0.0, |sum, v| sum + v) / values.len().max(1) as f64,
         interval: bootstrap(values, plan.n_resamples, plan.seed),
         n_questions: values.len(),
     };
@@ -298,7 +301,7 @@ mod tests {
         // Two equal values against one and one: the tie shares.
         assert_eq!(s.majority[&2].value, 0.75);
         assert_eq!(s.unavailable, BTreeMap::from([("python: away".to_owned(), 1)]));
-        assert_eq!((s.format_rate, s.calls[&ToolName::PYTHON], s.sampled_tokens), (1.0, 0.5, Some(8.0)));
+        assert_eq!((s.format_rate, s.calls[&ToolName::PYTHON], s.sampled_tokens), (Some(1.0), 0.5, Some(8.0)));
         assert_eq!((s.kinds.len(), s.kinds["kind 0"].value), (2, 0.5));
         assert_eq!((s.stops["answered"], s.stops["tool-unavailable"]), (4, 1));
     }

@@ -224,10 +224,12 @@ fn for_people(e: &Evaluation) -> String {
             vec![s.title.clone(), format!("{} of {}", s.n_measured, s.n_rows), s.metric.clone(), told(&s.score)];
         let of = |figures: &BTreeMap<usize, Figure>, k| figures.get(k).map_or_else(String::new, &share);
         row.extend(more.iter().flat_map(|k| [of(&s.pass, k), of(&s.majority, k)]));
-        row.push(format!("{:.1}", 100.0 * s.format_rate));
-        row.push(format!("{:.2}", s.calls.values().fold(0.0, |sum, n| sum + n)));
-        row.push(s.sampled_tokens.map_or_else(|| "–".to_owned(), |n| format!("{n:.0}")));
-        row.push(format!("{:.2}", s.secs));
+        let or_none = |x: Option<f64>, decimals: usize| x.map_or_else(|| "–".to_owned(), |x| format!("{x:.decimals$}"));
+        let n_calls = s.calls.values().fold(0.0, |sum, n| sum + n);
+        row.push(or_none(s.format_rate.map(|rate| 100.0 * rate), 1));
+        row.push(or_none((s.n_answers > 0).then_some(n_calls), 2));
+        row.push(or_none(s.sampled_tokens, 0));
+        row.push(or_none(s.secs, 2));
         row
     };
     let header: Vec<&str> = header.iter().map(String::as_str).collect();

@@ -111,6 +111,9 @@ pub fn run(model: Option<&str>, args: &EvalArgs) -> anyhow::Result<()> {
     match outcome {
         Err(error) => Err(error.context(format!("the evaluation stopped; {hint}"))),
         Ok(()) if interrupt::asked() => Err(Interrupted { hint: Some(hint.to_owned()) }.into()),
+        Ok(()) if told.evaluation.sets.iter().all(|set| set.n_answers == 0) => {
+            Err(anyhow::anyhow!("nothing was measured: every answer is left out, a tool or the server failed; {hint}"))
+        }
         Ok(()) => Ok(()),
     }
 }
