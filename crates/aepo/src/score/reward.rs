@@ -8,7 +8,7 @@ pub const BAD_FORMAT: f64 = -1.0;
 /// Added to a right answer for which both tools ran.
 pub const BOTH_TOOLS_BONUS: f64 = 0.1;
 
-/// In [0, 1]: what [`grade`] gives.
+/// In [0, 1]: what [`grade()`] gives.
 #[must_use]
 pub fn accuracy(task: &Task, answer: &str) -> f64 {
     grade(task.grader, answer, &task.answers).score

@@ -1,6 +1,6 @@
 //! Which benchmarks are known, and how does a row of one become a task?
 //!
-//! The table is closed: a benchmark is a constant in [`table`]. What ARPO's evaluation does with each set (arXiv
+//! The table is closed: a benchmark is a constant in `table`. What ARPO's evaluation does with each set (arXiv
 //! 2507.19849, sections 4.1 and 4.4): token F1 for the four sets of multi-hop questions, and a judging model for all
 //! others, mathematics included. Here mathematics is graded by exact equality instead.
 
