@@ -175,12 +175,17 @@ pub fn comparison(context: &Context, runs: &[RunData]) -> Result<Vec<ReportFile>
     let summary = summary::summary(context, &scope, &diversity);
     let figures = figures::figures(&summary, &scope, &diversity);
     let document = document::document(&summary, figures);
-    let mut json = serde_json::to_string_pretty(&summary).map_err(|e| ReportError::Summary(e.to_string()))?;
+    files(&document, &summary)
+}
+
+/// A document as Markdown, as one page and as its plots, and the numbers behind it.
+fn files(document: &document::Document, summary: &impl serde::Serialize) -> Result<Vec<ReportFile>, ReportError> {
+    let mut json = serde_json::to_string_pretty(summary).map_err(|e| ReportError::Summary(e.to_string()))?;
     json.push('\n');
     let file = |name: &str, content: String| ReportFile { name: name.to_owned(), content };
     let mut files = vec![
-        file("report.md", markdown::markdown(&document)),
-        file("report.html", html::html(&document)),
+        file("report.md", markdown::markdown(document)),
+        file("report.html", html::html(document)),
         file("summary.json", json),
     ];
     files.extend(document.figures().map(|f| file(&f.path(), f.svg.standalone())));

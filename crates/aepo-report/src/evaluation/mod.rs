@@ -10,7 +10,7 @@ use aepo::eval::measure::SetSummary;
 use aepo::eval::paper::Paper;
 use serde::{Deserialize, Serialize};
 
-use crate::{ReportError, ReportFile, html, markdown};
+use crate::{ReportError, ReportFile};
 
 pub use versus::{Scores, SetVersus, Versus, versus};
 
@@ -53,17 +53,7 @@ pub struct GroupMean {
 /// # Errors
 /// When the summary cannot be written as JSON.
 pub fn evaluation(evaluation: &Evaluation) -> Result<Vec<ReportFile>, ReportError> {
-    let document = tell::document(evaluation);
-    let mut json = serde_json::to_string_pretty(evaluation).map_err(|e| ReportError::Summary(e.to_string()))?;
-    json.push('\n');
-    let file = |name: &str, content: String| ReportFile { name: name.to_owned(), content };
-    let mut files = vec![
-        file("report.md", markdown::markdown(&document)),
-        file("report.html", html::html(&document)),
-        file("summary.json", json),
-    ];
-    files.extend(document.figures().map(|f| file(&f.path(), f.svg.standalone())));
-    Ok(files)
+    crate::files(&tell::document(evaluation), evaluation)
 }
 
 #[cfg(test)]

@@ -171,8 +171,8 @@ impl Executor {
         execution
     }
 
-    /// Runs a program in a fork of a server. A server that is lost is replaced; the program runs again only if it cannot
-    /// have begun.
+    /// Runs a program in a fork of a server. A server that is lost is replaced; the program runs again only if nothing
+    /// was heard of it.
     fn fork(&self, program: &Program, slot: u64) -> Result<Ran, String> {
         let flavour = Flavour::of(program);
         let mut is_second = false;

@@ -9,7 +9,7 @@ const MAX_PROCESSES: usize = 4096;
 /// Whether the processes `roots` and all their descendants take more than `max_bytes`. Pages that several share count
 /// once: a forked interpreter shares most of what it holds with its siblings.
 pub(crate) fn is_over(roots: [i32; 2], max_bytes: u64) -> bool {
-    taken(&descendants(roots), max_bytes) > max_bytes
+    held(roots, max_bytes) > max_bytes
 }
 
 /// Memory of the processes `roots` and all their descendants, bytes; exact only above `enough`.

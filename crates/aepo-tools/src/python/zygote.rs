@@ -81,7 +81,8 @@ pub(crate) struct Zygote {
 
 /// Why a call has no answer.
 pub(crate) enum Trouble {
-    /// The server is lost before the program can have begun: another one may run it.
+    /// The server is lost before anything was heard of the program, and with it whatever the program did: another server
+    /// may run it.
     NotBegun(String),
     /// The server is lost, and whether the program has run is unknown.
     Lost(String),

@@ -263,12 +263,13 @@ fn questions<'a>(
     let mut asked: Vec<Asked<'a>> = Vec::new();
     for &(s, q, sample) in missing {
         let (set, task) = (&sets[s], &sets[s].tasks[q]);
+        // All answers of a question are sampled together.
+        if asked.last().is_some_and(|last| last.set == set.name && last.task.id == task.id) {
+            continue;
+        }
         let seed = plan::question_seed(config, &set.name, &task.id);
         if embedded::fits(model, task)? {
-            // All answers of a question are sampled together.
-            if asked.last().is_none_or(|last| last.set != set.name || last.task.id != task.id) {
-                asked.push(Asked { set: &set.name, task, seed });
-            }
+            asked.push(Asked { set: &set.name, task, seed });
             continue;
         }
         let name = AnswerName { benchmark: &set.name, id: &task.id, sample, seed: seed.0 };

@@ -1,7 +1,5 @@
 //! What is said of graded rows, and of all of them together?
 
-use std::io::Write as _;
-
 use aepo::data::benchmark::{Benchmark, Metric};
 use aepo::data::task::Grader;
 use aepo::score::text::shown;
@@ -11,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Graded;
 use super::input::Row;
 use super::key::Coverage;
+use crate::progress::print;
 use crate::table::{percent, table};
 
 /// Sums over the rows so far, and where they are written.
@@ -72,7 +71,7 @@ impl Told {
             agreement: [[0; 2]; 2],
         };
         if !json {
-            write("score  row\n")?;
+            print("score  row\n")?;
         }
         Ok(told)
     }
@@ -102,8 +101,8 @@ impl Told {
             }
         }
         match self.json {
-            true => write(&format!("{}\n", object(row, graded, score))),
-            false => write(&line(row, graded, score)),
+            true => print(&format!("{}\n", object(row, graded, score))),
+            false => print(&line(row, graded, score)),
         }
     }
 
@@ -147,9 +146,9 @@ impl Told {
                 });
                 put("judge", json!({ "model": model, "counts": counts, "agreement": agreement }));
             }
-            return write(&format!("{}\n", json!({ "summary": summary })));
+            return print(&format!("{}\n", json!({ "summary": summary })));
         }
-        write(&format!("\n{}", self.for_people(coverage, counts)))
+        print(&format!("\n{}", self.for_people(coverage, counts)))
     }
 
     fn for_people(&self, coverage: Option<Coverage>, counts: Option<Counts>) -> String {
@@ -267,11 +266,4 @@ fn line(row: &Row, graded: &[Graded], score: Option<f64>) -> String {
         several => format!("the mean of {} predictions", several.len()),
     };
     format!("{score:>5}  {name}: {}\n", why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>())
-}
-
-fn write(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
 }

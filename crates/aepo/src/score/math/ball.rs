@@ -150,22 +150,8 @@ impl Ball {
 
     /// The n-th power by repeated squaring; nothing where its size leaves all bounds.
     pub fn power(&self, n: u64, precision: u64) -> Option<Ball> {
-        let mut result = Ball::integer(1);
-        let mut square = self.clone();
-        let mut left = n;
-        while left > 0 {
-            if left & 1 == 1 {
-                result = result.times(&square, precision);
-            }
-            left >>= 1;
-            if left > 0 {
-                square = square.times(&square, precision);
-            }
-            if result.log2_bound().abs() > MAX_SIZE || square.log2_bound().abs() > MAX_SIZE {
-                return None;
-            }
-        }
-        Some(result)
+        let is_out = |ball: &Ball| ball.log2_bound().abs() > MAX_SIZE;
+        by_squaring(Ball::integer(1), self.clone(), n, |a, b| a.times(b, precision), is_out)
     }
 
     /// The nearest multiple of 2^−`scale` to the mid-point, in these units, and the radius in the same, rounded up.
@@ -192,6 +178,24 @@ impl Ball {
 
 /// Binary logarithms of larger numbers are not computed with.
 pub const MAX_SIZE: i64 = 1 << 40;
+
+/// `base` to the n-th by repeated squaring; nothing where a product on the way `is_out` of bounds.
+pub fn by_squaring<T>(one: T, base: T, n: u64, times: impl Fn(&T, &T) -> T, is_out: impl Fn(&T) -> bool) -> Option<T> {
+    let (mut result, mut square, mut left) = (one, base, n);
+    while left > 0 {
+        if left & 1 == 1 {
+            result = times(&result, &square);
+        }
+        left >>= 1;
+        if left > 0 {
+            square = times(&square, &square);
+        }
+        if is_out(&result) || is_out(&square) {
+            return None;
+        }
+    }
+    Some(result)
+}
 
 /// 2^n as a radius.
 pub fn power_of_two(n: u64) -> BigUint {

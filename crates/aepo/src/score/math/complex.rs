@@ -3,7 +3,7 @@
 use num_bigint::Sign;
 use num_rational::BigRational;
 
-use super::ball::Ball;
+use super::ball::{Ball, MAX_SIZE, by_squaring};
 use super::functions;
 
 /// A number whose parts lie in two balls.
@@ -88,22 +88,9 @@ impl Complex {
         let raised = if let Some(real) = self.as_real() {
             Complex::real(real.power(n.unsigned_abs(), precision)?)
         } else {
-            let mut result = Complex::real(Ball::integer(1));
-            let mut square = self.clone();
-            let mut left = n.unsigned_abs();
-            while left > 0 {
-                if left & 1 == 1 {
-                    result = result.times(&square, precision);
-                }
-                left >>= 1;
-                if left > 0 {
-                    square = square.times(&square, precision);
-                }
-                if result.log2_bound().max(square.log2_bound()) > super::ball::MAX_SIZE {
-                    return None;
-                }
-            }
-            result
+            let is_out = |z: &Complex| z.log2_bound() > MAX_SIZE;
+            let one = Complex::real(Ball::integer(1));
+            by_squaring(one, self.clone(), n.unsigned_abs(), |a, b| a.times(b, precision), is_out)?
         };
         if n < 0 { raised.reciprocal(precision) } else { Some(raised) }
     }
