@@ -12,6 +12,7 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod error;
+pub mod gemm;
 pub mod gguf;
 pub mod kernels;
 pub mod layout;
