@@ -23,6 +23,7 @@ pub mod model;
 pub mod real;
 pub mod sampler;
 pub mod setup;
+pub mod team;
 #[cfg(test)]
 mod testing;
 pub mod weights;
