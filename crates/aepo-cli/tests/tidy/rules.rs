@@ -87,6 +87,7 @@ pub const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-engine/src/checkpoint/map.rs",
     "crates/aepo-engine/src/matmul.rs",
+    "crates/aepo-engine/src/team.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
     "crates/aepo-tools/src/python/message.rs",
     "crates/aepo-tools/src/mcp/process.rs",
