@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::cache::{BlockPool, PathCache};
 use crate::config::MAX_HEAD_DIM;
 use crate::kernels::norm::rms_norm;
-use crate::kernels::product::{self, Columns, Scratch};
+use crate::kernels::product::{self, Columns, Weight};
 use crate::kernels::swiglu::swiglu;
 use crate::kernels::{add_bias, gather_rows};
 use crate::linear::{Buffers, Site};
@@ -42,7 +42,7 @@ pub struct DecodeBuffers {
     hidden: Vec<f32>,
     logits: Vec<f32>,
     linear: Buffers<f32>,
-    products: Scratch<f32>,
+    products: crate::gemm::Buffers,
 }
 
 impl DecodeBuffers {
@@ -141,9 +141,10 @@ impl Model<f32> {
             let norm = self.weight(&self.layout.final_norm);
             rms_norm(&b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
             fit(&mut b.logits, n * vocab);
-            let weight = self.params.matrix(self.layout.head.clone());
+            let packed = self.packed.as_ref().map(|packed| &packed.head);
+            let weight = Weight { matrix: self.params.matrix(self.layout.head.clone()), packed };
             let out = Columns { data: &mut b.logits, width: vocab, range: 0..vocab };
-            product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.threads, &mut b.products);
+            product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.how(), &mut b.products);
             let rows = b.logits.par_chunks_exact(vocab).take(chunk.len()).enumerate().with_min_len(2);
             results.par_extend(rows.map(|(i, logits)| read(start + i, logits)));
         }

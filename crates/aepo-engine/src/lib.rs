@@ -22,6 +22,7 @@ pub mod lora;
 pub mod matmul;
 pub mod memory;
 pub mod model;
+pub mod packed;
 pub mod real;
 pub mod sampler;
 pub mod setup;

@@ -14,24 +14,17 @@ mod kernel;
 mod pack;
 
 use half::bf16;
-use rayon::prelude::*;
 
-/// In which numbers factors are multiplied; sums are always in 32 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// Factors rounded to bf16.
-    Bf16,
-}
+use crate::team::Team;
+
+pub use aepo::config::Arithmetic;
 
 /// Columns of a panel.
 pub const WIDTH: usize = 48;
 /// Rows of a tile.
 const HEIGHT: usize = 8;
 /// Units of the inner dimension that are multiplied before the next tile.
-const DEPTH: usize = 512;
+pub(crate) const DEPTH: usize = 512;
 /// Panels that one task packs and multiplies: what fits beside the rows into a processor's own cache.
 const GROUP: usize = 4;
 /// Up to this many rows the inner dimension is not cut: a packed panel is read once, in one go.
@@ -139,14 +132,23 @@ pub struct Packed {
 impl Packed {
     /// Packs a whole factor.
     #[must_use]
-    pub fn new(factor: Factor<'_>, arithmetic: Arithmetic) -> Packed {
-        let mut panels = Units::default();
-        let n_units = units(arithmetic, factor.inner);
-        let all = panels.fit(factor.outer.div_ceil(WIDTH) * WIDTH * n_units);
-        all.par_chunks_mut((WIDTH * n_units).max(1)).enumerate().for_each(|(i, panel)| {
-            pack::pack::<WIDTH>(&factor, arithmetic, i * WIDTH, 0..n_units, panel);
+    pub fn new(factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) -> Packed {
+        let mut packed = Packed { panels: Units::default(), arithmetic, outer: factor.outer, inner: factor.inner };
+        packed.fill(factor, team);
+        packed
+    }
+
+    /// Packs other numbers of the same shape in the place of these.
+    ///
+    /// # Panics
+    /// If the shape is another.
+    pub fn fill(&mut self, factor: Factor<'_>, team: &Team) {
+        assert_eq!((self.outer, self.inner), (factor.outer, factor.inner), "shape of a packed factor");
+        let n_units = units(self.arithmetic, factor.inner);
+        let all = self.panels.fit(factor.outer.div_ceil(WIDTH) * WIDTH * n_units);
+        team.split((all, (WIDTH * n_units).max(1)), |i, panel| {
+            pack::pack::<WIDTH>(&factor, self.arithmetic, i * WIDTH, 0..n_units, panel);
         });
-        Packed { panels, arithmetic, outer: factor.outer, inner: factor.inner }
     }
 
     /// Columns.
@@ -185,14 +187,18 @@ pub struct Target<'a> {
 /// Buffers, reused from product to product.
 #[derive(Debug, Default)]
 pub struct Buffers {
+    /// Rows of the left factor, rounded or packed.
     left: Units,
+    /// Of each thread, the panels that it packs and multiplies.
+    panels: Vec<Units>,
 }
 
 impl Buffers {
     /// Bytes of it.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        64 * self.left.0.len()
+        let lines: usize = self.panels.iter().map(|units| units.0.len()).sum();
+        64 * (self.left.0.len() + lines)
     }
 }
 
@@ -228,16 +234,18 @@ impl Shared {
     }
 }
 
-thread_local! {
-    /// The panels that a thread packs and multiplies.
-    static PANELS: std::cell::RefCell<Units> = const { std::cell::RefCell::new(Units(Vec::new())) };
-}
-
-/// `out = left·right` or `out += left·right`, on the current threads.
+/// `out = left·right` or `out += left·right`.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn multiply(out: Target<'_>, left: Factor<'_>, right: Right<'_>, arithmetic: Arithmetic, buffers: &mut Buffers) {
+pub fn multiply(
+    out: Target<'_>,
+    left: Factor<'_>,
+    right: Right<'_>,
+    arithmetic: Arithmetic,
+    team: &Team,
+    buffers: &mut Buffers,
+) {
     let (m, k) = (left.outer, left.inner);
     let (n, right_inner) = match right {
         Right::Plain(factor) => (factor.outer, factor.inner),
@@ -255,51 +263,51 @@ pub fn multiply(out: Target<'_>, left: Factor<'_>, right: Right<'_>, arithmetic:
     let few = m <= FEW && matches!(right, Right::Packed(_));
     let depth = if few { n_units.max(1) } else { DEPTH };
     let n_panels = n.div_ceil(WIDTH);
-    let threads = rayon::current_num_threads();
-    let group = n_panels.div_ceil(4 * threads).clamp(1, GROUP);
+    let group = n_panels.div_ceil(4 * team.n_threads()).clamp(1, GROUP);
+    let n_tasks = n_panels.div_ceil(group);
     let address = Shared(out.data.as_mut_ptr());
+    let Buffers { left: rows_buffer, panels: panels_buffers } = buffers;
+    panels_buffers.resize_with(team.n_threads().max(panels_buffers.len()), Units::default);
     let mut start = 0;
     loop {
         let end = n_units.min(start + depth);
-        let rows = prepare(&left, arithmetic, start..end, buffers);
+        let rows = prepare(&left, arithmetic, start..end, team, rows_buffer);
         let add = out.add || start > 0;
-        let task = |index: usize| {
-            let panels = index * group..n_panels.min((index + 1) * group);
-            let part = |units: &[u32], stride: usize| {
-                for tile in 0..m.div_ceil(HEIGHT) {
-                    let height = HEIGHT.min(m - tile * HEIGHT);
-                    for (i, panel) in panels.clone().enumerate() {
-                        let width = WIDTH.min(n - panel * WIDTH);
-                        // SAFETY: the assertion above says that rows `0..m` and columns `0..n` lie in the target;
-                        // this tile's are among them, and its columns belong to this task alone.
-                        unsafe {
-                            let c = address.get().add(tile * HEIGHT * out.stride + panel * WIDTH);
-                            let b = &units[i * stride..][..(end - start) * WIDTH];
-                            kernel::tile(arithmetic, rows.of(tile), b, c, out.stride, height, width, add);
-                        }
+        // Multiplies all rows with some panels, whose units lie `stride` apart from panel to panel.
+        let multiply = |panels: std::ops::Range<usize>, units: &[u32], stride: usize| {
+            for tile in 0..m.div_ceil(HEIGHT) {
+                let height = HEIGHT.min(m - tile * HEIGHT);
+                for (i, panel) in panels.clone().enumerate() {
+                    let width = WIDTH.min(n - panel * WIDTH);
+                    // SAFETY: the assertion above says that rows `0..m` and columns `0..n` lie in the target; this
+                    // tile's are among them, and its columns belong to this task alone.
+                    unsafe {
+                        let c = address.get().add(tile * HEIGHT * out.stride + panel * WIDTH);
+                        let b = &units[i * stride..][..(end - start) * WIDTH];
+                        kernel::tile(arithmetic, rows.of(tile), b, c, out.stride, height, width, add);
                     }
                 }
-            };
-            match right {
-                Right::Packed(packed) => {
-                    let all = packed.panels.0.as_flattened();
-                    part(&all[(panels.start * n_units + start) * WIDTH..], n_units * WIDTH);
-                }
-                Right::Plain(factor) => PANELS.with_borrow_mut(|own| {
+            }
+        };
+        let of_task = |index: usize| index * group..n_panels.min((index + 1) * group);
+        match right {
+            Right::Packed(packed) => team.for_each(n_tasks, |index| {
+                let panels = of_task(index);
+                let units = &packed.panels.0.as_flattened()[(panels.start * n_units + start) * WIDTH..];
+                multiply(panels, units, n_units * WIDTH);
+            }),
+            Right::Plain(factor) => {
+                let panels_buffers = &mut panels_buffers[..team.n_threads()];
+                team.for_each_with(panels_buffers, n_tasks, |own, index| {
+                    let panels = of_task(index);
                     let stride = (end - start) * WIDTH;
                     let own = own.fit(panels.len() * stride);
                     for (panel, own) in panels.clone().zip(own.chunks_exact_mut(stride.max(1))) {
                         pack::pack::<WIDTH>(&factor, arithmetic, panel * WIDTH, start..end, own);
                     }
-                    part(own, stride);
-                }),
+                    multiply(panels, own, stride);
+                });
             }
-        };
-        let n_tasks = n_panels.div_ceil(group);
-        if threads == 1 {
-            (0..n_tasks).for_each(task);
-        } else {
-            (0..n_tasks).into_par_iter().with_max_len(1).for_each(task);
         }
         start = end;
         if start >= n_units {
@@ -313,8 +321,11 @@ fn prepare<'a>(
     left: &Factor<'a>,
     arithmetic: Arithmetic,
     depth: std::ops::Range<usize>,
-    buffers: &'a mut Buffers,
+    team: &Team,
+    buffer: &'a mut Units,
 ) -> Left<'a> {
+    /// Rows that one task rounds.
+    const ROWS: usize = 32;
     let (m, len) = (left.outer, depth.len());
     match (left.along, arithmetic, left.numbers) {
         (Along::Inner, Arithmetic::F32, Numbers::F32(x)) => {
@@ -324,21 +335,21 @@ fn prepare<'a>(
             Left { units, row: left.stride, unit: 1, tile: HEIGHT * left.stride }
         }
         (Along::Inner, ..) => {
-            let all = buffers.left.fit(m * len);
-            if len > 0 {
-                all.par_chunks_mut(len).with_min_len(16).enumerate().for_each(|(i, row)| {
-                    pack::row(left, arithmetic, i, depth.start, row);
-                });
-            }
+            let all = buffer.fit(m * len);
+            team.split((&mut *all, (ROWS * len).max(1)), |chunk, rows| {
+                for (i, row) in rows.chunks_exact_mut(len).enumerate() {
+                    pack::row(left, arithmetic, chunk * ROWS + i, depth.start, row);
+                }
+            });
             Left { units: all, row: len, unit: 1, tile: HEIGHT * len }
         }
         (Along::Outer, ..) => {
-            let all = buffers.left.fit(m.div_ceil(HEIGHT) * HEIGHT * len);
-            if len > 0 {
-                all.par_chunks_mut(HEIGHT * len).with_min_len(2).enumerate().for_each(|(i, tile)| {
-                    pack::pack::<HEIGHT>(left, arithmetic, i * HEIGHT, depth.clone(), tile);
-                });
-            }
+            let all = buffer.fit(m.div_ceil(HEIGHT) * HEIGHT * len);
+            team.split((&mut *all, (ROWS * len).max(1)), |chunk, tiles| {
+                for (i, tile) in tiles.chunks_exact_mut(HEIGHT * len).enumerate() {
+                    pack::pack::<HEIGHT>(left, arithmetic, chunk * ROWS + i * HEIGHT, depth.clone(), tile);
+                }
+            });
             Left { units: all, row: 1, unit: HEIGHT, tile: HEIGHT * len }
         }
     }

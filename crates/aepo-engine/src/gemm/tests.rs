@@ -28,6 +28,7 @@ const SHAPES: [(usize, usize, usize); 8] =
 
 #[test]
 fn every_number_is_its_chain_in_every_layout() {
+    let team = Team::new(2).unwrap();
     for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
         for (m, n, k) in SHAPES {
             for (left_along, right_along) in
@@ -47,11 +48,11 @@ fn every_number_is_its_chain_in_every_layout() {
                     let numbers = if is_narrow { Numbers::Bf16(&b16) } else { Numbers::F32(&b) };
                     let left = Factor::new(Numbers::F32(&a), m, k, ls, left_along);
                     let right = Factor::new(numbers, n, k, rs, right_along);
-                    let packed = Packed::new(right, arithmetic);
+                    let packed = Packed::new(right, arithmetic, &team);
                     let right = if is_packed { Right::Packed(&packed) } else { Right::Plain(right) };
                     let mut out = vec![0.25; m * (n + 2)];
                     let target = Target { data: &mut out, stride: n + 2, add };
-                    multiply(target, left, right, arithmetic, &mut Buffers::default());
+                    multiply(target, left, right, arithmetic, &team, &mut Buffers::default());
                     for i in 0..m {
                         for j in 0..n + 2 {
                             let b = |l: usize| {
@@ -109,11 +110,12 @@ fn the_portable_kernels_give_the_same_bits() {
 #[test]
 fn neither_company_nor_threads_change_a_row() {
     let (most, n, k) = (100, 130, 1100);
+    let team = Team::new(2).unwrap();
     let (a, b) = (numbers(1, most * k), numbers(2, n * k));
     for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
         let right = Factor::new(Numbers::F32(&b), n, k, k, Along::Inner);
-        let packed = Packed::new(right, arithmetic);
-        let product = |a: &[f32], m: usize, right| {
+        let packed = Packed::new(right, arithmetic, &team);
+        let product = |a: &[f32], m: usize, right, team: &Team| {
             let mut out = vec![0.0; m * n];
             let left = Factor::new(Numbers::F32(a), m, k, k, Along::Inner);
             multiply(
@@ -121,16 +123,17 @@ fn neither_company_nor_threads_change_a_row() {
                 left,
                 right,
                 arithmetic,
+                team,
                 &mut Buffers::default(),
             );
             out
         };
-        let all = product(&a, most, Right::Plain(right));
+        let all = product(&a, most, Right::Plain(right), &team);
         for threads in [1, 3] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let team = Team::new(threads).unwrap();
             for m in [1, 8, 31, 33, 100] {
                 for right in [Right::Plain(right), Right::Packed(&packed)] {
-                    let some = pool.install(|| product(&a[(most - m) * k..], m, right));
+                    let some = product(&a[(most - m) * k..], m, right, &team);
                     assert!(some == all[(most - m) * n..], "{arithmetic:?} {m} rows, {threads} threads");
                 }
             }
