@@ -27,10 +27,11 @@ use aepo::config::{Arithmetic, Stored};
 
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
-use crate::engine::{Engine, MAX_ROWS};
+use crate::engine::Engine;
 use crate::gemm::{DEPTH, WIDTH};
 use crate::kernels::head::CHUNK;
 use crate::layout::Layout;
+use crate::live::MAX_ROWS;
 use crate::lora;
 use crate::setup::{Setup, Train};
 
