@@ -1,30 +1,31 @@
 //! How is a token drawn? By inverting the cumulative distribution at one uniform number.
 //!
 //! The logits are read once for log-sum-exp and entropy, in blocks whose maxima and sums are kept. With them a draw
-//! finds its block without reading the others again, and a cut looks only where likely tokens are. Nothing is sorted
-//! but the few tokens around the end of a cut.
+//! finds its block without reading the others again. Where a cut ends is found by halving the interval that its
+//! probability lies in, which takes a sum of vectors each time; nothing is sorted but the few tokens that are left.
 
 use std::cmp::Ordering;
 
 use aepo::policy::{N_TOP, SampleParams, SampledToken};
 
 use crate::kernels::stats::{BLOCK, Block, RowStats, Total, block};
-use crate::real::{Real, vectorize_op};
+use crate::real::{Real, sum_lanes, vectorize_op};
 
 /// Buffers of one thread, reused from row to row.
 #[derive(Default)]
 pub struct Scratch {
     blocks: Vec<Block<f32>>,
-    /// Tokens that may survive a cut, by id, and `eᶻ` of them relative to the likeliest.
-    kept: Vec<Candidate>,
-    /// The same, in the order that finding the end of a cut leaves.
-    mixed: Vec<Candidate>,
+    /// `eᶻ` of each token relative to the likeliest; of cuts only.
+    weights: Vec<f32>,
+    /// Tokens around the end of a cut.
+    last: Vec<Candidate>,
 }
 
+/// A token and its `eᶻ`.
 type Candidate = (u32, f32);
 
-/// Candidates that are sorted rather than divided.
-const FEW: usize = 32;
+/// Tokens that are sorted rather than divided.
+const FEW: usize = 64;
 
 /// Draws from `softmax(logits/T)`, cut to the first `n_drawn` ids (at least one), then to the `top_k` likeliest tokens
 /// and then to the smallest set of them with mass `top_p` (ties to the smaller id). Log-probability and entropy are
@@ -61,7 +62,7 @@ impl pulp::NullaryFnOnce for Sample<'_> {
     fn call(self) -> SampledToken {
         let Sample { logits, n_drawn, params, u, scratch } = self;
         let inverse = 1.0 / params.temperature;
-        let Scratch { blocks, kept, mixed } = scratch;
+        let Scratch { blocks, weights, last } = scratch;
         let mut total = Total::new(inverse);
         blocks.clear();
         for part in logits.chunks(BLOCK) {
@@ -84,8 +85,9 @@ impl pulp::NullaryFnOnce for Sample<'_> {
         let token = match params.top_p >= 1.0 && params.top_k == 0 {
             true => row.draw(u),
             false => {
-                row.cut(params, kept, mixed);
-                draw(kept.iter().map(|&(_, e)| e), mass_of(kept) * u).map_or(0, |i| kept[i].0 as usize)
+                weights.clear();
+                weights.extend(row.logits.iter().map(|&x| row.weight(x)));
+                draw_cut(weights, params, u, last)
             }
         };
         SampledToken {
@@ -145,62 +147,6 @@ impl Row<'_> {
         i * BLOCK + draw(weights[..part.len()].iter().copied(), left).unwrap_or(0)
     }
 
-    /// The tokens that survive `top_k` and `top_p`, by id, in `kept`.
-    #[inline(always)]
-    fn cut(&self, params: SampleParams, kept: &mut Vec<Candidate>, mixed: &mut Vec<Candidate>) {
-        let floor = match params.top_k {
-            // Tokens below this probability together hold less than 1 − top_p, so none of them is in the nucleus; a
-            // little less, because logarithms and sums are rounded.
-            0 => {
-                let floor = (1.0 - f64::from(params.top_p)) / self.logits.len() as f64 * self.mass();
-                self.top + (floor.ln() as f32 - 1e-3) / self.inverse
-            }
-            k => self.likeliest_block_tops(k, mixed),
-        };
-        kept.clear();
-        for (i, (block, part)) in self.blocks.iter().zip(self.logits.chunks(BLOCK)).enumerate() {
-            if block.top < floor {
-                continue;
-            }
-            for (j, chunk) in part.chunks(16).enumerate() {
-                if !chunk.iter().fold(false, |any, &x| any | (x >= floor)) {
-                    continue;
-                }
-                for (l, &x) in chunk.iter().enumerate().filter(|&(_, &x)| x >= floor) {
-                    kept.push(((i * BLOCK + 16 * j + l) as u32, self.weight(x)));
-                }
-            }
-        }
-        let nucleus = match params.top_k {
-            0 => f64::from(params.top_p) * self.mass(),
-            k => {
-                if k < kept.len() {
-                    mixed.clone_from(kept);
-                    let (_, &mut last, _) = mixed.select_nth_unstable_by(k - 1, falling);
-                    kept.retain(|c| falling(c, &last) != Ordering::Greater);
-                }
-                f64::from(params.top_p) * mass_of(kept)
-            }
-        };
-        if params.top_p < 1.0 {
-            mixed.clone_from(kept);
-            if let Some(last) = last_inside(mixed, nucleus) {
-                kept.retain(|c| falling(c, &last) != Ordering::Greater);
-            }
-        }
-    }
-
-    /// A logit that at least `k` tokens reach: the k-th largest of the blocks' maxima; −∞ where there are fewer blocks.
-    #[inline(always)]
-    fn likeliest_block_tops(&self, k: usize, mixed: &mut Vec<Candidate>) -> f32 {
-        if self.blocks.len() < k {
-            return f32::NEG_INFINITY;
-        }
-        mixed.clear();
-        mixed.extend(self.blocks.iter().map(|b| (0, b.top)));
-        mixed.select_nth_unstable_by(k - 1, falling).1.1
-    }
-
     /// `−Σ p·ln p` over the [`N_TOP`] largest probabilities, summed from the largest down; `sum` is that of all `eᶻ`.
     #[inline(always)]
     fn top_entropy(&self, sum: f32) -> f32 {
@@ -230,10 +176,6 @@ impl Row<'_> {
     }
 }
 
-fn mass_of(candidates: &[Candidate]) -> f64 {
-    candidates.iter().map(|&(_, e)| f64::from(e)).sum()
-}
-
 /// From the likeliest down, ties to the smaller id.
 fn falling(a: &Candidate, b: &Candidate) -> Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
@@ -255,30 +197,121 @@ fn draw(weights: impl Iterator<Item = f32>, mut left: f64) -> Option<usize> {
     largest.map(|(i, _)| i)
 }
 
-/// The least likely of the smallest set of likeliest candidates whose mass reaches `nucleus`; there is always one.
-/// Halves are thrown away until few are left, so that the work is that of reading the candidates about twice.
-fn last_inside(mut candidates: &mut [Candidate], nucleus: f64) -> Option<Candidate> {
-    let mut mass = 0.0;
-    while candidates.len() > FEW {
-        let half = candidates.len() / 2;
-        candidates.select_nth_unstable_by(half, falling);
-        let (likelier, others) = candidates.split_at_mut(half);
-        let with = mass + mass_of(likelier);
-        if with >= nucleus {
-            candidates = likelier;
-        } else {
-            mass = with;
-            candidates = others;
-        }
+/// Draws from the tokens that survive `top_k` and `top_p`.
+#[inline(always)]
+fn draw_cut(weights: &[f32], params: SampleParams, u: f64, buffer: &mut Vec<Candidate>) -> usize {
+    let mut last = (u32::MAX, 0.0);
+    if params.top_k > 0 {
+        last = last_inside(weights, Enough::Tokens(params.top_k), buffer);
     }
-    candidates.sort_unstable_by(falling);
-    let mut last = None;
-    for &c in candidates.iter() {
-        if last.is_some() && mass >= nucleus {
+    if params.top_p < 1.0 {
+        let (_, mass) = reach(weights, last.1.to_bits());
+        // Of tokens as likely as the last one, some may be outside.
+        let ties = weights[(last.0 as usize).saturating_add(1).min(weights.len())..].iter();
+        let outside = ties.filter(|&&w| w == last.1).count() as f64 * f64::from(last.1);
+        last = last_inside(weights, Enough::Mass(f64::from(params.top_p) * (mass - outside)), buffer);
+    }
+    let inside = |i: usize, w: f32| w > last.1 || (w == last.1 && i as u32 <= last.0);
+    let block_mass = |i: usize, part: &[f32]| {
+        let mut lanes = [0.0f32; 16];
+        for (j, part) in part.chunks(16).enumerate() {
+            for (l, &w) in part.iter().enumerate() {
+                lanes[l] += if inside(i * BLOCK + 16 * j + l, w) { w } else { 0.0 };
+            }
+        }
+        f64::from(sum_lanes(lanes))
+    };
+    let mut left = u * weights.chunks(BLOCK).enumerate().map(|(i, part)| block_mass(i, part)).sum::<f64>();
+    let mut found = None;
+    for (i, part) in weights.chunks(BLOCK).enumerate() {
+        let mass = block_mass(i, part);
+        if mass > 0.0 {
+            found = Some((i, part, left.min(mass)));
+        }
+        left -= mass;
+        if left < 0.0 {
             break;
         }
-        mass += f64::from(c.1);
-        last = Some(c);
+    }
+    let Some((i, part, left)) = found else { return 0 };
+    let survivors = part.iter().enumerate().map(|(j, &w)| if inside(i * BLOCK + j, w) { w } else { 0.0 });
+    i * BLOCK + draw(survivors, left).unwrap_or(0)
+}
+
+/// When a set of likeliest tokens is large enough.
+#[derive(Clone, Copy)]
+enum Enough {
+    Tokens(usize),
+    Mass(f64),
+}
+
+impl Enough {
+    fn is(self, n_tokens: usize, mass: f64) -> bool {
+        match self {
+            Enough::Tokens(n) => n_tokens >= n,
+            Enough::Mass(enough) => mass >= enough,
+        }
+    }
+}
+
+/// How many tokens have at least this weight, given by its bits, and how much they have together. Weights are not
+/// negative, so their bits are in the order of their values.
+#[inline(always)]
+fn reach(weights: &[f32], bits: u32) -> (usize, f64) {
+    let (mut n, mut mass) = (0, 0.0);
+    for part in weights.chunks(BLOCK) {
+        let (mut counts, mut lanes) = ([0u32; 16], [0.0f32; 16]);
+        let (chunks, rest) = part.as_chunks::<16>();
+        for chunk in chunks {
+            for i in 0..16 {
+                let inside = chunk[i].to_bits() >= bits;
+                counts[i] += u32::from(inside);
+                lanes[i] += if inside { chunk[i] } else { 0.0 };
+            }
+        }
+        for (i, &w) in rest.iter().enumerate().filter(|(_, w)| w.to_bits() >= bits) {
+            counts[i] += 1;
+            lanes[i] += w;
+        }
+        n += counts.iter().sum::<u32>() as usize;
+        mass += f64::from(sum_lanes(lanes));
+    }
+    (n, mass)
+}
+
+/// The least likely of the smallest set of likeliest tokens that is enough; of all tokens where none is.
+#[inline(always)]
+fn last_inside(weights: &[f32], enough: Enough, buffer: &mut Vec<Candidate>) -> Candidate {
+    // The set holds all weights from `above` on and is not enough, or nothing; with those from `below` on it is.
+    let (mut below, mut above) = (0u32, f32::INFINITY.to_bits());
+    let (mut n_below, mut inside) = (weights.len(), (0, 0.0));
+    while n_below - inside.0 > FEW && above - below > 1 {
+        let middle = below + (above - below) / 2;
+        let (n, mass) = reach(weights, middle);
+        if enough.is(n, mass) {
+            (below, n_below) = (middle, n);
+        } else {
+            (above, inside) = (middle, (n, mass));
+        }
+    }
+    buffer.clear();
+    let between = |w: f32| (below..above).contains(&w.to_bits());
+    for (i, chunk) in weights.chunks(16).enumerate() {
+        if chunk.iter().fold(false, |any, &w| any | between(w)) {
+            let found = chunk.iter().enumerate().filter(|&(_, &w)| between(w));
+            buffer.extend(found.map(|(j, &w)| ((16 * i + j) as u32, w)));
+        }
+    }
+    buffer.sort_unstable_by(falling);
+    let (mut n, mut mass) = inside;
+    let mut last = (u32::MAX, 0.0);
+    for &candidate in buffer.iter() {
+        last = candidate;
+        n += 1;
+        mass += f64::from(candidate.1);
+        if enough.is(n, mass) {
+            break;
+        }
     }
     last
 }
@@ -431,21 +464,24 @@ mod tests {
                     let params = SampleParams { temperature, top_p, top_k, top_entropy: false };
                     let kept = survivors(&logits, params);
                     let total: f64 = kept.iter().map(|x| x.1).sum();
-                    // In the middle of every survivor's share of the interval it is the one that is drawn.
-                    let mut before = 0.0;
-                    let step = kept.len() / 50 + 1;
-                    for (i, &(id, mass)) in kept.iter().enumerate() {
-                        if i % step == 0 || i + 1 == kept.len() {
-                            let u = (before + 0.5 * mass) / total;
-                            let drawn = super::sample(&logits, n, params, u, &mut scratch).token as usize;
-                            // A set that ends within rounding of its mass may have one token more or less.
-                            let slack = (drawn as i64 - id as i64).abs() <= 1 && mass / total < 2e-3;
-                            assert!(drawn == id || slack, "{n} {shape} {params:?}: {drawn} instead of {id}");
-                        }
-                        before += mass;
+                    // Where `u` points, within rounding, there the token's share of the interval lies. A large set that
+                    // ends by its mass may by rounding have one token more or less, the least likely one.
+                    let least = kept.iter().map(|x| x.1).fold(f64::INFINITY, f64::min);
+                    let slack = 3e-6 + if top_p < 1.0 && kept.len() > 300 { least / total } else { 0.0 };
+                    for i in 0..60 {
+                        let u = (i as f64 + 0.5) / 60.0;
+                        let drawn = super::sample(&logits, n, params, u, &mut scratch).token as usize;
+                        let found = kept.iter().position(|k| k.0 == drawn);
+                        let at = found.unwrap_or_else(|| panic!("{n} {shape} {params:?}: {drawn} is cut off"));
+                        let before = kept[..at].iter().map(|x| x.1).sum::<f64>() / total;
+                        let after = before + kept[at].1 / total;
+                        assert!(before - slack < u && u < after + slack, "{n} {shape} {params:?}: {drawn} at {u}");
                     }
-                    let n_kept = scratch.kept.len() as i64;
-                    assert!((n_kept - kept.len() as i64).abs() <= 1, "{n} {shape} {params:?}: {n_kept} {}", kept.len());
+                    // The interval begins with the first survivor, and rounding at its end leads to a survivor.
+                    let first = super::sample(&logits, n, params, 0.0, &mut scratch).token as usize;
+                    let end = super::sample(&logits, n, params, 1.0 - 1e-12, &mut scratch).token as usize;
+                    assert!(kept.first().is_some_and(|k| k.0 == first), "{n} {shape} {params:?} {first}");
+                    assert!(kept.iter().any(|k| k.0 == end), "{n} {shape} {params:?} {end}");
                 }
             }
         }
