@@ -14,7 +14,7 @@ use crate::gemm::Arithmetic;
 use crate::kernels::attention::{
     AttentionShape, TreeRange, tree_attention, tree_attention_backward, trees as find_trees,
 };
-use crate::kernels::head::{Head, RowStats, head_backward, head_forward};
+use crate::kernels::head::{Head, HeadGradient, RowStats};
 use crate::kernels::norm::{rms_norm, rms_norm_backward};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
 use crate::kernels::swiglu::{swiglu, swiglu_backward_in_place};
@@ -177,7 +177,7 @@ impl<T: Real> Model<T> {
         let mut logprobs = vec![T::ZERO; n_targets];
         work.stats.clear();
         work.stats.resize(n_targets, RowStats::default());
-        head_forward(self.head(temperature), &normed, &work.targets, &mut logprobs, &mut work.stats);
+        T::head_forward(self.head(temperature), &normed, &work.targets, &mut logprobs, &mut work.stats);
         (logprobs, work.stats.iter().map(|s| s.entropy).collect())
     }
 
@@ -257,7 +257,8 @@ impl<T: Real> Model<T> {
         rms_norm(&hidden, norm, self.config.rms_norm_eps, &mut normed);
         let mut dnormed = vec![T::ZERO; hidden.len()];
         let head = self.head(work.temperature);
-        head_backward(head, &normed, &targets, &stats, &c, &d, &mut dnormed, grads.of(&self.layout.head));
+        let of = HeadGradient { hidden: &normed, targets: &targets, stats: &stats, c: &c, d: &d };
+        T::head_backward(head, of, &mut dnormed, grads.of(&self.layout.head));
         let mut dhidden = vec![T::ZERO; hidden.len()];
         let dnorm = grads.of(&self.layout.final_norm);
         rms_norm_backward(&hidden, norm, self.config.rms_norm_eps, &dnormed, &mut dhidden, dnorm);

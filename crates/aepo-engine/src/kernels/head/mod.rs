@@ -1,7 +1,9 @@
-//! The vocabulary head: log-probability and entropy of chosen positions, in chunks, never the whole batch's logits.
+//! The vocabulary head: log-probability and entropy of chosen positions, never the whole batch's logits.
 //!
 //! At temperature `T`: `z = logits/T`, `logp_t = z_t − lse(z)`, `H = lse(z) − Σ p·z`. Backward of `Σ c·logp + Σ d·H`:
 //! `dz_j = c·(1[j = t] − p_j) − d·p_j·(log p_j + H)`, `dlogits = dz/T`.
+
+pub(crate) mod fused;
 
 use rayon::prelude::*;
 
@@ -36,6 +38,21 @@ pub struct RowStats<T> {
     pub entropy: T,
 }
 
+/// Everything that [`head_backward`] reads.
+#[derive(Clone, Copy)]
+pub struct HeadGradient<'a, T> {
+    /// `[n, d]`
+    pub hidden: &'a [T],
+    /// `[n]`
+    pub targets: &'a [u32],
+    /// `[n]`, of the forward pass.
+    pub stats: &'a [RowStats<T>],
+    /// `dlogp`, `[n]`.
+    pub c: &'a [T],
+    /// `dentropy`, `[n]`, or empty for zero.
+    pub d: &'a [T],
+}
+
 /// One pass for the maximum, one for the sums.
 #[inline(always)]
 pub fn row_stats<T: Real>(logits: &[T], inverse_temperature: T) -> RowStats<T> {
@@ -61,7 +78,8 @@ pub fn row_stats<T: Real>(logits: &[T], inverse_temperature: T) -> RowStats<T> {
     RowStats { lse: top * inverse_temperature + log_sum, entropy: (log_sum - sum_lanes(weighted) / sum).max(T::ZERO) }
 }
 
-/// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each.
+/// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each. This is the definition; in `f32`
+/// [`fused`] computes the same.
 pub fn head_forward<T: Real>(
     head: Head<'_, T>,
     hidden: &[T],
@@ -87,19 +105,15 @@ pub fn head_forward<T: Real>(
     }
 }
 
-/// The backward pass of [`head_forward`] for coefficients `c = dlogp` and `d = dentropy` (`[n]`, or empty for zero):
-/// overwrites `dhidden`, adds to `dweight` where it is wanted.
-#[allow(clippy::too_many_arguments)]
+/// The backward pass of [`head_forward`]: overwrites `dhidden`, adds to `dweight` where it is wanted. This is the
+/// definition; in `f32` [`fused`] computes the same.
 pub fn head_backward<T: Real>(
     head: Head<'_, T>,
-    hidden: &[T],
-    targets: &[u32],
-    stats: &[RowStats<T>],
-    c: &[T],
-    d: &[T],
+    of: HeadGradient<'_, T>,
     dhidden: &mut [T],
     mut dweight: Option<&mut [T]>,
 ) {
+    let HeadGradient { hidden, targets, stats, c, d } = of;
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
@@ -173,7 +187,8 @@ mod tests {
             let (_, stats) = run(&hidden, &weight);
             let head = Head { weight: Matrix::Full(&weight), d, temperature, how };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
-            head_backward(head, &hidden, &targets, &stats, &c, &e, &mut dhidden, Some(&mut dweight));
+            let of = HeadGradient { hidden: &hidden, targets: &targets, stats: &stats, c: &c, d: &e };
+            head_backward(head, of, &mut dhidden, Some(&mut dweight));
             assert_gradient(&hidden, &dhidden, |h| value(h, &weight));
             assert_gradient(&weight, &dweight, |w| value(&hidden, w));
         }
