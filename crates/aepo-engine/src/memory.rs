@@ -11,8 +11,8 @@
 //!   `4n·L·a`, or with recomputation the inputs of all and the rest of one, `4n·(L·d + a)`; a forward pass alone `4n·a`.
 //!   Beside them the pass itself has `4n·(2d + max(q, f))`;
 //! - backward, while it runs: `4n·(2d + max(q, f) + 2c)`, and `8n·r` for LoRA of rank `r`;
-//! - head: `4n·4d` of hidden rows, and of `m = min(n, 2048)` rows at once 192 logits a thread, four sums for each 192 of
-//!   the vocabulary and ten rows of gradients and factors, `4m·(192t + vocab/48 + 10d)`;
+//! - head: `4n·4d` of hidden rows, and of `m = min(n, 2048)` rows at once 384 logits a thread, four sums for each 384 of
+//!   the vocabulary and ten rows of gradients and factors, `4m·(384t + vocab/96 + 10d)`;
 //! - attention, for each thread keys, values and scores of the longest path, `s` tokens: `4t·s·(2·hd + 64)`, backward
 //!   twice that;
 //! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
@@ -28,11 +28,13 @@ use aepo::config::{Arithmetic, Stored};
 
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
-use crate::engine::{Engine, MAX_ROWS};
+use crate::engine::Engine;
 use crate::gemm::{DEPTH, WIDTH};
 use crate::kernels::head::CHUNK;
-use crate::kernels::head::fused::{BLOCK as COLUMNS, GROUPS, ROWS};
+use crate::kernels::head::fused::{GROUPS, ROWS};
+use crate::kernels::stats::BLOCK as COLUMNS;
 use crate::layout::Layout;
+use crate::live::MAX_ROWS;
 use crate::lora;
 use crate::setup::{Setup, Train};
 

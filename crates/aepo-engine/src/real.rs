@@ -1,6 +1,6 @@
 //! On which numbers do the kernels run? On `f32` in use, on `f64` in the finite-difference tests: the same code.
 
-use crate::kernels::head::{self, Head, HeadGradient, RowStats, fused};
+use crate::kernels::head::{self, Buffers, Head, HeadGradient, RowStats, fused};
 use half::bf16;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -53,6 +53,7 @@ pub trait Real:
         targets: &[u32],
         logprobs: &mut [Self],
         stats: &mut [RowStats<Self>],
+        b: &mut Buffers<Self>,
     );
     /// [`head::head_backward`], as it is computed in these numbers.
     fn head_backward(
@@ -60,6 +61,7 @@ pub trait Real:
         of: HeadGradient<'_, Self>,
         dhidden: &mut [Self],
         dweight: Option<&mut [Self]>,
+        b: &mut Buffers<Self>,
     );
 }
 
@@ -127,11 +129,18 @@ impl Real for f32 {
         targets: &[u32],
         logprobs: &mut [f32],
         stats: &mut [RowStats<f32>],
+        b: &mut Buffers<f32>,
     ) {
-        fused::forward(h, hidden, targets, logprobs, stats);
+        fused::forward(h, hidden, targets, logprobs, stats, &mut b.fused);
     }
-    fn head_backward(h: Head<'_, f32>, of: HeadGradient<'_, f32>, dhidden: &mut [f32], dweight: Option<&mut [f32]>) {
-        fused::backward(h, of, dhidden, dweight);
+    fn head_backward(
+        h: Head<'_, f32>,
+        of: HeadGradient<'_, f32>,
+        dhidden: &mut [f32],
+        dweight: Option<&mut [f32]>,
+        b: &mut Buffers<f32>,
+    ) {
+        fused::backward(h, of, dhidden, dweight, &mut b.fused);
     }
 }
 
@@ -183,11 +192,18 @@ impl Real for f64 {
         targets: &[u32],
         logprobs: &mut [f64],
         stats: &mut [RowStats<f64>],
+        b: &mut Buffers<f64>,
     ) {
-        head::head_forward(h, hidden, targets, logprobs, stats);
+        head::head_forward(h, hidden, targets, logprobs, stats, b);
     }
-    fn head_backward(h: Head<'_, f64>, of: HeadGradient<'_, f64>, dhidden: &mut [f64], dweight: Option<&mut [f64]>) {
-        head::head_backward(h, of, dhidden, dweight);
+    fn head_backward(
+        h: Head<'_, f64>,
+        of: HeadGradient<'_, f64>,
+        dhidden: &mut [f64],
+        dweight: Option<&mut [f64]>,
+        b: &mut Buffers<f64>,
+    ) {
+        head::head_backward(h, of, dhidden, dweight, b);
     }
 }
 

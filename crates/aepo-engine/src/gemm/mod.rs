@@ -121,7 +121,7 @@ impl Flat for Vec<Line> {
 }
 
 /// A right factor in panels.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Packed {
     panels: Units,
     arithmetic: Arithmetic,
@@ -133,21 +133,18 @@ impl Packed {
     /// Packs a whole factor.
     #[must_use]
     pub fn new(factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) -> Packed {
-        let mut packed = Packed { panels: Units::default(), arithmetic, outer: factor.outer, inner: factor.inner };
-        packed.fill(factor, team);
+        let mut packed = Packed::default();
+        packed.fill(factor, arithmetic, team);
         packed
     }
 
-    /// Packs other numbers of the same shape in the place of these.
-    ///
-    /// # Panics
-    /// If the shape is another.
-    pub fn fill(&mut self, factor: Factor<'_>, team: &Team) {
-        assert_eq!((self.outer, self.inner), (factor.outer, factor.inner), "shape of a packed factor");
-        let n_units = units(self.arithmetic, factor.inner);
+    /// Packs another factor in the place of this one.
+    pub fn fill(&mut self, factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) {
+        let n_units = units(arithmetic, factor.inner);
+        (self.arithmetic, self.outer, self.inner) = (arithmetic, factor.outer, factor.inner);
         let all = self.panels.fit(factor.outer.div_ceil(WIDTH) * WIDTH * n_units);
         team.split((all, (WIDTH * n_units).max(1)), |i, panel| {
-            pack::pack::<WIDTH>(&factor, self.arithmetic, i * WIDTH, 0..n_units, panel);
+            pack::pack::<WIDTH>(&factor, arithmetic, i * WIDTH, 0..n_units, panel);
         });
     }
 

@@ -1,45 +1,56 @@
 //! The head in `f32` without its logits in memory: blocks of the vocabulary, each of which one thread multiplies, reads and
 //! forgets.
 //!
-//! A row's sums are taken block by block, `m_b = max z`, `s_b = Σ e^(z − m_b)`, `w_b = Σ e^(z − m_b)·(z − m_b)`, and put
-//! together in the order of the blocks: with `m = max m_b`, `s = Σ s_b·e^(m_b − m)` and
-//! `w = Σ e^(m_b − m)·(w_b + s_b·(m_b − m))`. So they depend on the row alone. Backward, the gradient of a hidden row is
-//! the sum over [`GROUPS`] parts of the vocabulary, in order, whatever the number of threads.
+//! A row's sums are taken block by block and put together in the order of the blocks ([`stats`](super::super::stats)), as
+//! sampling does, so they depend on the row alone and are the same bits. Backward, the gradient of a hidden row is the sum
+//! over [`GROUPS`] parts of the vocabulary, in order, whatever the number of threads.
 
 use super::{Head, HeadGradient, RowStats, row_backward};
-use crate::gemm::{Along, Buffers, Factor, Numbers, Packed, Right, Rows, Target, multiply};
+use crate::gemm::{self, Along, Factor, Numbers, Packed, Right, Rows, Target, multiply};
 use crate::kernels::product;
-use crate::real::{Real, max, sum_lanes, vectorize};
+use crate::kernels::stats::{BLOCK, Block, Total, block};
+use crate::real::{Real, vectorize};
 use crate::team::Team;
 
-/// Columns of the vocabulary multiplied at once.
-pub(crate) const BLOCK: usize = 192;
 /// Hidden rows handled at once; bounds what lies in memory.
 pub(crate) const ROWS: usize = 2048;
 /// Parts of the vocabulary with a gradient of the hidden rows of their own.
 pub(crate) const GROUPS: usize = 8;
 
 /// What a block says about a row.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Part {
-    top: f32,
-    sum: f32,
-    weighted: f32,
+    sums: Block<f32>,
     /// The target's logit, where it is in this block.
     target: f32,
+}
+
+/// Buffers, reused from batch to batch.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    rows: Rows,
+    /// Of each thread.
+    scratch: Vec<Scratch>,
+    /// `[blocks][rows]`
+    parts: Vec<Part>,
+    /// `[groups][rows][d]`
+    gradients: Vec<f32>,
+    columns: Packed,
 }
 
 /// Of one thread.
 #[derive(Default)]
 struct Scratch {
-    buffers: Buffers,
+    products: gemm::Buffers,
     /// `[rows, BLOCK]`
     logits: Vec<f32>,
 }
 
 impl Scratch {
-    fn of(team: &Team) -> Vec<Scratch> {
-        (0..team.n_threads()).map(|_| Scratch::default()).collect()
+    /// One for each thread.
+    fn of<'a>(all: &'a mut Vec<Scratch>, team: &Team) -> &'a mut [Scratch] {
+        all.resize_with(team.n_threads().max(all.len()), Scratch::default);
+        &mut all[..team.n_threads()]
     }
 
     /// Computes the logits of columns `start..end`.
@@ -49,7 +60,7 @@ impl Scratch {
         let Some(weight) = product::numbers(head.weight.part(start * head.d..end * head.d)) else { return };
         let right = Right::Plain(Factor::new(weight, width, head.d, head.d, Along::Inner));
         let target = Target { data: &mut self.logits, stride: width, add: false };
-        multiply(target, crate::gemm::Left::Rows(rows), right, head.how.arithmetic, head.how.team, &mut self.buffers);
+        multiply(target, gemm::Left::Rows(rows), right, head.how.arithmetic, head.how.team, &mut self.products);
     }
 }
 
@@ -60,31 +71,36 @@ pub(crate) fn forward(
     targets: &[u32],
     logprobs: &mut [f32],
     stats: &mut [RowStats<f32>],
+    b: &mut Buffers,
 ) {
     let (vocab, team) = (head.weight.len() / head.d, head.how.team);
     let inverse = f32::of(1.0 / head.temperature);
-    let (mut scratch, mut rows, mut parts) = (Scratch::of(team), Rows::default(), Vec::new());
+    let Buffers { rows, scratch, parts, .. } = b;
+    let scratch = Scratch::of(scratch, team);
     let chunks = targets.chunks(ROWS).zip(logprobs.chunks_mut(ROWS)).zip(stats.chunks_mut(ROWS));
     for (((targets, logprobs), stats), hidden) in chunks.zip(hidden.chunks(ROWS * head.d)) {
         let n = targets.len();
         rows.fill(Factor::new(Numbers::F32(hidden), n, head.d, head.d, Along::Inner), head.how.arithmetic, team);
-        parts.resize(vocab.div_ceil(BLOCK) * n, Part::default());
-        team.split_with(&mut scratch, (&mut parts[..], n), |own, block, parts| {
-            let (start, end) = (block * BLOCK, vocab.min((block + 1) * BLOCK));
-            own.compute(&head, &rows, n, start, end);
+        let empty = Part { sums: Block { top: 0.0, sum: 0.0, weighted: 0.0 }, target: 0.0 };
+        parts.resize(vocab.div_ceil(BLOCK) * n, empty);
+        team.split_with(scratch, (&mut parts[..], n), |own, index, parts| {
+            let (start, end) = (index * BLOCK, vocab.min((index + 1) * BLOCK));
+            own.compute(&head, rows, n, start, end);
             for ((part, row), &target) in parts.iter_mut().zip(own.logits.chunks_exact(end - start)).zip(targets) {
-                *part = vectorize(
+                part.sums = vectorize(
                     #[inline(always)]
-                    || read(row, inverse),
+                    || block(row, inverse),
                 );
                 part.target = row.get((target as usize).wrapping_sub(start)).copied().unwrap_or(0.0);
             }
         });
-        let parts = &parts;
+        let parts = &*parts;
         team.split(((logprobs, 64), (stats, 64)), |chunk, (logprobs, stats)| {
             for (i, (logprob, stats)) in logprobs.iter_mut().zip(stats).enumerate() {
                 let row = chunk * 64 + i;
-                *stats = merge(parts[row..].iter().step_by(n), inverse);
+                let mut total = Total::new(inverse);
+                parts[row..].iter().step_by(n).for_each(|part| total.add(part.sums));
+                *stats = total.stats();
                 let target = parts[targets[row] as usize / BLOCK * n + row].target;
                 *logprob = target * inverse - stats.lse;
             }
@@ -98,13 +114,15 @@ pub(crate) fn backward(
     of: HeadGradient<'_, f32>,
     dhidden: &mut [f32],
     mut dweight: Option<&mut [f32]>,
+    b: &mut Buffers,
 ) {
     let HeadGradient { hidden, targets, stats, c, d } = of;
     let (vocab, dim, how) = (head.weight.len() / head.d, head.d, head.how);
     let inverse = f32::of(1.0 / head.temperature);
     let of_group = vocab.div_ceil(GROUPS).next_multiple_of(BLOCK);
     let n_groups = vocab.div_ceil(of_group);
-    let (mut scratch, mut rows, mut parts) = (Scratch::of(how.team), Rows::default(), Vec::new());
+    let Buffers { rows, scratch, gradients: parts, columns, .. } = b;
+    let scratch = Scratch::of(scratch, how.team);
     for (start, hidden) in (0..targets.len()).step_by(ROWS).zip(hidden.chunks(ROWS * dim)) {
         let n = ROWS.min(targets.len() - start);
         let here = start..start + n;
@@ -112,7 +130,8 @@ pub(crate) fn backward(
         let d = if d.is_empty() { d } else { &d[here] };
         let numbers = Numbers::F32(hidden);
         rows.fill(Factor::new(numbers, n, dim, dim, Along::Inner), how.arithmetic, how.team);
-        let columns = Packed::new(Factor::new(numbers, dim, n, dim, Along::Outer), how.arithmetic, how.team);
+        columns.fill(Factor::new(numbers, dim, n, dim, Along::Outer), how.arithmetic, how.team);
+        let (rows, columns) = (&*rows, &*columns);
         parts.clear();
         parts.resize(n_groups * n * dim, 0.0);
         // The gradient of a group's weights, and the part of the hidden rows' gradient that comes from it.
@@ -120,7 +139,7 @@ pub(crate) fn backward(
             let last = vocab.min((group + 1) * of_group);
             for first in (group * of_group..last).step_by(BLOCK) {
                 let width = BLOCK.min(last - first);
-                own.compute(&head, &rows, n, first, first + width);
+                own.compute(&head, rows, n, first, first + width);
                 for (i, row) in own.logits.chunks_exact_mut(width).enumerate() {
                     let d = d.get(i).copied().unwrap_or(0.0);
                     vectorize(
@@ -138,12 +157,12 @@ pub(crate) fn backward(
                 if let Some(weight) = product::numbers(head.weight.part(first * dim..(first + width) * dim)) {
                     let right = Right::Plain(Factor::new(weight, dim, width, dim, Along::Outer));
                     let target = Target { data: &mut *part, stride: dim, add: true };
-                    multiply(target, dlogits(Along::Inner), right, how.arithmetic, how.team, &mut own.buffers);
+                    multiply(target, dlogits(Along::Inner), right, how.arithmetic, how.team, &mut own.products);
                 }
                 if let Some(dweight) = &mut dweight {
                     let data = &mut dweight[(first - group * of_group) * dim..][..width * dim];
-                    let (target, right) = (Target { data, stride: dim, add: true }, Right::Packed(&columns));
-                    multiply(target, dlogits(Along::Outer), right, how.arithmetic, how.team, &mut own.buffers);
+                    let (target, right) = (Target { data, stride: dim, add: true }, Right::Packed(columns));
+                    multiply(target, dlogits(Along::Outer), right, how.arithmetic, how.team, &mut own.products);
                 }
             }
         };
@@ -151,9 +170,9 @@ pub(crate) fn backward(
         match &mut dweight {
             Some(dweight) => {
                 let both = (of_parts, (&mut **dweight, of_group * dim));
-                how.team.split_with(&mut scratch, both, |own, i, (part, dweight)| group(own, i, part, Some(dweight)));
+                how.team.split_with(scratch, both, |own, i, (part, dweight)| group(own, i, part, Some(dweight)));
             }
-            None => how.team.split_with(&mut scratch, of_parts, |own, i, part| group(own, i, part, None)),
+            None => how.team.split_with(scratch, of_parts, |own, i, part| group(own, i, part, None)),
         }
         let dhidden = &mut dhidden[start * dim..][..n * dim];
         how.team.split((dhidden, 64 * dim), |chunk, out| {
@@ -169,46 +188,11 @@ pub(crate) fn backward(
     }
 }
 
-#[inline(always)]
-fn read(logits: &[f32], inverse: f32) -> Part {
-    let top = max(logits);
-    let (mut sums, mut weighted) = ([0.0; 16], [0.0; 16]);
-    let mut add = |i: usize, x: f32| {
-        let z = (x - top) * inverse;
-        let e = Real::exp(z);
-        sums[i] += e;
-        weighted[i] = e.mul_add(z, weighted[i]);
-    };
-    let (chunks, rest) = logits.as_chunks::<16>();
-    for chunk in chunks {
-        for i in 0..16 {
-            add(i, chunk[i]);
-        }
-    }
-    for (i, &x) in rest.iter().enumerate() {
-        add(i, x);
-    }
-    Part { top, sum: sum_lanes(sums), weighted: sum_lanes(weighted), target: 0.0 }
-}
-
-fn merge<'a>(parts: impl Iterator<Item = &'a Part> + Clone, inverse: f32) -> RowStats<f32> {
-    let top = parts.clone().fold(f32::NEG_INFINITY, |top, part| Real::max(top, part.top));
-    let (mut sum, mut weighted) = (0.0, 0.0);
-    for part in parts {
-        let z = (part.top - top) * inverse;
-        let e = Real::exp(z);
-        sum += e * part.sum;
-        weighted += e * (part.weighted + part.sum * z);
-    }
-    let log_sum = f32::ln(sum);
-    RowStats { lse: top * inverse + log_sum, entropy: (log_sum - weighted / sum).max(0.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gemm::Arithmetic;
-    use crate::kernels::head::{head_backward, head_forward};
+    use crate::kernels::head::{self, head_backward, head_forward};
     use crate::matmul::How;
     use crate::testing::{random, team};
     use crate::weights::Matrix;
@@ -227,22 +211,24 @@ mod tests {
             let temperature = 0.8;
             let exact = Head { weight: Matrix::Full(&weight[..]), d, temperature, how: How { arithmetic, team: &one } };
             let (mut logprobs, mut stats) = (vec![0.0; n], vec![RowStats::default(); n]);
-            head_forward(exact, &hidden, &targets, &mut logprobs, &mut stats);
+            let b = &mut head::Buffers::default();
+            head_forward(exact, &hidden, &targets, &mut logprobs, &mut stats, b);
             let run = |team: &Team, from: usize, with_weight: bool| {
                 let how = How { arithmetic, team };
                 let head = Head { weight: Matrix::Full(&weight32[..]), d, temperature, how };
                 let (hidden, targets) = (&hidden32[from * d..], &targets[from..]);
                 let (mut logprobs, mut stats) = (vec![0.0; n - from], vec![RowStats::default(); n - from]);
-                forward(head, hidden, targets, &mut logprobs, &mut stats);
+                let b = &mut Buffers::default();
+                forward(head, hidden, targets, &mut logprobs, &mut stats, b);
                 let of = HeadGradient { hidden, targets, stats: &stats, c: &c32[from..], d: &e32[from..] };
                 let (mut dhidden, mut dweight) = (vec![9.0; (n - from) * d], vec![0.0; vocab * d]);
-                backward(head, of, &mut dhidden, with_weight.then_some(&mut dweight));
+                backward(head, of, &mut dhidden, with_weight.then_some(&mut dweight), b);
                 (logprobs, stats, dhidden, dweight)
             };
             let all = run(&one, 0, true);
             let of = HeadGradient { hidden: &hidden, targets: &targets, stats: &stats, c: &c, d: &e };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
-            head_backward(exact, of, &mut dhidden, Some(&mut dweight));
+            head_backward(exact, of, &mut dhidden, Some(&mut dweight), &mut head::Buffers::default());
             let entropies = |stats: &[RowStats<f32>]| stats.iter().map(|s| s.entropy).collect::<Vec<f32>>();
             let exact_entropies: Vec<f64> = stats.iter().map(|s| s.entropy).collect();
             let pairs =
