@@ -11,9 +11,7 @@ use aepo::train::batch::TreeBatch;
 
 use crate::config::ModelConfig;
 use crate::gemm::Arithmetic;
-use crate::kernels::attention::{
-    AttentionShape, TreeRange, tree_attention, tree_attention_backward, trees as find_trees,
-};
+use crate::kernels::attention::{AttentionShape, Visibility, tree_attention, tree_attention_backward};
 use crate::kernels::head::{self, Head, HeadGradient, RowStats};
 use crate::kernels::norm::{rms_norm, rms_norm_backward, rms_norm_keeping};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
@@ -86,7 +84,7 @@ pub struct Workspace<T> {
     layers: Vec<LayerActivations<T>>,
     kept: Keep,
     linear: Buffers<T>,
-    trees: Vec<TreeRange>,
+    visible: Visibility,
     positions: Vec<u32>,
     /// `[n, hidden]`, the residual stream.
     x: Vec<T>,
@@ -143,7 +141,7 @@ impl<T: Real> Model<T> {
         work: &mut Workspace<T>,
     ) -> (Vec<T>, Vec<T>) {
         let (n, d) = (batch.tokens.len(), self.config.hidden_size);
-        work.trees = find_trees(batch);
+        work.visible = Visibility::new(batch);
         work.positions.clear();
         for s in &batch.segments {
             work.positions.extend(s.depth..s.depth + s.n_tokens);
@@ -235,7 +233,7 @@ impl<T: Real> Model<T> {
         split_heads(team, &self.heads(w), &a.qkv, &work.positions, &mut a.heads);
         fit(&mut a.o, n * c.q_dim());
         fit(&mut a.lse, n * c.num_attention_heads);
-        tree_attention(batch, &work.trees, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
+        tree_attention(&work.visible, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
         fit(&mut work.wide, n * c.q_dim());
         merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
         self.project(index, Site::Output, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
@@ -332,7 +330,7 @@ impl<T: Real> Model<T> {
         unmerge_heads(team, &b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
         fit(&mut b.heads, n * c.qkv_dim());
         let shape = self.attention_shape(index);
-        tree_attention_backward(batch, &work.trees, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
+        tree_attention_backward(&work.visible, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
         fit(&mut b.qkv, n * c.qkv_dim());
         // The two norms lie behind each other.
         let dnorm = w.qk_norm.as_ref().and_then(|(q, k)| Some(grads.of(&(q.start..k.end))?.split_at_mut(q.len())));

@@ -7,6 +7,7 @@
 
 pub mod attention;
 pub mod head;
+pub mod lanes;
 pub mod norm;
 pub mod product;
 pub mod qkv;
