@@ -21,7 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for others in [0, 1] {
             for _ in 0..others {
                 // Somebody else's program on one core.
-                scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop()
+                    }
+                });
             }
             for work in [0, 1000, 20_000] {
                 let ours = per_job(|| team.for_each(2 * threads, |i| spin(work, i)));

@@ -12,7 +12,7 @@ use aepo::train::batch::TreeBatch;
 use crate::config::ModelConfig;
 use crate::gemm::Arithmetic;
 use crate::kernels::attention::{AttentionShape, Visibility, tree_attention, tree_attention_backward};
-use crate::kernels::head::{self, Head, RowStats, head_backward, head_forward};
+use crate::kernels::head::{self, Head, HeadGradient, RowStats};
 use crate::kernels::norm::{rms_norm, rms_norm_backward, rms_norm_keeping};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
 use crate::kernels::swiglu::{swiglu, swiglu_backward_in_place};
@@ -179,7 +179,7 @@ impl<T: Real> Model<T> {
         work.stats.clear();
         work.stats.resize(n_targets, RowStats::default());
         let logits = &mut work.logits;
-        head_forward(self.head(temperature), normed, &work.targets, &mut logprobs, &mut work.stats, logits);
+        T::head_forward(self.head(temperature), normed, &work.targets, &mut logprobs, &mut work.stats, logits);
         (logprobs, work.stats.iter().map(|s| s.entropy).collect())
     }
 
@@ -287,8 +287,8 @@ impl<T: Real> Model<T> {
         let norm = self.weight(&self.layout.final_norm);
         rms_norm(team, &b.hidden, norm, eps, &mut b.normed);
         let head = self.head(work.temperature);
-        let (dweight, logits) = (grads.of(&self.layout.head), &mut work.logits);
-        head_backward(head, &b.normed, &targets, &stats, &c, &d, &mut b.dnormed, dweight, logits);
+        let of = HeadGradient { hidden: &b.normed, targets: &targets, stats: &stats, c: &c, d: &d };
+        T::head_backward(head, of, &mut b.dnormed, grads.of(&self.layout.head), &mut work.logits);
         b.dhidden.fill(T::ZERO);
         let dnorm = grads.of(&self.layout.final_norm);
         rms_norm_backward(team, &b.hidden, norm, eps, &b.dnormed, &mut b.dhidden, dnorm, &mut b.partials);

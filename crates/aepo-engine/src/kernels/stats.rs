@@ -6,8 +6,8 @@
 
 use crate::real::{Real, max, sum_lanes};
 
-/// Logits of a block.
-pub const BLOCK: usize = 512;
+/// Logits of a block: whole panels of a product, so that training reads them as sampling does.
+pub const BLOCK: usize = 8 * crate::gemm::WIDTH;
 
 /// Log-sum-exp and entropy of one row of logits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

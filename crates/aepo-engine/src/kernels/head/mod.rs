@@ -1,7 +1,9 @@
-//! The vocabulary head: log-probability and entropy of chosen positions, in chunks, never the whole batch's logits.
+//! The vocabulary head: log-probability and entropy of chosen positions, never the whole batch's logits.
 //!
 //! At temperature `T`: `z = logits/T`, `logp_t = z_t − lse(z)`, `H = lse(z) − Σ p·z`. Backward of `Σ c·logp + Σ d·H`:
 //! `dz_j = c·(1[j = t] − p_j) − d·p_j·(log p_j + H)`, `dlogits = dz/T`.
+
+pub(crate) mod fused;
 
 use super::product::{self, Columns};
 pub use super::stats::{RowStats, row_stats};
@@ -32,9 +34,26 @@ pub struct Buffers<T> {
     /// `[CHUNK, vocab]`
     logits: Vec<T>,
     products: gemm::Buffers,
+    pub(crate) fused: fused::Buffers,
 }
 
-/// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each.
+/// Everything that [`head_backward`] reads.
+#[derive(Clone, Copy)]
+pub struct HeadGradient<'a, T> {
+    /// `[n, d]`
+    pub hidden: &'a [T],
+    /// `[n]`
+    pub targets: &'a [u32],
+    /// `[n]`, of the forward pass.
+    pub stats: &'a [RowStats<T>],
+    /// `dlogp`, `[n]`.
+    pub c: &'a [T],
+    /// `dentropy`, `[n]`, or empty for zero.
+    pub d: &'a [T],
+}
+
+/// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each. This is the definition; in `f32`
+/// [`fused`] computes the same.
 pub fn head_forward<T: Real>(
     head: Head<'_, T>,
     hidden: &[T],
@@ -59,20 +78,16 @@ pub fn head_forward<T: Real>(
     }
 }
 
-/// The backward pass of [`head_forward`] for coefficients `c = dlogp` and `d = dentropy` (`[n]`, or empty for zero):
-/// overwrites `dhidden`, adds to `dweight` where it is wanted.
-#[allow(clippy::too_many_arguments)]
+/// The backward pass of [`head_forward`]: overwrites `dhidden`, adds to `dweight` where it is wanted. This is the
+/// definition; in `f32` [`fused`] computes the same.
 pub fn head_backward<T: Real>(
     head: Head<'_, T>,
-    hidden: &[T],
-    targets: &[u32],
-    stats: &[RowStats<T>],
-    c: &[T],
-    d: &[T],
+    of: HeadGradient<'_, T>,
     dhidden: &mut [T],
     mut dweight: Option<&mut [T]>,
     b: &mut Buffers<T>,
 ) {
+    let HeadGradient { hidden, targets, stats, c, d } = of;
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     for (start, hidden) in (0..targets.len()).step_by(CHUNK).zip(hidden.chunks(CHUNK * head.d)) {
@@ -153,7 +168,8 @@ mod tests {
             let head = Head { weight: Matrix::Full(&weight), d, temperature, how };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
             let b = &mut Buffers::default();
-            head_backward(head, &hidden, &targets, &stats, &c, &e, &mut dhidden, Some(&mut dweight), b);
+            let of = HeadGradient { hidden: &hidden, targets: &targets, stats: &stats, c: &c, d: &e };
+            head_backward(head, of, &mut dhidden, Some(&mut dweight), b);
             assert_gradient(&hidden, &dhidden, |h| value(h, &weight));
             assert_gradient(&weight, &dweight, |w| value(&hidden, w));
         }
