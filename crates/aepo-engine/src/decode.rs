@@ -1,5 +1,5 @@
-//! How are new tokens of many paths computed at once? All rows together through the matrices, each row alone through
-//! attention.
+//! How are new tokens of many paths computed at once? All rows together through the matrices, and through attention
+//! with those that share what they read.
 //!
 //! A *row* is one token of one path whose keys are not cached yet: prompts, tool results and just-sampled tokens go
 //! through the same code. Each row's bits depend on its own
@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use crate::attend::AttendPlan;
 use crate::cache::{BlockPool, PathCache};
 use crate::config::MAX_HEAD_DIM;
 use crate::kernels::norm::rms_norm;
@@ -81,6 +82,7 @@ impl Model<f32> {
         }
         fit(&mut b.wide, n * c.q_dim().max(f));
         gather_rows(self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
+        let plan = AttendPlan::new(rows, caches, c.group_size(), c.num_key_value_heads);
         for (layer, w) in self.layout.layers.iter().enumerate() {
             rms_norm(&b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
             self.project(layer, Site::Qkv, &b.normed, n, Store::Replace, &mut b.qkv, &mut b.linear);
@@ -92,7 +94,7 @@ impl Model<f32> {
                 let (key, value) = qkv[c.q_dim()..].split_at(c.kv_dim());
                 pool.write(block, slot, layer, key, value);
             }
-            self.attend_rows(rows, caches, pool, layer, &b.qkv, &mut b.wide);
+            self.attend_rows(&plan, pool, layer, &b.qkv, &mut b.wide);
             self.project(layer, Site::Output, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
             rms_norm(&b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
             self.project(layer, Site::GateUp, &b.normed, n, Store::Replace, &mut b.gate_up, &mut b.linear);

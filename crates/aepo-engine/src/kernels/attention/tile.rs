@@ -37,6 +37,10 @@ pub struct Keys<'a, T> {
 }
 
 impl<T: Real> QueryTile<T> {
+    /// The largest score of a lane that has read nothing. Less than every score and yet a number, so that lanes which see
+    /// nothing of a block compute 0, not NaN.
+    pub const LOWEST: f64 = -1e30;
+
     /// Begins with lanes that have read nothing, with queries of 0; as many as a multiple of [`LANES`] holds.
     pub fn begin(&mut self, lanes: usize, head_dim: usize) {
         self.lanes = lanes.next_multiple_of(LANES);
@@ -54,8 +58,7 @@ impl<T: Real> QueryTile<T> {
         self.queries.fill(T::ZERO);
         self.outputs.fill(T::ZERO);
         self.sum.fill(T::ZERO);
-        // Less than every score and yet a number, so that lanes which see nothing of a block compute 0, not NaN.
-        self.top.fill(T::of(-1e30));
+        self.top.fill(T::of(Self::LOWEST));
     }
 
     /// Gives lanes from `lane` on the queries of successive rows.
@@ -93,6 +96,16 @@ impl<T: Real> QueryTile<T> {
             product(out, start, values, Vectors { data: &self.scores[first * stride + lane..], stride }, range.n);
             start = Start::Add;
             first += range.n;
+        }
+    }
+
+    /// What successive lanes have summed so far, as rows, with their largest scores and the sums of their weights.
+    pub fn take(&self, lane: usize, rows: &mut [T], top: &mut [T], sum: &mut [T]) {
+        top.copy_from_slice(&self.top[lane..lane + top.len()]);
+        sum.copy_from_slice(&self.sum[lane..lane + sum.len()]);
+        for (i, row) in rows.chunks_exact_mut(self.head_dim).enumerate() {
+            let column = self.outputs[lane + i..].iter().step_by(self.lanes);
+            row.iter_mut().zip(column).for_each(|(to, &x)| *to = x);
         }
     }
 
