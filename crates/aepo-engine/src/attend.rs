@@ -379,3 +379,6 @@ fn columns<const N: usize>(p: &[f32], values: &[f32], hd: usize, column: usize, 
     }
     output.copy_from_slice(sums.as_flattened());
 }
+
+#[cfg(test)]
+mod tests;

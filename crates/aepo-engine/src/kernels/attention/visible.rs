@@ -226,3 +226,91 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{forest, parents};
+
+    /// Every query's keys, found by walking from token to token.
+    #[test]
+    fn a_walk_finds_every_ancestor_once() {
+        for seed in 0..12 {
+            let batch = forest(seed, 60, [1, 2, 9, 70][seed as usize % 4]);
+            let (visible, parent) = (Visibility::new(&batch), parents(&batch));
+            let n = batch.tokens.len();
+            let mut walk = Walk::default();
+            for (window, wanted) in [(None, 0..n), (Some(1), 0..n), (Some(17), 0..n), (None, n / 4..n / 2)] {
+                for n_rows in [16, 64] {
+                    for block in visible.query_blocks(n_rows) {
+                        let mut found = vec![Vec::new(); block.len()];
+                        walk.begin(&visible, block.clone(), window, &wanted);
+                        while let Some(keys) = walk.next(&visible) {
+                            let tokens: Vec<usize> = keys.ranges.iter().cloned().flatten().collect();
+                            assert!(tokens.len() <= KEY_BLOCK && tokens.is_sorted() && tokens.len() == keys.bits.len());
+                            assert_eq!(keys.is_full, keys.bits.iter().all(|&b| b == u64::MAX));
+                            for (&token, bits) in tokens.iter().zip(&keys.bits) {
+                                assert!(wanted.contains(&token));
+                                for (i, found) in found.iter_mut().enumerate().filter(|(i, _)| bits >> i & 1 == 1) {
+                                    assert!(i < block.len());
+                                    found.push(token);
+                                }
+                            }
+                        }
+                        for (query, mut found) in block.zip(found) {
+                            let mut chain: Vec<usize> =
+                                std::iter::successors(Some(query), |&t| parent[t]).take(window.unwrap_or(n)).collect();
+                            chain.retain(|t| wanted.contains(t));
+                            chain.sort_unstable();
+                            found.sort_unstable();
+                            assert_eq!(found, chain, "query {query}, window {window:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_queries_tile_the_tokens() {
+        for seed in 0..8 {
+            let visible = Visibility::new(&forest(seed, 40, 50));
+            for n_rows in [16, 32, 48, 64] {
+                let mut end = 0;
+                for block in visible.query_blocks(n_rows) {
+                    assert!(block.start == end && !block.is_empty() && block.len() <= n_rows);
+                    end = block.end;
+                }
+                assert_eq!(end, visible.n_tokens());
+            }
+        }
+    }
+
+    /// A chain of segments of one token is one run, and where a leaf stands beside each of them, so that nothing is one
+    /// piece, a walk still holds no more than its queries.
+    #[test]
+    fn memory_does_not_grow_with_the_number_of_segments() {
+        let mut chain = TreeBatch::default();
+        let mut forked = TreeBatch::default();
+        let (mut last, mut trunk) = (None, None);
+        for _ in 0..5000 {
+            last = Some(chain.push_segment(last, &[0]));
+            trunk = Some(forked.push_segment(trunk, &[0]));
+            forked.push_segment(trunk, &[1]);
+        }
+        assert_eq!(Visibility::new(&chain).runs.len(), 1);
+        let visible = Visibility::new(&forked);
+        let mut walk = Walk::default();
+        let mut n_keys = 0;
+        for block in visible.query_blocks(64) {
+            walk.begin(&visible, block, None, &(0..10_000));
+            while let Some(keys) = walk.next(&visible) {
+                n_keys += keys.bits.len();
+            }
+        }
+        // Half of the tokens before each block, and with them those between, which are too few to be left out.
+        assert!(n_keys < 10_000 * 5000 / 64 + 10_000 * 64, "{n_keys}");
+        let held = walk.entries.capacity() + walk.pieces.capacity() + walk.block.ranges.capacity();
+        assert!(held < 1000, "{held}");
+    }
+}
