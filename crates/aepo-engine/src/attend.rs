@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::cache::{BLOCK, BlockPool, PathCache};
 use crate::decode::Row;
-use crate::kernels::attention::{Keys, QueryTile};
+use crate::kernels::attention::{Keys, QueryTile, Strip};
 use crate::kernels::lanes::{LANES, MAX_KEYS, Mask, Scalars};
 use crate::model::Model;
 use crate::real::{Real, fit, max, vectorize_op};
@@ -234,12 +234,22 @@ fn attend<'a>(
                 true => Mask::Full,
                 false => Mask::Between { start: start as i32, first: &s.first, last: &s.last },
             };
-            let ranges = last.chunk(read.chunk).iter().enumerate().map(|(i, &block)| {
-                let (keys, values) = keys(block);
-                let n = BLOCK.min(n_keys - i * BLOCK);
-                Keys { keys: Scalars { data: keys, row: 1, step: BLOCK }, values, n }
-            });
-            s.tile.read(covered.start, covered.len(), ranges.take(n_keys.div_ceil(BLOCK)), mask);
+            let blocks = last.chunk(read.chunk);
+            let parts = |_: &Strip| {
+                (0..n_keys).step_by(BLOCK).zip(blocks).map(|(first, &block)| {
+                    let (keys, values) = keys(block);
+                    (
+                        Keys {
+                            keys: Scalars { data: keys, row: 1, step: BLOCK },
+                            values,
+                            n: BLOCK.min(n_keys - first),
+                        },
+                        first,
+                    )
+                })
+            };
+            let strip = Strip { lane: covered.start, n_lanes: covered.len(), keys: 0..n_keys };
+            s.tile.read(covered, &[strip], parts, n_keys, mask);
             continue;
         }
         for i in read.rows.clone() {

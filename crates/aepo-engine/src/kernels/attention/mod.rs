@@ -11,13 +11,14 @@ mod backward;
 mod tile;
 mod visible;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 pub use self::tile::{Keys, QueryTile};
-pub use self::visible::Visibility;
+pub use self::visible::{Strip, Visibility};
 
 use self::backward::Saved;
-use self::tile::transpose;
 use self::visible::Walk;
 use crate::kernels::lanes::{LANES, Mask, Scalars};
 use crate::real::Real;
@@ -71,8 +72,8 @@ pub fn tree_attention<T: Real>(visible: &Visibility, shape: AttentionShape, head
     // The last blocks of a tree see the most keys: they come first.
     tasks.reverse();
     tasks.into_par_iter().for_each_init(
-        || (QueryTile::default(), Walk::default()),
-        |(tile, walk), (kv, blocks, mut o, mut lse)| {
+        || (QueryTile::default(), Walk::default(), Vec::new()),
+        |(tile, walk, strips), (kv, blocks, mut o, mut lse)| {
             let first = blocks[0].start;
             let (k, v) = (rows(heads, shape.n_q + kv, n, hd), rows(heads, shape.n_q + shape.n_kv + kv, n, hd));
             for block in blocks {
@@ -88,12 +89,21 @@ pub fn tree_attention<T: Real>(visible: &Visibility, shape: AttentionShape, head
                         true => Mask::Full,
                         false => Mask::Rows { bits: &keys.bits, n_rows },
                     };
-                    let ranges = keys.ranges.iter().map(|range| Keys {
-                        keys: Scalars { data: &k[range.start * hd..], row: hd, step: 1 },
-                        values: &v[range.start * hd..],
-                        n: range.len(),
-                    });
-                    tile.read(0, group * n_rows, ranges, mask);
+                    keys.strips(group * n_rows, strips);
+                    let parts = |strip: &Strip| {
+                        keys.parts(strip).map(move |(tokens, first)| {
+                            let of = |x| rows_of(x, &tokens, hd);
+                            (
+                                Keys {
+                                    keys: Scalars { data: of(k), row: hd, step: 1 },
+                                    values: of(v),
+                                    n: tokens.len(),
+                                },
+                                first,
+                            )
+                        })
+                    };
+                    tile.read(0..group * n_rows, strips, parts, keys.bits.len(), mask);
                 }
                 let local = block.start - first..block.end - first;
                 for (g, (o, lse)) in o.iter_mut().zip(&mut lse).enumerate() {
@@ -121,6 +131,10 @@ pub fn tree_attention_backward<T: Real>(
 
 fn rows<T>(heads: &[T], head: usize, n: usize, hd: usize) -> &[T] {
     &heads[head * n * hd..(head + 1) * n * hd]
+}
+
+fn rows_of<'a, T>(x: &'a [T], tokens: &Range<usize>, hd: usize) -> &'a [T] {
+    &x[tokens.start * hd..tokens.end * hd]
 }
 
 #[cfg(test)]
