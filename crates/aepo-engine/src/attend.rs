@@ -1,116 +1,400 @@
 //! What does each new token read of its own path? Attention over the cached keys and values.
+//!
+//! A path's keys are met 64 positions at a time, a *chunk*, first ones first, with a running maximum and sum. Which keys
+//! are a chunk depends on positions alone, and so do all sums, so that a path's bits do not depend on its company. Paths
+//! that share a chunk's blocks read it together: the rows of a step are sorted by their blocks, so that those that share
+//! more stand closer, and many rows over one chunk go through the tiles of training, sixteen queries to a vector. Where
+//! few rows are left, each goes on alone, sixteen keys to a vector: the same operations in the same order.
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use crate::cache::{BLOCK, BlockPool, BlockRef, PathCache};
+use crate::cache::{BLOCK, BlockPool, PathCache};
 use crate::decode::Row;
+use crate::kernels::attention::{Keys, QueryTile, Strip};
+use crate::kernels::lanes::{LANES, MAX_KEYS, Mask, Scalars};
 use crate::model::Model;
-use crate::real::{Real, max, sum, vectorize};
+use crate::real::{Real, fit, max, vectorize_op};
+
+/// Positions met at once.
+const CHUNK: usize = MAX_KEYS;
+/// Blocks of a chunk.
+const CHUNK_BLOCKS: usize = CHUNK / BLOCK;
+/// Queries of a tile at most.
+const TILE_LANES: usize = 96;
+/// Queries from which a chunk is read by all of them at once.
+const MANY_LANES: usize = 12;
+
+/// Who reads what together, in one step of decoding.
+pub(crate) struct AttendPlan<'a> {
+    rows: Vec<PlannedRow<'a>>,
+    tiles: Vec<Tile>,
+}
+
+#[derive(Clone, Copy)]
+struct PlannedRow<'a> {
+    /// Its index in the step.
+    index: usize,
+    /// Of its token.
+    position: usize,
+    blocks: &'a [u32],
+}
+
+/// Rows that one task computes.
+struct Tile {
+    /// Of the plan.
+    rows: Range<usize>,
+    /// In the order in which they are done.
+    reads: Vec<Read>,
+}
+
+/// Rows of a tile meet a chunk of keys.
+struct Read {
+    chunk: usize,
+    /// Of the tile; all have the same blocks in this chunk.
+    rows: Range<usize>,
+    /// Whether all at once or one after the other.
+    is_together: bool,
+}
+
+impl<'a> AttendPlan<'a> {
+    /// For `rows` of paths with these caches, whose query heads share keys in groups of `group`, on so many threads.
+    pub(crate) fn new(
+        rows: &[Row],
+        caches: &'a [&mut PathCache],
+        group: usize,
+        n_kv: usize,
+        n_threads: usize,
+    ) -> AttendPlan<'a> {
+        let row = |(index, row): (usize, &Row)| PlannedRow {
+            index,
+            position: row.position,
+            blocks: &caches[row.path].blocks[..=row.position / BLOCK],
+        };
+        let mut rows: Vec<PlannedRow<'a>> = rows.iter().enumerate().map(row).collect();
+        rows.sort_by(|a, b| a.blocks.cmp(b.blocks).then(a.position.cmp(&b.position)));
+        // Enough tiles for all threads, and yet whole vectors.
+        let wanted = rows.len() * n_kv / (4 * n_threads);
+        let n_rows = wanted.clamp(LANES.div_ceil(group), TILE_LANES.div_ceil(group));
+        let tile = |start: usize| {
+            let range = start..(start + n_rows).min(rows.len());
+            Tile { reads: reads(&rows[range.clone()], group), rows: range }
+        };
+        let tiles = (0..rows.len()).step_by(n_rows).map(tile).collect();
+        AttendPlan { rows, tiles }
+    }
+}
+
+fn reads(rows: &[PlannedRow<'_>], group: usize) -> Vec<Read> {
+    let n_chunks = rows.iter().map(|r| r.blocks.len().div_ceil(CHUNK_BLOCKS)).max().unwrap_or(0);
+    let mut is_alone = vec![false; rows.len()];
+    let mut reads = Vec::new();
+    for chunk in 0..n_chunks {
+        let mut start = 0;
+        while start < rows.len() {
+            if !rows[start].reaches(chunk) {
+                start += 1;
+                continue;
+            }
+            // The longest list of the chunk's blocks so far, which all of these rows begin.
+            let mut blocks = rows[start].chunk(chunk);
+            let mut same = 1;
+            for row in rows[start + 1..].iter().take_while(|row| row.reaches(chunk)) {
+                let own = row.chunk(chunk);
+                if own.iter().zip(blocks).any(|(a, b)| a != b) {
+                    break;
+                }
+                blocks = if own.len() > blocks.len() { own } else { blocks };
+                same += 1;
+            }
+            let range = start..start + same;
+            // Once alone a row stays so, since what it has read then stands in another place.
+            let is_together = same * group >= MANY_LANES && !is_alone[range.clone()].contains(&true);
+            is_alone[range.clone()].fill(!is_together);
+            reads.push(Read { chunk, rows: range, is_together });
+            start += same;
+        }
+    }
+    reads
+}
+
+impl PlannedRow<'_> {
+    fn reaches(&self, chunk: usize) -> bool {
+        self.position >= chunk * CHUNK
+    }
+
+    fn chunk(&self, chunk: usize) -> &[u32] {
+        &self.blocks[chunk * CHUNK_BLOCKS..self.blocks.len().min((chunk + 1) * CHUNK_BLOCKS)]
+    }
+}
+
+/// Buffers of a thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    tile: QueryTile<f32>,
+    /// `[lanes]`, positions that lanes of a read see.
+    first: Vec<i32>,
+    last: Vec<i32>,
+    /// Of rows that read alone, `[lanes][head_dim]`: queries over `√head_dim`, and `Σ exp(s − top)·v`.
+    queries: Vec<f32>,
+    outputs: Vec<f32>,
+    /// `[lanes]`
+    top: Vec<f32>,
+    sum: Vec<f32>,
+    /// `[rows]`
+    is_alone: Vec<bool>,
+}
 
 impl Model<f32> {
     /// Attention of each row over its own path, `out`: `[n, q_dim]`.
     pub(crate) fn attend_rows(
         &self,
-        rows: &[Row],
-        caches: &[&mut PathCache],
+        plan: &AttendPlan<'_>,
         pool: &BlockPool,
         layer: usize,
         qkv: &[f32],
         out: &mut [f32],
+        scratch: &mut [Scratch],
     ) {
         let c = &self.config;
-        let window = c.window(layer).unwrap_or(usize::MAX);
-        let refs: Vec<&[BlockRef]> = caches.iter().map(|cache| &cache.refs[..]).collect();
-        let out = &mut out[..rows.len() * c.q_dim()];
-        out.par_chunks_exact_mut(c.q_dim())
-            .zip(qkv.par_chunks_exact(c.qkv_dim()))
-            .zip(rows)
-            .with_min_len(4)
-            .for_each_init(Vec::new, |scores: &mut Vec<f32>, ((out, q), row)| {
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let first = (row.position + 1).saturating_sub(window);
-                        for (head, (out, q)) in
-                            out.chunks_exact_mut(c.head_dim).zip(q.chunks_exact(c.head_dim)).enumerate()
-                        {
-                            let blocks =
-                                refs[row.path].iter().map(|r| (r, pool.read(r.block, layer, head / c.group_size())));
-                            attend(q, first..row.position + 1, blocks, scores, out);
-                        }
-                    },
-                );
-            });
+        let (group, hd, n_kv) = (c.group_size(), c.head_dim, c.num_key_value_heads);
+        let out = &mut out[..plan.rows.len() * c.q_dim()];
+        let mut parts: Vec<Option<&mut [f32]>> = out.chunks_exact_mut(group * hd).map(Some).collect();
+        let mut tasks = Vec::with_capacity(plan.tiles.len() * n_kv);
+        // Rows of later positions read more: they come first.
+        for tile in plan.tiles.iter().rev() {
+            for kv in 0..n_kv {
+                let of = |row: &PlannedRow<'_>| parts[row.index * n_kv + kv].take();
+                let out: Vec<&mut [f32]> = plan.rows[tile.rows.clone()].iter().filter_map(of).collect();
+                tasks.push((tile, kv, out));
+            }
+        }
+        self.team.split_with(scratch, (&mut tasks[..], 1), |scratch, _, task| {
+            let (tile, kv, ref mut out) = task[0];
+            let rows = &plan.rows[tile.rows.clone()];
+            let queries = |row: &PlannedRow<'_>| &qkv[row.index * c.qkv_dim() + kv * group * hd..][..group * hd];
+            let window = c.window(layer).unwrap_or(usize::MAX);
+            let keys = |block: u32| pool.read(block, layer, kv);
+            attend(rows, &tile.reads, group, hd, window, queries, keys, std::mem::take(out), scratch);
+        });
     }
 }
 
-/// `out = softmax(q·keysᵀ/√hd)·values` over the tokens of the blocks that stand at the positions `read`.
-#[inline(always)]
+/// One tile and one key head. `queries` gives a row's `[group][head_dim]`, `keys` a block's keys and values; `out`:
+/// `[group][head_dim]` of each row.
+#[allow(clippy::too_many_arguments)]
 fn attend<'a>(
-    q: &[f32],
-    read: Range<usize>,
-    blocks: impl Iterator<Item = (&'a BlockRef, (&'a [f32], &'a [f32]))> + Clone,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
+    rows: &[PlannedRow<'_>],
+    reads: &[Read],
+    group: usize,
+    hd: usize,
+    window: usize,
+    queries: impl Fn(&PlannedRow<'_>) -> &'a [f32],
+    keys: impl Fn(u32) -> (&'a [f32], &'a [f32]) + Copy,
+    out: Vec<&mut [f32]>,
+    s: &mut Scratch,
 ) {
-    scores.clear();
-    // Position of a block's first token.
-    let mut start = 0;
-    for (r, (keys, _)) in blocks.clone() {
-        if start >= read.end {
-            break;
+    let lanes = rows.len() * group;
+    let scale = 1.0 / (hd as f32).sqrt();
+    for buffer in [&mut s.queries, &mut s.outputs] {
+        fit(buffer, lanes * hd);
+    }
+    s.outputs.fill(0.0);
+    s.sum.clear();
+    s.sum.resize(lanes, 0.0);
+    s.top.clear();
+    s.top.resize(lanes, QueryTile::<f32>::LOWEST as f32);
+    s.is_alone.clear();
+    s.is_alone.resize(rows.len(), false);
+    let any_together = reads.iter().any(|read| read.is_together);
+    if any_together {
+        s.tile.begin(lanes, hd);
+    }
+    for (i, row) in rows.iter().enumerate() {
+        let to = &mut s.queries[i * group * hd..][..group * hd];
+        if any_together {
+            s.tile.set_queries(i * group, queries(row));
         }
-        let slots = slots(r, start, &read);
-        start += r.n_tokens as usize;
-        if slots.is_empty() {
+        to.iter_mut().zip(queries(row)).for_each(|(to, &x)| *to = x * scale);
+    }
+    for read in reads {
+        let start = read.chunk * CHUNK;
+        let first_seen = |row: &PlannedRow<'_>| (row.position + 1).saturating_sub(window);
+        let sees = |row: &PlannedRow<'_>| first_seen(row) < start + CHUNK;
+        if read.is_together {
+            let Some(last) = rows[read.rows.clone()].iter().filter(|r| sees(r)).max_by_key(|r| r.position) else {
+                continue;
+            };
+            let n_keys = (last.position + 1 - start).min(CHUNK);
+            let covered = read.rows.start * group / LANES * LANES
+                ..(read.rows.end * group).next_multiple_of(LANES).min(lanes.next_multiple_of(LANES));
+            s.first.clear();
+            s.last.clear();
+            for lane in covered.clone() {
+                let row = Some(lane / group).filter(|i| read.rows.contains(i)).map(|i| &rows[i]);
+                s.first.push(row.map_or(i32::MAX, |row| first_seen(row) as i32));
+                s.last.push(row.map_or(-1, |row| row.position as i32));
+            }
+            let is_full =
+                s.first.iter().all(|&x| x <= start as i32) && s.last.iter().all(|&x| x >= (start + n_keys - 1) as i32);
+            let mask = match is_full {
+                true => Mask::Full,
+                false => Mask::Between { start: start as i32, first: &s.first, last: &s.last },
+            };
+            let blocks = last.chunk(read.chunk);
+            let parts = |_: &Strip| {
+                (0..n_keys).step_by(BLOCK).zip(blocks).map(|(first, &block)| {
+                    let (keys, values) = keys(block);
+                    (
+                        Keys {
+                            keys: Scalars { data: keys, row: 1, step: BLOCK },
+                            values,
+                            n: BLOCK.min(n_keys - first),
+                        },
+                        first,
+                    )
+                })
+            };
+            let strip = Strip { lane: covered.start, n_lanes: covered.len(), keys: 0..n_keys };
+            s.tile.read(covered, &[strip], parts, n_keys, mask);
             continue;
         }
-        let (mut even, mut odd) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
-        let (key_rows, _) = keys.as_chunks::<BLOCK>();
-        for (k, q) in key_rows.chunks_exact(2).zip(q.chunks_exact(2)) {
-            for i in 0..BLOCK {
-                even[i] = k[0][i].mul_add(q[0], even[i]);
-                odd[i] = k[1][i].mul_add(q[1], odd[i]);
+        for i in read.rows.clone() {
+            let of_row = i * group..(i + 1) * group;
+            if !std::mem::replace(&mut s.is_alone[i], true) && any_together {
+                let (top, sum) = (&mut s.top[of_row.clone()], &mut s.sum[of_row.clone()]);
+                s.tile.take(of_row.start, &mut s.outputs[of_row.start * hd..of_row.end * hd], top, sum);
+            }
+            let row = &rows[i];
+            if !sees(row) {
+                continue;
+            }
+            let seen = first_seen(row).saturating_sub(start)..(row.position + 1 - start).min(CHUNK);
+            for lane in of_row {
+                vectorize_op(Alone {
+                    query: &s.queries[lane * hd..][..hd],
+                    blocks: row.chunk(read.chunk),
+                    seen: seen.clone(),
+                    keys,
+                    output: &mut s.outputs[lane * hd..][..hd],
+                    top: &mut s.top[lane],
+                    sum: &mut s.sum[lane],
+                });
             }
         }
-        for i in 0..BLOCK {
-            even[i] += odd[i];
-        }
-        scores.extend_from_slice(&even[slots]);
     }
-    let scale = 1.0 / (q.len() as f32).sqrt();
-    let top = max(scores);
-    for s in scores.iter_mut() {
-        *s = Real::exp((*s - top) * scale);
-    }
-    let sum = sum(scores);
-    out.fill(0.0);
-    let mut weights = scores.iter();
-    let mut start = 0;
-    for (r, (_, values)) in blocks {
-        let slots = slots(r, start, &read);
-        start += r.n_tokens as usize;
-        let values = values.chunks_exact(q.len()).take(slots.end).skip(slots.start);
-        for (value, &w) in values.zip(weights.by_ref()) {
-            for (o, &v) in out.iter_mut().zip(value) {
-                *o = v.mul_add(w, *o);
-            }
+    for (i, out) in out.into_iter().enumerate() {
+        let of_row = i * group..(i + 1) * group;
+        if !s.is_alone[i] {
+            let (top, sum) = (&mut s.top[of_row.clone()], &mut s.sum[of_row.clone()]);
+            s.tile.take(of_row.start, &mut s.outputs[of_row.start * hd..of_row.end * hd], top, sum);
         }
-        if weights.len() == 0 {
-            break;
+        for (lane, out) in of_row.zip(out.chunks_exact_mut(hd)) {
+            let inverse = 1.0 / s.sum[lane];
+            out.iter_mut().zip(&s.outputs[lane * hd..]).for_each(|(to, &x)| *to = x * inverse);
         }
-    }
-    let inverse = 1.0 / sum;
-    for o in out {
-        *o *= inverse;
     }
 }
 
-/// Which of a block's tokens, the first of which stands at position `start`, are read.
-#[inline(always)]
-fn slots(r: &BlockRef, start: usize, read: &Range<usize>) -> Range<usize> {
-    let end = (r.n_tokens as usize).min(read.end.saturating_sub(start));
-    read.start.saturating_sub(start).min(end)..end
+/// One query meets a chunk.
+struct Alone<'b, F> {
+    query: &'b [f32],
+    blocks: &'b [u32],
+    /// Of the chunk's keys.
+    seen: Range<usize>,
+    keys: F,
+    output: &'b mut [f32],
+    top: &'b mut f32,
+    sum: &'b mut f32,
 }
+
+impl<'a, F: Fn(u32) -> (&'a [f32], &'a [f32])> pulp::NullaryFnOnce for Alone<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let hd = self.query.len();
+        let blocks = &self.blocks[..self.seen.end.div_ceil(BLOCK)];
+        let mut p = [[0.0f32; BLOCK]; CHUNK_BLOCKS];
+        if let [a, b, c, d] = *blocks {
+            let [(a, _), (b, _), (c, _), (d, _)] = [(self.keys)(a), (self.keys)(b), (self.keys)(c), (self.keys)(d)];
+            let n = hd * BLOCK;
+            let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+            let [mut sa, mut sb, mut sc, mut sd] = p;
+            for (i, &q) in self.query.iter().enumerate() {
+                add(&mut sa, q, &a[i * BLOCK..][..BLOCK]);
+                add(&mut sb, q, &b[i * BLOCK..][..BLOCK]);
+                add(&mut sc, q, &c[i * BLOCK..][..BLOCK]);
+                add(&mut sd, q, &d[i * BLOCK..][..BLOCK]);
+            }
+            p = [sa, sb, sc, sd];
+        } else {
+            for (p, &block) in p.iter_mut().zip(blocks) {
+                let mut sums = *p;
+                for (&q, keys) in self.query.iter().zip((self.keys)(block).0.chunks_exact(BLOCK)) {
+                    add(&mut sums, q, keys);
+                }
+                *p = sums;
+            }
+        }
+        let p = p.as_flattened_mut();
+        p[..self.seen.start].fill(f32::NEG_INFINITY);
+        p[self.seen.end..].fill(f32::NEG_INFINITY);
+        let top = Real::max(*self.top, max(p));
+        p.iter_mut().for_each(|p| *p = Real::exp(*p - top));
+        let mut sums = [0.0f32; 4];
+        for p in p.chunks_exact(4) {
+            for i in 0..4 {
+                sums[i] += p[i];
+            }
+        }
+        let shrink = Real::exp(*self.top - top);
+        *self.sum = self.sum.mul_add(shrink, (sums[0] + sums[1]) + (sums[2] + sums[3]));
+        *self.top = top;
+        self.output.iter_mut().for_each(|x| *x *= shrink);
+        for (p, &block) in p[..self.seen.end].chunks(BLOCK).zip(blocks) {
+            let values = (self.keys)(block).1;
+            let mut column = 0;
+            while column + 4 * LANES <= hd {
+                columns::<4>(p, values, hd, column, self.output);
+                column += 4 * LANES;
+            }
+            while column + LANES <= hd {
+                columns::<1>(p, values, hd, column, self.output);
+                column += LANES;
+            }
+            for (p, values) in p.iter().zip(values.chunks_exact(hd)) {
+                for (to, &x) in self.output[column..].iter_mut().zip(&values[column..]) {
+                    *to = p.mul_add(x, *to);
+                }
+            }
+        }
+    }
+}
+
+/// `sums += q·keys`
+#[inline(always)]
+fn add(sums: &mut [f32; BLOCK], q: f32, keys: &[f32]) {
+    for i in 0..BLOCK {
+        sums[i] = q.mul_add(keys[i], sums[i]);
+    }
+}
+
+/// `N` vectors of a query's output from column `column` on: `output += Σ_k p[k]·values[k]`.
+#[inline(always)]
+fn columns<const N: usize>(p: &[f32], values: &[f32], hd: usize, column: usize, output: &mut [f32]) {
+    let output = &mut output[column..column + N * LANES];
+    let mut sums = [[0.0f32; LANES]; N];
+    sums.as_flattened_mut().copy_from_slice(output);
+    for (&p, values) in p.iter().zip(values.chunks_exact(hd)) {
+        let values = &values[column..column + N * LANES];
+        for j in 0..N {
+            for i in 0..LANES {
+                sums[j][i] = p.mul_add(values[j * LANES + i], sums[j][i]);
+            }
+        }
+    }
+    output.copy_from_slice(sums.as_flattened());
+}
+
+#[cfg(test)]
+mod tests;

@@ -36,11 +36,6 @@ impl Engine {
         let n_threads = setup.n_threads.max(1);
         let team =
             Team::new(n_threads).map_err(|e| PolicyError::Misuse(format!("cannot start {n_threads} threads: {e}")))?;
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(n_threads)
-            .thread_name(|i| format!("engine-{i}"))
-            .build()
-            .map_err(|e| PolicyError::Misuse(format!("cannot start {n_threads} threads: {e}")))?;
         let weights = match (setup.stored(), weights.numbers()) {
             (Stored::Bf16, Some(numbers)) => {
                 let rounded = numbers.iter().map(|&x| bf16::from_f32(x)).collect();
@@ -72,7 +67,6 @@ impl Engine {
             next_path: 0,
             step: Step::default(),
             buffers: DecodeBuffers::default(),
-            threads,
             generation_config: None,
             base_name: String::new(),
         })

@@ -1,23 +1,14 @@
 //! Where do keys and values live? In reference-counted blocks of sixteen tokens; a fork shares blocks, copies nothing.
 //!
 //! A block holds every layer and head of its tokens. Keys are stored transposed (`[head_dim][16]`) so that one query
-//! meets sixteen keys in one vector; values are rows. A path is a list of (block, how many of its tokens are mine):
-//! a fork inside a block takes the block with a smaller count and goes on in a fresh one, so nobody ever writes where
-//! somebody else reads.
+//! meets sixteen keys in one vector; values are rows. A path's block `i` holds its positions from `16·i` on, whoever
+//! shares it: so what a path reads together, and in which order, is the same in any company. A fork inside a block
+//! takes that block too, and gets a copy of its own before it writes: nobody ever writes where somebody else reads.
 
 use crate::config::ModelConfig;
 
 /// Tokens in a block.
 pub const BLOCK: usize = 16;
-
-/// A path's share of one block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockRef {
-    /// Index in the pool.
-    pub block: u32,
-    /// The first this many tokens of the block belong to the path.
-    pub n_tokens: u32,
-}
 
 /// All blocks of an engine.
 pub struct BlockPool {
@@ -32,11 +23,11 @@ pub struct BlockPool {
 /// The cache of one path.
 #[derive(Debug, Default)]
 pub struct PathCache {
-    /// In order of position.
-    pub refs: Vec<BlockRef>,
+    /// Indices in the pool, in order of position; all are full but the last one.
+    pub blocks: Vec<u32>,
     /// Tokens cached.
     pub n_tokens: usize,
-    /// Whether this path may write behind the tokens of its last block.
+    /// Whether this path may write behind its tokens in its last block.
     owns_tail: bool,
 }
 
@@ -57,14 +48,22 @@ impl BlockPool {
 
     /// Makes room for one more token at the end of `path`; [`BlockPool::write`] then fills it layer by layer.
     pub fn push(&mut self, path: &mut PathCache) {
-        match path.refs.last_mut() {
-            Some(last) if path.owns_tail && (last.n_tokens as usize) < BLOCK => last.n_tokens += 1,
-            _ => {
-                let block = self.allocate();
-                path.refs.push(BlockRef { block, n_tokens: 1 });
-                path.owns_tail = true;
-            }
+        if path.n_tokens.is_multiple_of(BLOCK) {
+            path.blocks.push(self.allocate());
+        } else if let Some(last) = path.blocks.last_mut()
+            && !path.owns_tail
+            && self.n_refs[*last as usize] > 1
+        {
+            // Its owner goes on in it, or another fork does.
+            let copy = self.allocate();
+            let [from, to] = [*last, copy].map(|block| block as usize);
+            let held = std::mem::take(&mut self.blocks[from]);
+            self.blocks[to].copy_from_slice(&held);
+            self.blocks[from] = held;
+            self.give_back(*last);
+            *last = copy;
         }
+        path.owns_tail = true;
         path.n_tokens += 1;
     }
 
@@ -91,29 +90,26 @@ impl BlockPool {
 
     /// A second path over the first `n_tokens` of `path`.
     pub fn fork(&mut self, path: &PathCache, n_tokens: usize) -> PathCache {
-        let mut refs = Vec::new();
-        let mut left = n_tokens as u32;
-        for r in &path.refs {
-            if left == 0 {
-                break;
-            }
-            let n_tokens = r.n_tokens.min(left);
-            refs.push(BlockRef { n_tokens, ..*r });
-            self.n_refs[r.block as usize] += 1;
-            left -= n_tokens;
+        debug_assert!(n_tokens <= path.n_tokens);
+        let blocks = path.blocks[..n_tokens.div_ceil(BLOCK)].to_vec();
+        for &block in &blocks {
+            self.n_refs[block as usize] += 1;
         }
-        debug_assert_eq!(left, 0);
-        PathCache { refs, n_tokens, owns_tail: false }
+        PathCache { blocks, n_tokens, owns_tail: false }
     }
 
     /// Gives a path's blocks back; those nobody else holds are reused.
     pub fn release(&mut self, path: PathCache) {
-        for r in path.refs {
-            let n = &mut self.n_refs[r.block as usize];
-            *n -= 1;
-            if *n == 0 {
-                self.free.push(r.block);
-            }
+        for block in path.blocks {
+            self.give_back(block);
+        }
+    }
+
+    fn give_back(&mut self, block: u32) {
+        let n = &mut self.n_refs[block as usize];
+        *n -= 1;
+        if *n == 0 {
+            self.free.push(block);
         }
     }
 
@@ -144,7 +140,7 @@ impl PathCache {
     /// Block and slot of the token pushed last.
     #[must_use]
     pub fn tail(&self) -> Option<(u32, usize)> {
-        self.refs.last().map(|r| (r.block, r.n_tokens as usize - 1))
+        self.blocks.last().map(|&block| (block, (self.n_tokens - 1) % BLOCK))
     }
 }
 
@@ -176,16 +172,12 @@ mod tests {
             write(&mut pool, &mut b, 200.0 + i as f32);
         }
         let values = |pool: &BlockPool, path: &PathCache| -> Vec<f32> {
-            path.refs
-                .iter()
-                .flat_map(|r| {
-                    let (keys, values) = pool.read(r.block, 1, 1);
-                    (0..r.n_tokens as usize).map(|i| {
-                        assert_eq!(keys[3 * BLOCK + i], -values[i * 8 + 3]);
-                        keys[i]
-                    })
-                })
-                .collect()
+            let of = |i: usize| {
+                let (keys, values) = pool.read(path.blocks[i / BLOCK], 1, 1);
+                assert_eq!(keys[3 * BLOCK + i % BLOCK], -values[i % BLOCK * 8 + 3]);
+                keys[i % BLOCK]
+            };
+            (0..path.n_tokens).map(of).collect()
         };
         let expect = |n: usize, base: f32| -> Vec<f32> {
             (0..n).map(|i| i as f32).chain((0..20).map(|i| base + i as f32)).collect()
@@ -194,7 +186,14 @@ mod tests {
         assert_eq!(values(&pool, &b), expect(18, 200.0));
         pool.release(a);
         assert_eq!(values(&pool, &b), expect(18, 200.0));
+        // With the first fork gone, the second has the blocks for itself and goes on in them.
+        let mut c = pool.fork(&b, 21);
         pool.release(b);
+        assert_eq!(pool.n_live(), 2);
+        write(&mut pool, &mut c, 300.0);
+        assert_eq!(pool.n_live(), 2);
+        assert_eq!(values(&pool, &c), [&expect(18, 200.0)[..21], &[300.0]].concat());
+        pool.release(c);
         assert_eq!(pool.n_live(), 0);
         let mut c = PathCache::default();
         let before = pool.blocks.len();

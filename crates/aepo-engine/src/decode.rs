@@ -1,10 +1,11 @@
-//! How are new tokens of many paths computed at once? All rows together through the matrices, each row alone through
-//! attention.
+//! How are new tokens of many paths computed at once? All rows together through the matrices, and through attention
+//! with those that share what they read.
 //!
 //! A *row* is one token of one path whose keys are not cached yet: prompts, tool results and just-sampled tokens go
 //! through the same code. Each row's bits depend on its own
 //! path only, because every product's do.
 
+use crate::attend::{self, AttendPlan};
 use crate::cache::{BlockPool, PathCache};
 use crate::kernels::norm::rms_norm;
 use crate::kernels::product::{self, Columns, Weight};
@@ -43,6 +44,7 @@ pub struct DecodeBuffers {
     products: crate::gemm::Buffers,
     /// One for each thread.
     scratch: Vec<Scratch>,
+    attend: Vec<attend::Scratch>,
 }
 
 impl DecodeBuffers {
@@ -84,6 +86,9 @@ impl Model<f32> {
         }
         fit(&mut b.wide, n * c.q_dim().max(f));
         gather_rows(team, self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
+        b.scratch.resize_with(team.n_threads(), Scratch::default);
+        b.attend.resize_with(team.n_threads(), attend::Scratch::default);
+        let plan = AttendPlan::new(rows, caches, c.group_size(), c.num_key_value_heads, team.n_threads());
         for (layer, w) in self.layout.layers.iter().enumerate() {
             rms_norm(team, &b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
             self.project(layer, Site::Qkv, &b.normed, n, Store::Replace, &mut b.qkv, &mut b.linear);
@@ -95,7 +100,7 @@ impl Model<f32> {
                 let (key, value) = qkv[c.q_dim()..].split_at(c.kv_dim());
                 pool.write(block, slot, layer, key, value);
             }
-            self.attend_rows(rows, caches, pool, layer, &b.qkv, &mut b.wide);
+            self.attend_rows(&plan, pool, layer, &b.qkv, &mut b.wide, &mut b.attend);
             self.project(layer, Site::Output, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
             rms_norm(team, &b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
             self.project(layer, Site::GateUp, &b.normed, n, Store::Replace, &mut b.gate_up, &mut b.linear);
@@ -133,7 +138,6 @@ impl Model<f32> {
         let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
         results.clear();
         results.resize_with(wanted.len(), || None);
-        b.scratch.resize_with(self.team.n_threads(), Scratch::default);
         for (start, chunk) in (0..).step_by(CHUNK).zip(wanted.chunks(CHUNK)) {
             let n = chunk.len();
             fit(&mut b.normed, n * d);

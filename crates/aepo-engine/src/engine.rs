@@ -33,7 +33,6 @@ pub struct Engine {
     pub(crate) next_path: u64,
     pub(crate) step: Step,
     pub(crate) buffers: DecodeBuffers,
-    pub(crate) threads: rayon::ThreadPool,
     /// Ids that can be drawn are below this.
     pub(crate) n_drawn: usize,
     /// The source's `generation_config.json`, handed on when the model is saved.
@@ -228,7 +227,7 @@ impl Policy for Engine {
         let (model, work) = (&self.model, &mut self.work);
         let keep = if keep { self.keep } else { Keep::Nothing };
         self.kept = keep != Keep::Nothing;
-        let (logprobs, entropies) = self.threads.install(|| model.forward(batch, f64::from(temperature), keep, work));
+        let (logprobs, entropies) = model.forward(batch, f64::from(temperature), keep, work);
         if logprobs.iter().chain(&entropies).any(|x| !x.is_finite()) {
             return Err(PolicyError::NotFinite("a log-probability of the training batch"));
         }
@@ -249,7 +248,7 @@ impl Policy for Engine {
         }
         let (model, work, grads) = (&self.model, &mut self.work, &mut self.grads);
         grads.resize(model.n_trained(), 0.0);
-        self.threads.install(|| model.backward(batch, dlogp, dentropy, work, grads));
+        model.backward(batch, dlogp, dentropy, work, grads);
         Ok(())
     }
 

@@ -5,14 +5,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::gemm;
 use crate::kernels::product::{self, Columns, Weight};
 use crate::lora::Pair;
 use crate::matmul::{How, Mat, MatMut, Store, multiply};
 use crate::model::Model;
 use crate::real::{Real, fit};
+use crate::team::Team;
 use crate::weights::Matrix;
 
 /// A product of a block.
@@ -103,7 +102,7 @@ impl<T: Real> Model<T> {
         for pair in pairs {
             let (params, rank, scale) = self.lora_parts();
             self.lora_down(params, pair, x, n, rank, b);
-            scale_by(&mut b.u, scale);
+            scale_by(&self.team, &mut b.u, scale);
             let columns = Columns { data: &mut *y, width: d_out, range: pair.columns.clone() };
             let up = Matrix::Full(&params[pair.b.clone()]);
             product::forward(columns, Store::Add, &b.u, n, up.into(), self.how(), &mut b.products);
@@ -140,13 +139,13 @@ impl<T: Real> Model<T> {
                     let columns = pair.columns.len();
                     let dy = Mat::strided(&dy[pair.columns.start..], n, columns, d_out);
                     self.lora_down(params, pair, x, n, rank, b);
-                    scale_by(&mut b.u, scale);
+                    scale_by(&self.team, &mut b.u, scale);
                     let db = MatMut::new(&mut grads[pair.b.clone()], columns, rank);
                     multiply(db, Store::Add, dy.t(), Mat::new(&b.u, n, rank), self.how(), &mut b.products);
                     fit(&mut b.v, n * rank);
                     let up = Mat::new(&params[pair.b.clone()], columns, rank);
                     multiply(MatMut::new(&mut b.v, n, rank), Store::Replace, dy, up, self.how(), &mut b.products);
-                    scale_by(&mut b.v, scale);
+                    scale_by(&self.team, &mut b.v, scale);
                     let v = Mat::new(&b.v, n, rank);
                     let da = MatMut::new(&mut grads[pair.a.clone()], rank, d_in);
                     multiply(da, Store::Add, v.t(), rows, self.how(), &mut b.products);
@@ -174,8 +173,8 @@ impl<T: Real> Model<T> {
     }
 }
 
-fn scale_by<T: Real>(x: &mut [T], factor: T) {
-    x.par_chunks_mut(1 << 14).for_each(|x| x.iter_mut().for_each(|x| *x = *x * factor));
+fn scale_by<T: Real>(team: &Team, x: &mut [T], factor: T) {
+    team.split((x, 1 << 14), |_, x| x.iter_mut().for_each(|x| *x = *x * factor));
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ impl<T: Real> Model<T> {
         split_heads(team, &self.heads(w), &a.qkv, &work.positions, &mut a.heads);
         fit(&mut a.o, n * c.q_dim());
         fit(&mut a.lse, n * c.num_attention_heads);
-        tree_attention(&work.visible, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
+        tree_attention(team, &work.visible, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
         fit(&mut work.wide, n * c.q_dim());
         merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
         self.project(index, Site::Output, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
@@ -330,7 +330,7 @@ impl<T: Real> Model<T> {
         unmerge_heads(team, &b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
         fit(&mut b.heads, n * c.qkv_dim());
         let shape = self.attention_shape(index);
-        tree_attention_backward(&work.visible, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
+        tree_attention_backward(team, &work.visible, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
         fit(&mut b.qkv, n * c.qkv_dim());
         // The two norms lie behind each other.
         let dnorm = w.qk_norm.as_ref().and_then(|(q, k)| Some(grads.of(&(q.start..k.end))?.split_at_mut(q.len())));

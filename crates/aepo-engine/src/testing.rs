@@ -84,3 +84,34 @@ pub fn assert_gradient(x: &[f64], gradient: &[f64], value: impl Fn(&[f64]) -> f6
 pub fn team(n_threads: usize) -> std::sync::Arc<crate::team::Team> {
     std::sync::Arc::new(crate::team::Team::new(n_threads).unwrap())
 }
+
+/// Trees whose segments stand in any order that puts parents first, so that trees and branches are interleaved; of up
+/// to `longest` tokens each.
+pub fn forest(seed: u64, n_segments: usize, longest: usize) -> TreeBatch {
+    let mut batch = TreeBatch::default();
+    let mut n_drawn = 0;
+    let mut draw = |below: usize| {
+        n_drawn += 1;
+        (Seed(seed).uniform(n_drawn) * below as f64) as usize
+    };
+    for i in 0..n_segments {
+        let parent = match draw(10) {
+            _ if i == 0 => None,
+            0 => None,
+            1..5 => Some(i as u32 - 1),
+            _ => Some(draw(i) as u32),
+        };
+        batch.push_segment(parent, &vec![0; 1 + draw(longest)]);
+    }
+    batch
+}
+
+/// The token before each one on its path.
+pub fn parents(batch: &TreeBatch) -> Vec<Option<usize>> {
+    let of = |s: &aepo::train::batch::Segment| {
+        let start = s.start_idx as usize;
+        let first = s.parent.map(|p| batch.last_idx(p) as usize);
+        std::iter::once(first).chain((start..start + s.n_tokens as usize - 1).map(Some)).collect::<Vec<_>>()
+    };
+    batch.segments.iter().flat_map(of).collect()
+}

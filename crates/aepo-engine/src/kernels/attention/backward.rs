@@ -6,12 +6,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::visible::{KEY_BLOCK, Visibility, Walk};
-use super::{AttentionShape, rows, transpose};
-use crate::kernels::lanes::{LANES, Mask, Output, Scalars, Start, Vectors, product, softmax_backward};
+use super::visible::{KEY_BLOCK, Strip, Visibility, Walk};
+use super::{AttentionShape, rows, rows_of};
+use crate::kernels::lanes::{LANES, Mask, Output, Scalars, Start, Vectors, product, softmax_backward, transpose};
 use crate::real::{Real, dot, fit, vectorize};
+use crate::team::Team;
 
 /// Tokens of a span at least.
 const SPAN: usize = 512;
@@ -45,7 +44,13 @@ struct Task<'a, T> {
     dv: &'a mut [T],
 }
 
-pub fn backward<T: Real>(visible: &Visibility, shape: AttentionShape, saved: Saved<'_, T>, dheads: &mut [T]) {
+pub fn backward<T: Real>(
+    team: &Team,
+    visible: &Visibility,
+    shape: AttentionShape,
+    saved: Saved<'_, T>,
+    dheads: &mut [T],
+) {
     let (n, hd, group) = (visible.n_tokens(), shape.head_dim, shape.n_q / shape.n_kv);
     if n == 0 {
         return;
@@ -55,6 +60,7 @@ pub fn backward<T: Real>(visible: &Visibility, shape: AttentionShape, saved: Sav
     let bounds: Vec<Range<usize>> = spans.iter().map(|s| blocks[s.start].start..blocks[s.end - 1].end).collect();
     let (dq, dkv) = dheads.split_at_mut(shape.n_q * n * hd);
     let (dk, dv) = dkv.split_at_mut(shape.n_kv * n * hd);
+    let mut scratch: Vec<Scratch<T>> = (0..team.n_threads()).map(|_| Scratch::default()).collect();
     for distance in 0..spans.len() {
         let mut tasks = Vec::new();
         let heads =
@@ -75,8 +81,8 @@ pub fn backward<T: Real>(visible: &Visibility, shape: AttentionShape, saved: Sav
                 });
             }
         }
-        tasks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, task| {
-            run(visible, shape, saved, task, scratch);
+        team.split_with(&mut scratch, (&mut tasks[..], 1), |scratch, _, task| {
+            run(visible, shape, saved, &mut task[0], scratch);
         });
     }
 }
@@ -127,13 +133,16 @@ struct Scratch<T> {
     dq_t: Vec<T>,
     /// `[KEY_BLOCK][width]`, where heads are no whole vectors.
     dkeys: Vec<T>,
+    /// `[rows][head_dim]`
+    rows: Vec<T>,
+    strips: Vec<Strip>,
 }
 
 fn run<T: Real>(
     visible: &Visibility,
     shape: AttentionShape,
     saved: Saved<'_, T>,
-    mut task: Task<'_, T>,
+    task: &mut Task<'_, T>,
     s: &mut Scratch<T>,
 ) {
     let (n, hd, group) = (visible.n_tokens(), shape.head_dim, shape.n_q / shape.n_kv);
@@ -145,6 +154,7 @@ fn run<T: Real>(
         task.dq.iter_mut().for_each(|dq| dq.fill(T::ZERO));
     }
     let first = task.blocks[0].start;
+    let width = hd.next_multiple_of(LANES);
     let mut walk = std::mem::take(&mut s.walk);
     for block in task.blocks {
         walk.begin(visible, block.clone(), shape.window, &task.keys);
@@ -156,43 +166,49 @@ fn run<T: Real>(
                 s.load(shape, saved, n, task.kv * group..(task.kv + 1) * group, block);
                 is_loaded = true;
             }
-            let mut n_keys = 0;
-            for range in &block_keys.ranges {
-                let part = n_keys * lanes..(n_keys + range.len()) * lanes;
-                for (data, from, to) in [(k, &s.queries_t, &mut s.scores), (v, &s.d_o_t, &mut s.dscores)] {
-                    let a = Scalars { data: &data[range.start * hd..], row: hd, step: 1 };
-                    let out = Output { data: &mut to[part.clone()], stride: lanes, n_rows: range.len(), width: lanes };
-                    product(out, Start::Zero, a, Vectors { data: from, stride: lanes }, hd);
+            block_keys.strips(lanes, &mut s.strips);
+            for strip in &s.strips {
+                for (tokens, first) in block_keys.parts(strip) {
+                    for (data, from, to) in [(k, &s.queries_t, &mut s.scores), (v, &s.d_o_t, &mut s.dscores)] {
+                        let a = Scalars { data: rows_of(data, &tokens, hd), row: hd, step: 1 };
+                        let data = &mut to[first * lanes + strip.lane..];
+                        let out = Output { data, stride: lanes, n_rows: tokens.len(), width: strip.n_lanes };
+                        product(out, Start::Zero, a, Vectors { data: &from[strip.lane..], stride: lanes }, hd);
+                    }
                 }
-                n_keys += range.len();
             }
             let mask = match block_keys.is_full {
                 true => Mask::Full,
                 false => Mask::Rows { bits: &block_keys.bits, n_rows },
             };
-            softmax_backward(&mut s.scores, &mut s.dscores, n_keys, mask, &s.lse, &s.delta);
-            let mut n_keys = 0;
-            for range in &block_keys.ranges {
-                let part = n_keys * lanes..(n_keys + range.len()) * lanes;
-                let a = Scalars { data: &k[range.start * hd..], row: 1, step: hd };
-                let b = Vectors { data: &s.dscores[part.clone()], stride: lanes };
-                let out = Output { data: &mut s.dq_t, stride: lanes, n_rows: hd, width: lanes };
-                product(out, Start::Add, a, b, range.len());
-                let local = (range.start - task.keys.start) * hd..(range.end - task.keys.start) * hd;
-                for (from, by, to) in
-                    [(&s.scores, &s.d_o, &mut task.dv[local.clone()]), (&s.dscores, &s.queries, &mut task.dk[local])]
-                {
-                    let a = Scalars { data: &from[part.clone()], row: lanes, step: 1 };
-                    add_rows(to, hd, range.len(), a, by, lanes, &mut s.dkeys);
+            softmax_backward(&mut s.scores, &mut s.dscores, block_keys.bits.len(), mask, &s.lse, &s.delta);
+            for strip in &s.strips {
+                for (tokens, first) in block_keys.parts(strip) {
+                    let at = first * lanes + strip.lane;
+                    let a = Scalars { data: rows_of(k, &tokens, hd), row: 1, step: hd };
+                    let b = Vectors { data: &s.dscores[at..], stride: lanes };
+                    let data = &mut s.dq_t[strip.lane..];
+                    let out = Output { data, stride: lanes, n_rows: hd, width: strip.n_lanes };
+                    product(out, Start::Add, a, b, tokens.len());
+                    let local = (tokens.start - task.keys.start) * hd..(tokens.end - task.keys.start) * hd;
+                    for (from, by, to) in [
+                        (&s.scores, &s.d_o, &mut task.dv[local.clone()]),
+                        (&s.dscores, &s.queries, &mut task.dk[local]),
+                    ] {
+                        let a = Scalars { data: &from[at..], row: lanes, step: 1 };
+                        let by = &by[strip.lane * width..];
+                        add_rows(to, hd, tokens.len(), a, by, strip.n_lanes, &mut s.dkeys);
+                    }
                 }
-                n_keys += range.len();
             }
         }
         if is_loaded {
             let scale = T::of(1.0 / (hd as f64).sqrt());
             for (g, dq) in task.dq.iter_mut().enumerate() {
                 let dq = &mut dq[(block.start - first) * hd..(block.end - first) * hd];
-                add_transposed(&s.dq_t[g * n_rows..], lanes, scale, dq, hd);
+                fit(&mut s.rows, dq.len());
+                transpose(&s.dq_t[g * n_rows..], lanes, (hd, block.len()), scale, &mut s.rows, hd);
+                dq.iter_mut().zip(&s.rows).for_each(|(to, &x)| *to += x);
             }
         }
     }
@@ -220,15 +236,6 @@ fn add_rows<T: Real>(
     for (to, wide) in to.chunks_exact_mut(hd).zip(wide.chunks_exact(width)) {
         for (to, &x) in to.iter_mut().zip(wide) {
             *to += x;
-        }
-    }
-}
-
-/// `rows[i][d] += scale · from[d][i]`.
-fn add_transposed<T: Real>(from: &[T], stride: usize, scale: T, rows: &mut [T], width: usize) {
-    for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-        for (to, &x) in row.iter_mut().zip(from[i..].iter().step_by(stride)) {
-            *to = x.mul_add(scale, *to);
         }
     }
 }
@@ -267,8 +274,8 @@ impl<T: Real> Scratch<T> {
             let lane = g * n_rows;
             let of = |x| &rows(x, head, n, hd)[block.start * hd..block.end * hd];
             let (q, o, d_o) = (of(saved.heads), of(saved.o), of(saved.d_o));
-            transpose(q, hd, scale, &mut self.queries_t[lane..], lanes);
-            transpose(d_o, hd, T::ONE, &mut self.d_o_t[lane..], lanes);
+            transpose(q, hd, (block.len(), hd), scale, &mut self.queries_t[lane..], lanes);
+            transpose(d_o, hd, (block.len(), hd), T::ONE, &mut self.d_o_t[lane..], lanes);
             self.lse[lane..lane + block.len()]
                 .copy_from_slice(&saved.lse[head * n + block.start..head * n + block.end]);
             let to = &mut self.queries[lane * width..];

@@ -11,16 +11,16 @@ mod backward;
 mod tile;
 mod visible;
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 pub use self::tile::{Keys, QueryTile};
-pub use self::visible::Visibility;
+pub use self::visible::{Strip, Visibility};
 
 use self::backward::Saved;
-use self::tile::transpose;
 use self::visible::Walk;
 use crate::kernels::lanes::{LANES, Mask, Scalars};
 use crate::real::Real;
+use crate::team::Team;
 
 /// Numbers of heads, their width, and how far a token looks back.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,14 @@ impl AttentionShape {
 const TASK_BLOCKS: usize = 2;
 
 /// `heads`: `[n_q + 2·n_kv][n][hd]` as [`super::qkv::split_heads`] leaves them; `o`: `[n_q][n][hd]`; `lse`: `[n_q][n]`.
-pub fn tree_attention<T: Real>(visible: &Visibility, shape: AttentionShape, heads: &[T], o: &mut [T], lse: &mut [T]) {
+pub fn tree_attention<T: Real>(
+    team: &Team,
+    visible: &Visibility,
+    shape: AttentionShape,
+    heads: &[T],
+    o: &mut [T],
+    lse: &mut [T],
+) {
     let (n, hd, group) = (visible.n_tokens(), shape.head_dim, shape.n_q / shape.n_kv);
     if n == 0 {
         return;
@@ -70,44 +77,50 @@ pub fn tree_attention<T: Real>(visible: &Visibility, shape: AttentionShape, head
     }
     // The last blocks of a tree see the most keys: they come first.
     tasks.reverse();
-    tasks.into_par_iter().for_each_init(
-        || (QueryTile::default(), Walk::default()),
-        |(tile, walk), (kv, blocks, mut o, mut lse)| {
-            let first = blocks[0].start;
-            let (k, v) = (rows(heads, shape.n_q + kv, n, hd), rows(heads, shape.n_q + shape.n_kv + kv, n, hd));
-            for block in blocks {
-                let n_rows = block.len().next_multiple_of(LANES);
-                tile.begin(group * n_rows, hd);
-                for g in 0..group {
-                    let q = rows(heads, kv * group + g, n, hd);
-                    tile.set_queries(g * n_rows, &q[block.start * hd..block.end * hd]);
-                }
-                walk.begin(visible, block.clone(), shape.window, &(0..n));
-                while let Some(keys) = walk.next(visible) {
-                    let mask = match keys.is_full {
-                        true => Mask::Full,
-                        false => Mask::Rows { bits: &keys.bits, n_rows },
-                    };
-                    let ranges = keys.ranges.iter().map(|range| Keys {
-                        keys: Scalars { data: &k[range.start * hd..], row: hd, step: 1 },
-                        values: &v[range.start * hd..],
-                        n: range.len(),
-                    });
-                    tile.read(0, group * n_rows, ranges, mask);
-                }
-                let local = block.start - first..block.end - first;
-                for (g, (o, lse)) in o.iter_mut().zip(&mut lse).enumerate() {
-                    tile.finish(g * n_rows, &mut o[local.start * hd..local.end * hd], &mut lse[local.clone()]);
-                }
+    let mut scratch: Vec<_> =
+        (0..team.n_threads()).map(|_| (QueryTile::default(), Walk::default(), Vec::new())).collect();
+    team.split_with(&mut scratch, (&mut tasks[..], 1), |(tile, walk, strips), _, task| {
+        let (kv, blocks, ref mut o, ref mut lse) = task[0];
+        let first = blocks[0].start;
+        let (k, v) = (rows(heads, shape.n_q + kv, n, hd), rows(heads, shape.n_q + shape.n_kv + kv, n, hd));
+        for block in blocks {
+            let n_rows = block.len().next_multiple_of(LANES);
+            tile.begin(group * n_rows, hd);
+            for g in 0..group {
+                let q = rows(heads, kv * group + g, n, hd);
+                tile.set_queries(g * n_rows, &q[block.start * hd..block.end * hd]);
             }
-        },
-    );
+            walk.begin(visible, block.clone(), shape.window, &(0..n));
+            while let Some(keys) = walk.next(visible) {
+                let mask = match keys.is_full {
+                    true => Mask::Full,
+                    false => Mask::Rows { bits: &keys.bits, n_rows },
+                };
+                keys.strips(group * n_rows, strips);
+                let parts = |strip: &Strip| {
+                    keys.parts(strip).map(move |(tokens, first)| {
+                        let of = |x| rows_of(x, &tokens, hd);
+                        (
+                            Keys { keys: Scalars { data: of(k), row: hd, step: 1 }, values: of(v), n: tokens.len() },
+                            first,
+                        )
+                    })
+                };
+                tile.read(0..group * n_rows, strips, parts, keys.bits.len(), mask);
+            }
+            let local = block.start - first..block.end - first;
+            for (g, (o, lse)) in o.iter_mut().zip(lse.iter_mut()).enumerate() {
+                tile.finish(g * n_rows, &mut o[local.start * hd..local.end * hd], &mut lse[local.clone()]);
+            }
+        }
+    });
 }
 
 /// Gradients with respect to `heads`, overwritten into `dheads`. `o`, `lse` as the forward pass left them; `d_o`:
 /// `[n_q][n][hd]`.
 #[allow(clippy::too_many_arguments)]
 pub fn tree_attention_backward<T: Real>(
+    team: &Team,
     visible: &Visibility,
     shape: AttentionShape,
     heads: &[T],
@@ -116,11 +129,15 @@ pub fn tree_attention_backward<T: Real>(
     d_o: &[T],
     dheads: &mut [T],
 ) {
-    backward::backward(visible, shape, Saved { heads, o, lse, d_o }, dheads);
+    backward::backward(team, visible, shape, Saved { heads, o, lse, d_o }, dheads);
 }
 
 fn rows<T>(heads: &[T], head: usize, n: usize, hd: usize) -> &[T] {
     &heads[head * n * hd..(head + 1) * n * hd]
+}
+
+fn rows_of<'a, T>(x: &'a [T], tokens: &Range<usize>, hd: usize) -> &'a [T] {
+    &x[tokens.start * hd..tokens.end * hd]
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //! Scores of one block of keys at a time: with a new maximum, what was summed before is made smaller by the same factor
 //! (FlashAttention, arXiv 2205.14135, algorithm 1). Lanes are queries: see [`crate::kernels::lanes`].
 
-use crate::kernels::lanes::{LANES, MAX_KEYS, Mask, Output, Scalars, Start, Vectors, product, softmax};
+use std::ops::Range;
+
+use super::visible::Strip;
+use crate::kernels::lanes::{LANES, MAX_KEYS, Mask, Output, Scalars, Start, Vectors, product, softmax, transpose};
 use crate::real::{Real, fit};
 
 /// What a query has read so far stands in columns, a lane each.
@@ -37,6 +40,10 @@ pub struct Keys<'a, T> {
 }
 
 impl<T: Real> QueryTile<T> {
+    /// The largest score of a lane that has read nothing. Less than every score and yet a number, so that lanes which see
+    /// nothing of a block compute 0, not NaN.
+    pub const LOWEST: f64 = -1e30;
+
     /// Begins with lanes that have read nothing, with queries of 0; as many as a multiple of [`LANES`] holds.
     pub fn begin(&mut self, lanes: usize, head_dim: usize) {
         self.lanes = lanes.next_multiple_of(LANES);
@@ -54,70 +61,67 @@ impl<T: Real> QueryTile<T> {
         self.queries.fill(T::ZERO);
         self.outputs.fill(T::ZERO);
         self.sum.fill(T::ZERO);
-        // Less than every score and yet a number, so that lanes which see nothing of a block compute 0, not NaN.
-        self.top.fill(T::of(-1e30));
+        self.top.fill(T::of(Self::LOWEST));
     }
 
     /// Gives lanes from `lane` on the queries of successive rows.
     pub fn set_queries(&mut self, lane: usize, rows: &[T]) {
         let scale = T::of(1.0 / (self.head_dim as f64).sqrt());
-        transpose(rows, self.head_dim, scale, &mut self.queries[lane..], self.lanes);
+        let shape = (rows.len() / self.head_dim, self.head_dim);
+        transpose(rows, self.head_dim, shape, scale, &mut self.queries[lane..], self.lanes);
     }
 
-    /// The lanes from `lane` on, `n` of them (both multiples of [`LANES`]), read keys that stand in ranges, at most
-    /// [`MAX_KEYS`] together. A mask's lanes count from `lane`.
-    pub fn read<'a>(
+    /// Lanes (from one multiple of [`LANES`] to another) read keys: of each strip of them, what `parts` gives, keys with
+    /// the number of the first one among the block's `n_keys`. A mask's lanes count from the first of `lanes`.
+    pub fn read<'a, P: Iterator<Item = (Keys<'a, T>, usize)>>(
         &mut self,
-        lane: usize,
-        n: usize,
-        ranges: impl Iterator<Item = Keys<'a, T>> + Clone,
+        lanes: Range<usize>,
+        strips: &[Strip],
+        parts: impl Fn(&Strip) -> P,
+        n_keys: usize,
         mask: Mask<'_>,
     ) {
         let (stride, hd) = (self.lanes, self.head_dim);
-        let queries = Vectors { data: &self.queries[lane..], stride };
-        let mut n_keys = 0;
-        for range in ranges.clone() {
-            let data = &mut self.scores[n_keys * stride + lane..];
-            let out = Output { data, stride, n_rows: range.n, width: n };
-            product(out, Start::Zero, range.keys, queries, hd);
-            n_keys += range.n;
+        for strip in strips {
+            let queries = Vectors { data: &self.queries[strip.lane..], stride };
+            for (range, first) in parts(strip) {
+                let data = &mut self.scores[first * stride + strip.lane..];
+                let out = Output { data, stride, n_rows: range.n, width: strip.n_lanes };
+                product(out, Start::Zero, range.keys, queries, hd);
+            }
         }
-        let lanes = lane..lane + n;
-        let (top, sum, shrink) = (&mut self.top[lanes.clone()], &mut self.sum[lanes.clone()], &mut self.shrink[lanes]);
-        softmax(&mut self.scores[lane..], stride, n_keys, mask, top, sum, shrink);
-        let mut start = Start::Scaled(&*shrink);
-        let mut first = 0;
-        for range in ranges {
-            let out = Output { data: &mut self.outputs[lane..], stride, n_rows: hd, width: n };
-            let values = Scalars { data: range.values, row: 1, step: hd };
-            product(out, start, values, Vectors { data: &self.scores[first * stride + lane..], stride }, range.n);
-            start = Start::Add;
-            first += range.n;
-        }
-    }
-
-    /// What successive lanes have read, as rows, and the logarithms of their sums.
-    pub fn finish(&mut self, lane: usize, rows: &mut [T], lse: &mut [T]) {
-        let n = lse.len();
-        for i in lane..lane + n {
-            self.shrink[i] = T::ONE / self.sum[i];
-            lse[i - lane] = self.top[i] + self.sum[i].ln();
-        }
-        for (i, row) in rows.chunks_exact_mut(self.head_dim).enumerate() {
-            let column = self.outputs[lane + i..].iter().step_by(self.lanes);
-            for (to, &x) in row.iter_mut().zip(column) {
-                *to = x * self.shrink[lane + i];
+        let (top, sum, shrink) =
+            (&mut self.top[lanes.clone()], &mut self.sum[lanes.clone()], &mut self.shrink[lanes.clone()]);
+        softmax(&mut self.scores[lanes.start..], stride, n_keys, mask, top, sum, shrink);
+        for strip in strips {
+            let mut start = Start::Scaled(&self.shrink[strip.lane..]);
+            for (range, first) in parts(strip) {
+                let out = Output { data: &mut self.outputs[strip.lane..], stride, n_rows: hd, width: strip.n_lanes };
+                let values = Scalars { data: range.values, row: 1, step: hd };
+                let weights = Vectors { data: &self.scores[first * stride + strip.lane..], stride };
+                product(out, start, values, weights, range.n);
+                start = Start::Add;
             }
         }
     }
-}
 
-/// `to[d][i] = scale · rows[i][d]`.
-pub fn transpose<T: Real>(rows: &[T], width: usize, scale: T, to: &mut [T], stride: usize) {
-    let n = rows.len() / width;
-    for (d, to) in to.chunks_mut(stride).take(width).enumerate() {
-        for (to, &x) in to[..n].iter_mut().zip(rows[d..].iter().step_by(width)) {
-            *to = x * scale;
+    /// What successive lanes have summed so far, as rows, with their largest scores and the sums of their weights.
+    pub fn take(&self, lane: usize, rows: &mut [T], top: &mut [T], sum: &mut [T]) {
+        top.copy_from_slice(&self.top[lane..lane + top.len()]);
+        sum.copy_from_slice(&self.sum[lane..lane + sum.len()]);
+        let shape = (self.head_dim, top.len());
+        transpose(&self.outputs[lane..], self.lanes, shape, T::ONE, rows, self.head_dim);
+    }
+
+    /// What successive lanes have read, as rows, and the logarithms of their sums.
+    pub fn finish(&self, lane: usize, rows: &mut [T], lse: &mut [T]) {
+        let n = lse.len();
+        transpose(&self.outputs[lane..], self.lanes, (self.head_dim, n), T::ONE, rows, self.head_dim);
+        for (i, (row, lse)) in rows.chunks_exact_mut(self.head_dim).zip(lse).enumerate() {
+            let sum = self.sum[lane + i];
+            let inverse = T::ONE / sum;
+            row.iter_mut().for_each(|x| *x = *x * inverse);
+            *lse = self.top[lane + i] + sum.ln();
         }
     }
 }

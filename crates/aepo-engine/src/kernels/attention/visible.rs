@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use aepo::train::batch::TreeBatch;
 
-use crate::kernels::lanes::MAX_KEYS;
+use crate::kernels::lanes::{LANES, MAX_KEYS};
 
 /// Keys handled at once.
 pub const KEY_BLOCK: usize = 64;
@@ -57,16 +57,23 @@ impl Visibility {
         self.n_tokens
     }
 
-    /// Cuts all tokens into blocks of queries, `n_rows` at most. A block ends before a run begins where half of it is
-    /// filled, since queries of one run see the same keys.
+    /// Cuts all tokens into blocks of queries, `n_rows` at most. A block that is half filled ends before a run of half a
+    /// block or more, since queries of one run see the same keys.
     #[must_use]
     pub fn query_blocks(&self, n_rows: usize) -> Vec<Range<usize>> {
+        let half = n_rows.div_ceil(2);
         let mut blocks = Vec::with_capacity(self.n_tokens.div_ceil(n_rows));
         let mut start = 0;
         while start < self.n_tokens {
-            let half = start + n_rows.div_ceil(2);
-            let next_run = self.runs.get(self.runs.partition_point(|r| (r.start as usize) < half));
-            let end = (start + n_rows).min(next_run.map_or(self.n_tokens, |r| r.start as usize));
+            let mut end = (start + n_rows).min(self.n_tokens);
+            let later = self.runs.partition_point(|r| (r.start as usize) < start + half);
+            for (i, run) in self.runs.iter().enumerate().skip(later).take_while(|(_, r)| (r.start as usize) < end) {
+                let run_end = self.runs.get(i + 1).map_or(self.n_tokens, |r| r.start as usize);
+                if run_end - run.start as usize >= half {
+                    end = run.start as usize;
+                    break;
+                }
+            }
             blocks.push(start..end);
             start = end;
         }
@@ -83,10 +90,71 @@ impl Visibility {
 pub struct KeyBlock {
     /// Token ranges in ascending order, [`KEY_BLOCK`] tokens together at most.
     pub ranges: Vec<Range<usize>>,
-    /// For each key the queries of the block that see it, from the lowest bit on. Bits without a query are set.
+    /// For each key the queries of the block that see it, from the lowest bit on.
     pub bits: Vec<u64>,
     /// Whether every query sees every key.
     pub is_full: bool,
+    /// For sixteen queries each, from the first key to the last one that any of them sees.
+    seen: Vec<Range<usize>>,
+    /// Whether so little is seen that each sixteen queries should be left to themselves.
+    is_sparse: bool,
+}
+
+/// Lanes that meet keys of a block together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strip {
+    /// The first lane.
+    pub lane: usize,
+    /// How many: a multiple of [`LANES`].
+    pub n_lanes: usize,
+    /// Which of the block's keys, from its first one on; the others are seen by none of these lanes.
+    pub keys: Range<usize>,
+}
+
+impl KeyBlock {
+    /// What has to be computed where lane `g·n_rows + i` is query `i` of head `g`.
+    pub fn strips(&self, n_lanes: usize, strips: &mut Vec<Strip>) {
+        strips.clear();
+        if !self.is_sparse {
+            strips.push(Strip { lane: 0, n_lanes, keys: 0..self.bits.len() });
+            return;
+        }
+        let seen = self.seen.iter().cycle().take(n_lanes / LANES);
+        let of = |(i, keys): (usize, &Range<usize>)| Strip { lane: i * LANES, n_lanes: LANES, keys: keys.clone() };
+        strips.extend(seen.enumerate().map(of).filter(|strip| !strip.keys.is_empty()));
+    }
+
+    /// Of each range that a strip meets: its tokens, and the number of the first of them among the block's keys.
+    pub fn parts<'a>(&'a self, strip: &Strip) -> impl Iterator<Item = (Range<usize>, usize)> + use<'a> {
+        let keys = strip.keys.clone();
+        let mut n_before = 0;
+        self.ranges.iter().filter_map(move |range| {
+            let first = keys.start.max(n_before);
+            let end = keys.end.min(n_before + range.len());
+            let tokens = range.start + first - n_before.min(first)..range.start + end.max(n_before) - n_before;
+            n_before += range.len();
+            (first < end).then_some((tokens, first))
+        })
+    }
+
+    /// Fills in what follows from the bits of `n` queries.
+    fn summarise(&mut self, n: usize) {
+        let all = u64::MAX >> (64 - n);
+        self.is_full = self.bits.iter().all(|&bits| bits == all);
+        self.seen.clear();
+        self.is_sparse = false;
+        if self.is_full {
+            return;
+        }
+        for first in (0..n).step_by(LANES) {
+            let sees = |bits: &u64| bits >> first & 0xffff != 0;
+            let start = self.bits.iter().position(sees).unwrap_or(0);
+            let end = self.bits.iter().rposition(sees).map_or(start, |i| i + 1);
+            self.seen.push(start..end);
+        }
+        let n_seen: usize = self.seen.iter().map(ExactSizeIterator::len).sum();
+        self.is_sparse = 5 * n_seen < 4 * self.seen.len() * self.bits.len();
+    }
 }
 
 /// Successive tokens, first and last, and the queries that see them.
@@ -104,8 +172,7 @@ pub struct Walk {
     /// Depth of the first token that each query sees; empty without a window.
     first_depths: Vec<u32>,
     wanted: Range<u32>,
-    /// Bits without a query.
-    no_query: u64,
+    n_queries: usize,
     /// Of the block that is filled, last tokens first.
     pieces: Vec<Piece>,
     block: KeyBlock,
@@ -121,7 +188,7 @@ impl Walk {
         self.here = None;
         self.rest = None;
         self.wanted = wanted.start as u32..wanted.end as u32;
-        self.no_query = if n == 64 { 0 } else { u64::MAX << n };
+        self.n_queries = n;
         let mut run = visible.run_of(queries.start as u32);
         for (i, token) in (0..).zip(queries) {
             let token = token as u32;
@@ -174,13 +241,13 @@ impl Walk {
         block.bits.clear();
         for &(first, last, bits) in self.pieces.iter().rev() {
             let piece = first as usize..last as usize + 1;
-            block.bits.resize(block.bits.len() + piece.len(), bits | self.no_query);
+            block.bits.resize(block.bits.len() + piece.len(), bits);
             match block.ranges.last_mut().filter(|before| before.end == piece.start) {
                 Some(before) => before.end = piece.end,
                 None => block.ranges.push(piece),
             }
         }
-        block.is_full = block.bits.iter().all(|&bits| bits == u64::MAX);
+        block.summarise(self.n_queries);
         Some(block)
     }
 
@@ -224,5 +291,116 @@ impl Walk {
             }
             return Some((first, last, bits));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{forest, parents};
+
+    /// Every query's keys, found by walking from token to token.
+    #[test]
+    fn a_walk_finds_every_ancestor_once() {
+        for seed in 0..12 {
+            let batch = forest(seed, 60, [1, 2, 9, 70][seed as usize % 4]);
+            let (visible, parent) = (Visibility::new(&batch), parents(&batch));
+            let n = batch.tokens.len();
+            let mut walk = Walk::default();
+            for (window, wanted) in [(None, 0..n), (Some(1), 0..n), (Some(17), 0..n), (None, n / 4..n / 2)] {
+                for n_rows in [16, 64] {
+                    for block in visible.query_blocks(n_rows) {
+                        let mut found = vec![Vec::new(); block.len()];
+                        walk.begin(&visible, block.clone(), window, &wanted);
+                        while let Some(keys) = walk.next(&visible) {
+                            let tokens: Vec<usize> = keys.ranges.iter().cloned().flatten().collect();
+                            assert!(tokens.len() <= KEY_BLOCK && tokens.is_sorted() && tokens.len() == keys.bits.len());
+                            assert_eq!(keys.is_full, keys.bits.iter().all(|b| b.count_ones() as usize == block.len()));
+                            check_strips(keys, &tokens, block.len().next_multiple_of(LANES));
+                            for (&token, bits) in tokens.iter().zip(&keys.bits) {
+                                assert!(wanted.contains(&token));
+                                for (i, found) in found.iter_mut().enumerate().filter(|(i, _)| bits >> i & 1 == 1) {
+                                    assert!(i < block.len());
+                                    found.push(token);
+                                }
+                            }
+                        }
+                        for (query, mut found) in block.zip(found) {
+                            let mut chain: Vec<usize> =
+                                std::iter::successors(Some(query), |&t| parent[t]).take(window.unwrap_or(n)).collect();
+                            chain.retain(|t| wanted.contains(t));
+                            chain.sort_unstable();
+                            found.sort_unstable();
+                            assert_eq!(found, chain, "query {query}, window {window:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every bit lies in exactly one strip, whose parts are the block's tokens.
+    fn check_strips(block: &KeyBlock, tokens: &[usize], n_rows: usize) {
+        let mut strips = Vec::new();
+        block.strips(2 * n_rows, &mut strips);
+        for lane in 0..2 * n_rows {
+            let strips: Vec<&Strip> = strips.iter().filter(|s| (s.lane..s.lane + s.n_lanes).contains(&lane)).collect();
+            assert!(strips.len() <= 1);
+            for (key, bits) in block.bits.iter().enumerate().filter(|(_, bits)| **bits >> (lane % n_rows) & 1 == 1) {
+                assert!(strips.iter().any(|s| s.keys.contains(&key)), "lane {lane}, key {key}, {bits:b}");
+            }
+        }
+        for strip in strips {
+            let mut key = strip.keys.start;
+            for (part, first) in block.parts(&strip) {
+                assert_eq!(first, key);
+                assert_eq!(part.clone().collect::<Vec<_>>(), tokens[key..key + part.len()]);
+                key += part.len();
+            }
+            assert_eq!(key, strip.keys.end);
+        }
+    }
+
+    #[test]
+    fn blocks_of_queries_tile_the_tokens() {
+        for seed in 0..8 {
+            let visible = Visibility::new(&forest(seed, 40, 50));
+            for n_rows in [16, 32, 48, 64] {
+                let mut end = 0;
+                for block in visible.query_blocks(n_rows) {
+                    assert!(block.start == end && !block.is_empty() && block.len() <= n_rows);
+                    end = block.end;
+                }
+                assert_eq!(end, visible.n_tokens());
+            }
+        }
+    }
+
+    /// A chain of segments of one token is one run, and where a leaf stands beside each of them, so that nothing is one
+    /// piece, a walk still holds no more than its queries.
+    #[test]
+    fn memory_does_not_grow_with_the_number_of_segments() {
+        let mut chain = TreeBatch::default();
+        let mut forked = TreeBatch::default();
+        let (mut last, mut trunk) = (None, None);
+        for _ in 0..5000 {
+            last = Some(chain.push_segment(last, &[0]));
+            trunk = Some(forked.push_segment(trunk, &[0]));
+            forked.push_segment(trunk, &[1]);
+        }
+        assert_eq!(Visibility::new(&chain).runs.len(), 1);
+        let visible = Visibility::new(&forked);
+        let mut walk = Walk::default();
+        let mut n_keys = 0;
+        for block in visible.query_blocks(64) {
+            walk.begin(&visible, block, None, &(0..10_000));
+            while let Some(keys) = walk.next(&visible) {
+                n_keys += keys.bits.len();
+            }
+        }
+        // Half of the tokens before each block, and with them those between, which are too few to be left out.
+        assert!(n_keys < 10_000 * 5000 / 64 + 10_000 * 64, "{n_keys}");
+        let held = walk.entries.capacity() + walk.pieces.capacity() + walk.block.ranges.capacity();
+        assert!(held < 1000, "{held}");
     }
 }

@@ -307,6 +307,80 @@ unsafe fn backward_column(p: *mut f32, ds: *mut f32, stride: usize, seen: &[u16]
     }
 }
 
+/// The whole squares of [`super::transpose`]: how many rows and columns are done; none where this is not the machine or
+/// not the type for it.
+#[inline]
+pub fn transpose<T: Real>(
+    from: &[T],
+    from_stride: usize,
+    (n_rows, width): (usize, usize),
+    scale: T,
+    to: &mut [T],
+    to_stride: usize,
+) -> (usize, usize) {
+    let (n_rows, width) = (n_rows / LANES * LANES, width / LANES * LANES);
+    if n_rows == 0 || width == 0 || !applies::<T>() {
+        return (0, 0);
+    }
+    assert!((n_rows - 1) * from_stride + width <= from.len() && (width - 1) * to_stride + n_rows <= to.len());
+    let scale = scale.to_f64() as f32;
+    let (from, to): (*const f32, *mut f32) = (from.as_ptr().cast(), to.as_mut_ptr().cast());
+    for i in (0..n_rows).step_by(LANES) {
+        for j in (0..width).step_by(LANES) {
+            // SAFETY: `T` is `f32` and the processor has AVX-512 (`applies`); the assert above says that the square at
+            // row `i` and column `j` lies in `from`, and its mirror image in `to`, which is borrowed mutably.
+            unsafe { square(from.add(i * from_stride + j), from_stride, scale, to.add(j * to_stride + i), to_stride) };
+        }
+    }
+    (n_rows, width)
+}
+
+/// Sixteen rows of sixteen numbers: neighbours, pairs, and then quarters of vectors change places.
+///
+/// # Safety
+/// Sixteen rows of sixteen numbers may be read at the distance `from_stride`, and written at `to_stride`.
+#[target_feature(enable = "avx512f")]
+unsafe fn square(from: *const f32, from_stride: usize, scale: f32, to: *mut f32, to_stride: usize) {
+    let mut rows = [_mm512_setzero_ps(); LANES];
+    let mut pairs = rows;
+    // SAFETY: sixteen rows, as the precondition says.
+    unsafe {
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = _mm512_loadu_ps(from.add(i * from_stride));
+        }
+    }
+    for i in 0..8 {
+        pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+    }
+    // Afterwards quarter `l` of `rows[4·i + j]` holds column `4·l + j` of the rows from `4·i` on.
+    for i in (0..LANES).step_by(4) {
+        let (a, b) = (_mm512_castps_pd(pairs[i]), _mm512_castps_pd(pairs[i + 1]));
+        let (c, d) = (_mm512_castps_pd(pairs[i + 2]), _mm512_castps_pd(pairs[i + 3]));
+        rows[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        rows[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        rows[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        rows[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    let scale = _mm512_set1_ps(scale);
+    for j in 0..4 {
+        let even_top = _mm512_shuffle_f32x4::<0x88>(rows[j], rows[4 + j]);
+        let even_low = _mm512_shuffle_f32x4::<0x88>(rows[8 + j], rows[12 + j]);
+        let odd_top = _mm512_shuffle_f32x4::<0xdd>(rows[j], rows[4 + j]);
+        let odd_low = _mm512_shuffle_f32x4::<0xdd>(rows[8 + j], rows[12 + j]);
+        let columns = [
+            (j, _mm512_shuffle_f32x4::<0x88>(even_top, even_low)),
+            (4 + j, _mm512_shuffle_f32x4::<0x88>(odd_top, odd_low)),
+            (8 + j, _mm512_shuffle_f32x4::<0xdd>(even_top, even_low)),
+            (12 + j, _mm512_shuffle_f32x4::<0xdd>(odd_top, odd_low)),
+        ];
+        for (column, x) in columns {
+            // SAFETY: sixteen columns become rows, as the precondition says.
+            unsafe { _mm512_storeu_ps(to.add(column * to_stride), _mm512_mul_ps(x, scale)) };
+        }
+    }
+}
+
 /// [`super::bits`].
 #[target_feature(enable = "avx512f")]
 fn bits(mask: Mask<'_>, lane: usize, n_keys: usize) -> [u16; MAX_KEYS] {

@@ -142,6 +142,32 @@ pub fn softmax_backward<T: Real>(
     vectorize_op(SoftmaxBackward { scores, dscores, n_keys, mask, lse, delta });
 }
 
+/// `to[j·to_stride + i] = scale·from[i·from_stride + j]` for `n_rows` rows of `width` numbers.
+#[inline]
+pub fn transpose<T: Real>(
+    from: &[T],
+    from_stride: usize,
+    (n_rows, width): (usize, usize),
+    scale: T,
+    to: &mut [T],
+    to_stride: usize,
+) {
+    if n_rows == 0 || width == 0 {
+        return;
+    }
+    assert!((n_rows - 1) * from_stride + width <= from.len() && (width - 1) * to_stride + n_rows <= to.len());
+    #[cfg(target_arch = "x86_64")]
+    let done = avx512::transpose(from, from_stride, (n_rows, width), scale, to, to_stride);
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = (0, 0);
+    // What is no whole square of vectors.
+    for i in 0..n_rows {
+        for j in if i < done.0 { done.1 } else { 0 }..width {
+            to[j * to_stride + i] = from[i * from_stride + j] * scale;
+        }
+    }
+}
+
 fn check(len: usize, stride: usize, n_keys: usize, lanes: usize, mask: Mask<'_>) {
     assert!(lanes.is_multiple_of(LANES) && lanes > 0 && lanes <= stride, "{lanes} lanes");
     assert!((1..=MAX_KEYS).contains(&n_keys) && (n_keys - 1) * stride + lanes <= len, "{n_keys} keys");

@@ -121,3 +121,19 @@ fn a_softmaxs_backward_is_its_definition_with_the_same_bits() {
         });
     }
 }
+
+#[test]
+fn a_transpose_moves_every_number() {
+    for (n_rows, width, from_stride, to_stride) in [(16, 16, 16, 16), (37, 50, 53, 41), (5, 64, 64, 48), (48, 3, 3, 48)]
+    {
+        let from = numbers(1, n_rows * from_stride);
+        let mut to = vec![9.0f32; width * to_stride];
+        transpose(&from, from_stride, (n_rows, width), 0.25, &mut to, to_stride);
+        for j in 0..width {
+            for i in 0..to_stride {
+                let exact = if i < n_rows { from[i * from_stride + j] * 0.25 } else { 9.0 };
+                assert_eq!(to[j * to_stride + i], exact, "{n_rows} x {width}");
+            }
+        }
+    }
+}
