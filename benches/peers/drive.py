@@ -87,11 +87,6 @@ def median(numbers):
     return (s[(len(s) - 1) // 2] + s[len(s) // 2]) / 2
 
 
-def commit():
-    done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=REPO, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
 class Bench:
     def __init__(self, args):
         self.args = args
@@ -195,7 +190,7 @@ class Bench:
             ratios[program.label] = {"median": median(pairs), "least": min(pairs), "most": max(pairs), "pairs": pairs}
         return {
             "label": peer.label, "secs": median(secs), "rounds": secs, "peak_rss_mib": max(r["peak_rss_mib"] for r in got),
-            "detail": got[-1]["detail"], "ratios": ratios, "commit": commit(), "when": when,
+            "detail": got[-1]["detail"], "ratios": ratios, "when": when,
         }
 
 
