@@ -121,7 +121,19 @@ class Bench:
         old = table.read(comparison)
         rows = {row["label"]: row for row in (old or {}).get("peers", [])}
         best = {row["label"]: row for row in (old or {}).get("ours", [])}
-        ours, wanted = [], []
+        ours = []
+
+        def save():
+            order = [p.label for p in comparison.peers]
+            table.write(comparison, {
+                "case": comparison.case,
+                "model": comparison.model,
+                "threads": self.args.threads,
+                "ours": [best[o.label] for o in comparison.ours if o.label in best],
+                "peers": [rows[label] for label in order if label in rows],
+            })
+            table.make()
+
         try:
             for one in comparison.ours:
                 try:
@@ -143,19 +155,13 @@ class Bench:
                         program.stop()
                 except Failed as e:
                     rows[peer.label] = {"label": peer.label, "failed": str(e)}
-                wanted.append(rows[peer.label])
+                # A run that is stopped keeps what it has measured.
+                save()
                 print(f"{comparison.key}: {table.summary(rows[peer.label])}", flush=True)
         finally:
             for program in ours:
                 program.stop()
-        order = [p.label for p in comparison.peers]
-        table.write(comparison, {
-            "case": comparison.case,
-            "model": comparison.model,
-            "threads": self.args.threads,
-            "ours": [best[o.label] for o in comparison.ours if o.label in best],
-            "peers": [rows[label] for label in order if label in rows],
-        })
+        save()
 
     def rounds(self, ours, peer, best):
         """Rounds in turn. Gives the peer's row; the rows of ours go into `best`."""
@@ -191,6 +197,7 @@ class Bench:
         return {
             "label": peer.label, "secs": median(secs), "rounds": secs, "peak_rss_mib": max(r["peak_rss_mib"] for r in got),
             "detail": got[-1]["detail"], "ratios": ratios, "when": when,
+            "against": taken[ours[0].label][-1]["commit"] if ours else None,
         }
 
 
@@ -220,7 +227,6 @@ def main():
     bench = Bench(args)
     for comparison in chosen:
         bench.compare(comparison)
-        table.make()
     return 0
 
 

@@ -73,14 +73,16 @@ def section(measured):
             # Tokens of the peer: in trees it works on the unrolled ones, which its detail says.
             n = row["detail"].get("tokens", tokens)
             rate = n / row["secs"] if n else None
-            cells = [row["label"], number(rate), number(row["peak_rss_mib"]), "", ""]
+            old = row.get("against") not in [mine["commit"] for mine in ours]
+            label = row["label"] + (f" (ours at {row.get('against')})" if old else "")
+            cells = [label, number(rate), number(row["peak_rss_mib"]), "", ""]
             for label in labels:
                 r = row["ratios"].get(label)
                 cells.append(f"{r['median']:.2f} ({r['least']:.2f}–{r['most']:.2f})" if r else "")
         lines.append("| " + " | ".join(cells + [""] * (len(head) - len(cells))) + " |")
-    commits = sorted({row["commit"] for row in ours})
     limits = next((row["limits"] for row in ours if row.get("limits")), None)
-    said = [f"Commit {', '.join(commits)}; {ours[0]['machine']}; {measured['threads']} threads"] if ours else []
+    commits = ", ".join(sorted({row["commit"] for row in ours}))
+    said = [f"Commit {commits}; {ours[0]['machine']}; {measured['threads']} threads"] if ours else []
     if limits:
         bf16 = limits["bf16_matrix_gflops"]
         said.append(

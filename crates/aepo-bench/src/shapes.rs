@@ -1,9 +1,6 @@
 //! Which models are measured?
 
-use std::path::Path;
-
-use aepo::config::Stored;
-use aepo::policy::PolicyError;
+use aepo::config::{Arithmetic, Stored};
 use aepo::seed::Seed;
 use aepo_engine::Engine;
 use aepo_engine::config::rope::RopeScaling;
@@ -77,26 +74,24 @@ pub enum For {
 
 /// The engine of a case: over the weights that were asked for, or random ones.
 pub fn engine(shape: Shape, purpose: For, common: &Common) -> anyhow::Result<Engine> {
-    let setup = setup(purpose, common)?;
+    let setup = setup(purpose, common);
     let made = match &common.weights {
-        Some(dir) => load(dir, &setup),
+        Some(dir) => Engine::load_as(dir, &setup),
         None => Engine::random_as(shape.config(), Seed(1), &setup),
     };
     Ok(made?)
 }
 
-fn load(dir: &Path, setup: &Setup) -> Result<Engine, PolicyError> {
-    Engine::load_as(dir, setup)
-}
-
-fn setup(purpose: For, common: &Common) -> anyhow::Result<Setup> {
-    let (train, frozen) = match (purpose, common.precision) {
-        (For::Sampling, Precision::F32) => (Train::Nothing, Stored::F32),
-        (For::Sampling, Precision::Bf16) => (Train::Nothing, Stored::Bf16),
-        (For::Training | For::Recomputing, Precision::F32) => (Train::All, Stored::F32),
-        (For::Training | For::Recomputing, Precision::Bf16) => {
-            anyhow::bail!("the engine trains in f32: run this case with --precision f32")
-        }
+/// In bf16 matrices are multiplied in bf16, and weights that no step may change are kept in it too.
+fn setup(purpose: For, common: &Common) -> Setup {
+    let (arithmetic, frozen) = match common.precision {
+        Precision::F32 => (Arithmetic::F32, Stored::F32),
+        Precision::Bf16 => (Arithmetic::Bf16, Stored::Bf16),
     };
-    Ok(Setup { train, frozen, recompute: purpose == For::Recomputing, ..Setup::full(common.threads) })
+    let (train, recompute) = match purpose {
+        For::Training => (Train::All, false),
+        For::Recomputing => (Train::All, true),
+        For::Sampling => (Train::Nothing, false),
+    };
+    Setup { train, frozen, arithmetic, recompute, ..Setup::full(common.threads) }
 }
