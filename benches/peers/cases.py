@@ -106,6 +106,13 @@ def prefill(model):
     return Comparison("prefill 512", model, both(args), peers)
 
 
+def scale(model, tokens, precision, linear=False):
+    """Ours alone: peers have no trees, and run out of memory long before the last of these."""
+    args = ["scale", "--model", model, "--tokens", str(tokens), "--precision", precision, "--warm-up", "0"]
+    args += ["--linear", "--recompute"] if linear else []
+    return Comparison(f"scale {'trajectory' if linear else 'tree'} {tokens}", model, [Ours(f"aepo {precision}", args)])
+
+
 def all_comparisons():
     out = []
     for model in ("15m", "135m"):
@@ -113,4 +120,6 @@ def all_comparisons():
         out += [decode(model, paths) for paths in (1, 8, 32, 128)]
         out += [prefill(model)]
     out += [train("110m"), decode("110m", 8)]
+    out += [scale("15m", 1024 << i, "bf16") for i in range(7)]
+    out += [scale("135m", 1024 << i, "bf16", linear=True) for i in (0, 2, 4, 5)]
     return out

@@ -171,8 +171,8 @@ class Bench:
         for i in range(self.args.pairs):
             for program in programs:
                 taken[program.label].append(program.round(self.args.patience))
-            # Slow peers get fewer pairs, never fewer than two.
-            if i >= 1 and time.monotonic() - began > self.args.secs:
+            # Slow peers get fewer pairs, never fewer than two; the longest of our own cases get one round.
+            if (i >= 1 or peer is None) and time.monotonic() - began > self.args.secs:
                 break
         when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M")
         for program in ours:
@@ -217,9 +217,10 @@ def main():
     chosen = [c for c in cases.all_comparisons() if re.search(args.only, c.key)]
     if args.list:
         for c in chosen:
+            print(c.key)
             for peer in c.peers:
                 if re.search(args.peers, peer.label):
-                    print(f"{c.key}: {peer.label}")
+                    print(f"    {peer.label}")
         return 0
     if not os.path.exists(args.bench):
         print(f"{args.bench} is not there: cargo build --release -p aepo-bench", file=sys.stderr)

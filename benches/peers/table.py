@@ -94,6 +94,26 @@ def section(measured):
     return "\n".join(lines)
 
 
+def scale_section(measured):
+    """One table of all trees and trajectories that grow."""
+    lines = ["### Growing trees and trajectories", ""]
+    head = ["", "model", "tokens", "tokens/s", "FLOP of attention", "of matrix peak", "MiB"]
+    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for one in measured:
+        for row in one["ours"]:
+            name = " ".join(one["case"].split()[1:2]) + " " + row["label"]
+            if "failed" in row:
+                cells = [name, one["model"], one["case"].split()[-1], cell_text(row["failed"]), "", "", ""]
+            else:
+                attention = 100 * row["detail"]["flop_of_attention"] / row["flop"]
+                cells = [name, one["model"], str(row["tokens"]), number(row["tokens_per_sec"]), f"{attention:.0f} %",
+                         f"{100 * row['share_of_matrix_peak']:.0f} %", number(row["peak_rss_mib"])]
+            lines.append("| " + " | ".join(cells) + " |")
+    commits = sorted({row["commit"] for one in measured for row in one["ours"] if "commit" in row})
+    text = "A training step; trajectories with blocks computed again. Commit " + ", ".join(commits) + "."
+    return "\n".join([*lines, "", text])
+
+
 def make():
     """Writes the page anew."""
     parts = [
@@ -103,10 +123,14 @@ def make():
         "above 1 ours is faster. MiB is the most memory resident, of the whole process. The files beside this page hold "
         "every round.",
     ]
+    growing = []
     for comparison in cases.all_comparisons():
         measured = read(comparison)
-        if measured:
+        if measured and comparison.case.startswith("scale "):
+            growing.append(measured)
+        elif measured:
             parts.append(section(measured))
+    parts += [scale_section(growing)] if growing else []
     path = os.path.join(DIR, "README.md")
     with open(path + ".part", "w", encoding="utf-8") as f:
         f.write("\n\n".join(parts) + "\n")
