@@ -54,7 +54,7 @@ def train(model):
         for precision in ("f32", "bf16"):
             kind = "torch.compile" if compiled else "PyTorch eager"
             kind += " f32" if precision == "f32" else " bf16 autocast"
-            flags = ["--precision", precision] + (["--compile"] if compiled else [])
+            flags = ["--precision", precision] + (["--compile", "--warm-up", "2"] if compiled else [])
             peers.append(Peer(kind, "torch", "torch_train.py", flags))
     return Comparison("train 8x256", model, both(args), peers)
 
@@ -67,7 +67,7 @@ def trees(model):
     peers = [
         Peer("PyTorch eager f32, unrolled", "torch", "torch_train.py", flags),
         Peer("PyTorch eager bf16 autocast, unrolled", "torch", "torch_train.py", [*flags, "--precision", "bf16"]),
-        Peer("torch.compile bf16 autocast, unrolled", "torch", "torch_train.py", [*flags, "--precision", "bf16", "--compile"]),
+        Peer("torch.compile bf16 autocast, unrolled", "torch", "torch_train.py", [*flags, "--precision", "bf16", "--compile", "--warm-up", "2"]),
     ]
     return Comparison("trees k=16", model, ours, peers)
 
@@ -87,7 +87,7 @@ def decode(model, paths):
         hf(f"transformers generate {p}", "--precision", p, "--stats")
         hf(f"transformers, own loop {p}", "--precision", p, "--stats", "--loop")
         hf(f"transformers generate, static cache {p}", "--precision", p, "--stats", "--static")
-        hf(f"transformers generate, static cache, compiled {p}", "--precision", p, "--stats", "--compile")
+        hf(f"transformers generate, static cache, compiled {p}", "--precision", p, "--stats", "--compile", "--warm-up", "2")
         hf(f"transformers generate {p}, no log-probs", "--precision", p)
         hf(f"transformers generate, static cache {p}, no log-probs", "--precision", p, "--static")
         llama(f"llama.cpp {p}", "--precision", p, "--stats")
