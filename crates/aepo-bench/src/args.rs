@@ -40,7 +40,7 @@ pub struct Common {
     /// Threads of the engine; the machine's limits are measured on as many.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
-    /// Numbers of the arithmetic or, where the engine computes in f32 alone, of the stored weights.
+    /// Numbers that matrices are multiplied in, and that weights are kept in where nothing is trained.
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Rounds measured, of which the median is told.
