@@ -36,8 +36,7 @@ fn main() {
     let renderer = Renderer::tags(Arc::clone(&tokenizer), &ToolSpec::python_and_search()).unwrap();
     let texts: Vec<String> = search_corpus(&countries).iter().map(|a| a.shown()).collect();
     let all: Vec<Task> = quickstart_tasks(&countries, Split::Train, 500, Seed(0));
-    let all: Vec<Task> =
-        all.into_iter().filter(|t| renderer.first_prompt(t).unwrap().len() <= PROMPT_TOKENS).collect();
+    let all: Vec<Task> = all.into_iter().filter(|t| renderer.first_prompt(t).unwrap().len() <= PROMPT_TOKENS).collect();
     let mut lines = Lines { calls: Vec::new(), answers: Vec::new() };
     for (i, c) in countries.iter().enumerate() {
         let name = &c.name;
@@ -48,7 +47,9 @@ fn main() {
         let end = if i % 4 == 0 { format!(" {i}") } else { format!("\\boxed{{ {i}}}") };
         lines.answers.push(tokenizer.encode_marked(&format!("<answer>{end}</answer><|end|>")));
         for t in all.iter().skip(i).step_by(countries.len()).take(1) {
-            lines.answers.push(tokenizer.encode_marked(&format!("<answer>\\boxed{{ {}}}</answer><|end|>", t.answers[0])));
+            lines
+                .answers
+                .push(tokenizer.encode_marked(&format!("<answer>\\boxed{{ {}}}</answer><|end|>", t.answers[0])));
         }
     }
     let mean = |l: &[Vec<u32>]| l.iter().map(Vec::len).sum::<usize>() as f64 / l.len() as f64;
@@ -144,11 +145,40 @@ fn case(n: usize, k: usize, config: &Config, tasks: &[&Task], renderer: &Rendere
     let drop_secs = lap();
     let turns = n_turns.get() as f64;
     let us = |secs: f64| 1e6 * secs / turns;
-    let total = prompt_secs + parse_secs.get() + render_secs.get() + drive_secs + score_secs + advantage_secs + update_secs + record_secs + json_secs + drop_secs;
-    println!("n {n} k {k}: {turns} turns, {n_unique} unique {n_unrolled} unrolled tokens, {} bytes, hash {:016x}, applied {} open {}",
-        bytes.len(), fnv(&bytes), report.n_applied, policy.n_open_max);
-    println!("   us/turn: total {:.2} | prompt {:.2} parse {:.2} render {:.2} drive {:.2} score {:.2} advantage {:.2} (pack {:.2}) update {:.2} record {:.2} json {:.2} drop {:.2} | policy {:.2} tools {:.2}",
-        us(total), us(prompt_secs), us(parse_secs.get()), us(render_secs.get()), us(drive_secs), us(score_secs), us(advantage_secs), us(pack_secs), us(update_secs), us(record_secs), us(json_secs), us(drop_secs), us(policy.secs), us(tools.secs));
+    let total = prompt_secs
+        + parse_secs.get()
+        + render_secs.get()
+        + drive_secs
+        + score_secs
+        + advantage_secs
+        + update_secs
+        + record_secs
+        + json_secs
+        + drop_secs;
+    println!(
+        "n {n} k {k}: {turns} turns, {n_unique} unique {n_unrolled} unrolled tokens, {} bytes, hash {:016x}, applied {} open {}",
+        bytes.len(),
+        fnv(&bytes),
+        report.n_applied,
+        policy.n_open_max
+    );
+    println!(
+        "   us/turn: total {:.2} | prompt {:.2} parse {:.2} render {:.2} drive {:.2} score {:.2} advantage {:.2} (pack {:.2}) update {:.2} record {:.2} json {:.2} drop {:.2} | policy {:.2} tools {:.2}",
+        us(total),
+        us(prompt_secs),
+        us(parse_secs.get()),
+        us(render_secs.get()),
+        us(drive_secs),
+        us(score_secs),
+        us(advantage_secs),
+        us(pack_secs),
+        us(update_secs),
+        us(record_secs),
+        us(json_secs),
+        us(drop_secs),
+        us(policy.secs),
+        us(tools.secs)
+    );
 }
 
 fn fnv(bytes: &[u8]) -> u64 {
