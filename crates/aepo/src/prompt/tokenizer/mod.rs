@@ -197,8 +197,12 @@ impl Tokenizer {
     /// nothing.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.token_bytes(id)).flatten().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut bytes = Vec::with_capacity(4 * ids.len());
+        ids.iter().filter_map(|&id| self.token_bytes(id)).for_each(|piece| bytes.extend_from_slice(piece));
+        match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }
     }
 
     /// The bytes that `id` adds to a text; nothing for an id that no token has.
