@@ -197,6 +197,7 @@ pub fn memory_lines(need: &Need, free: Free) -> Vec<String> {
         ("keys and values of live paths", e.kv_cache),
         ("head", e.head),
         ("sampling", e.decoding),
+        ("packed weights", e.packed),
         ("scratch", e.scratch),
         ("the program and its tools", need.besides),
     ];

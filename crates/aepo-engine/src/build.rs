@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use aepo::config::Stored;
 use aepo::policy::PolicyError;
@@ -20,6 +21,7 @@ use crate::layout::{Layout, Tensor};
 use crate::lora::Lora;
 use crate::model::{Keep, Model, Workspace};
 use crate::setup::{Setup, Train};
+use crate::team::Team;
 use crate::weights::Weights;
 
 impl Engine {
@@ -31,6 +33,8 @@ impl Engine {
     /// An engine over given weights, which are rounded where the setup says so and they are not yet.
     pub fn with(config: ModelConfig, weights: Weights<f32>, setup: &Setup) -> Result<Engine, PolicyError> {
         let n_threads = setup.n_threads.max(1);
+        let team =
+            Team::new(n_threads).map_err(|e| PolicyError::Misuse(format!("cannot start {n_threads} threads: {e}")))?;
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(n_threads)
             .thread_name(|i| format!("engine-{i}"))
@@ -58,7 +62,7 @@ impl Engine {
             n_drawn: config.vocab_size,
             pool: BlockPool::new(&config),
             grads: Vec::new(),
-            model: Model::with(config, weights, lora, n_threads),
+            model: Model { arithmetic: setup.arithmetic, ..Model::with(config, weights, lora, Arc::new(team)) },
             moments: Moments::default(),
             work: Workspace::default(),
             kept: false,
@@ -178,7 +182,7 @@ impl Engine {
     pub fn reference(&self, adapter: Option<&Path>) -> Result<Option<Engine>, PolicyError> {
         let Some(lora) = &self.model.lora else { return Ok(None) };
         let train = adapter.map_or(Train::Nothing, |_| Train::Lora(lora.spec.clone()));
-        let setup = Setup { train, ..Setup::full(self.model.threads) };
+        let setup = Setup { train, arithmetic: self.model.arithmetic, ..Setup::full(self.model.team.n_threads()) };
         let mut engine = Engine::with(self.model.config.clone(), self.model.params.clone(), &setup)?;
         engine.keep = Keep::Nothing;
         adapter.map(|dir| engine.load_adapter(dir)).transpose()?;

@@ -5,20 +5,18 @@
 //! through the same code. Each row's bits depend on its own
 //! path only, because every product's do.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
-use crate::cache::{BLOCK, BlockPool, BlockRef, PathCache};
+use crate::cache::{BlockPool, PathCache};
 use crate::config::MAX_HEAD_DIM;
 use crate::kernels::norm::rms_norm;
-use crate::kernels::product::{self, Columns, Scratch};
+use crate::kernels::product::{self, Columns, Weight};
 use crate::kernels::swiglu::swiglu;
 use crate::kernels::{add_bias, gather_rows};
 use crate::linear::{Buffers, Site};
 use crate::matmul::Store;
 use crate::model::Model;
-use crate::real::{Real, fit, max, sum, vectorize};
+use crate::real::{fit, vectorize};
 
 /// One token to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +42,7 @@ pub struct DecodeBuffers {
     hidden: Vec<f32>,
     logits: Vec<f32>,
     linear: Buffers<f32>,
-    products: Scratch<f32>,
+    products: crate::gemm::Buffers,
 }
 
 impl DecodeBuffers {
@@ -123,41 +121,6 @@ impl Model<f32> {
         });
     }
 
-    /// Attention of each row over its own path, `out`: `[n, q_dim]`.
-    fn attend_rows(
-        &self,
-        rows: &[Row],
-        caches: &[&mut PathCache],
-        pool: &BlockPool,
-        layer: usize,
-        qkv: &[f32],
-        out: &mut [f32],
-    ) {
-        let c = &self.config;
-        let window = c.window(layer).unwrap_or(usize::MAX);
-        let refs: Vec<&[BlockRef]> = caches.iter().map(|cache| &cache.refs[..]).collect();
-        let out = &mut out[..rows.len() * c.q_dim()];
-        out.par_chunks_exact_mut(c.q_dim())
-            .zip(qkv.par_chunks_exact(c.qkv_dim()))
-            .zip(rows)
-            .with_min_len(4)
-            .for_each_init(Vec::new, |scores: &mut Vec<f32>, ((out, q), row)| {
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let first = (row.position + 1).saturating_sub(window);
-                        for (head, (out, q)) in
-                            out.chunks_exact_mut(c.head_dim).zip(q.chunks_exact(c.head_dim)).enumerate()
-                        {
-                            let blocks =
-                                refs[row.path].iter().map(|r| (r, pool.read(r.block, layer, head / c.group_size())));
-                            attend(q, first..row.position + 1, blocks, scores, out);
-                        }
-                    },
-                );
-            });
-    }
-
     fn read_logits<R: Send>(
         &self,
         wanted: &[usize],
@@ -178,81 +141,13 @@ impl Model<f32> {
             let norm = self.weight(&self.layout.final_norm);
             rms_norm(&b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
             fit(&mut b.logits, n * vocab);
-            let weight = self.params.matrix(self.layout.head.clone());
+            let packed = self.packed.as_ref().map(|packed| &packed.head);
+            let weight = Weight { matrix: self.params.matrix(self.layout.head.clone()), packed };
             let out = Columns { data: &mut b.logits, width: vocab, range: 0..vocab };
-            product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.threads, &mut b.products);
+            product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.how(), &mut b.products);
             let rows = b.logits.par_chunks_exact(vocab).take(chunk.len()).enumerate().with_min_len(2);
             results.par_extend(rows.map(|(i, logits)| read(start + i, logits)));
         }
         results
     }
-}
-
-/// `out = softmax(q·keysᵀ/√hd)·values` over the tokens of the blocks that stand at the positions `read`.
-#[inline(always)]
-fn attend<'a>(
-    q: &[f32],
-    read: Range<usize>,
-    blocks: impl Iterator<Item = (&'a BlockRef, (&'a [f32], &'a [f32]))> + Clone,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    scores.clear();
-    // Position of a block's first token.
-    let mut start = 0;
-    for (r, (keys, _)) in blocks.clone() {
-        if start >= read.end {
-            break;
-        }
-        let slots = slots(r, start, &read);
-        start += r.n_tokens as usize;
-        if slots.is_empty() {
-            continue;
-        }
-        let (mut even, mut odd) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
-        let (key_rows, _) = keys.as_chunks::<BLOCK>();
-        for (k, q) in key_rows.chunks_exact(2).zip(q.chunks_exact(2)) {
-            for i in 0..BLOCK {
-                even[i] = k[0][i].mul_add(q[0], even[i]);
-                odd[i] = k[1][i].mul_add(q[1], odd[i]);
-            }
-        }
-        for i in 0..BLOCK {
-            even[i] += odd[i];
-        }
-        scores.extend_from_slice(&even[slots]);
-    }
-    let scale = 1.0 / (q.len() as f32).sqrt();
-    let top = max(scores);
-    for s in scores.iter_mut() {
-        *s = Real::exp((*s - top) * scale);
-    }
-    let sum = sum(scores);
-    out.fill(0.0);
-    let mut weights = scores.iter();
-    let mut start = 0;
-    for (r, (_, values)) in blocks {
-        let slots = slots(r, start, &read);
-        start += r.n_tokens as usize;
-        let values = values.chunks_exact(q.len()).take(slots.end).skip(slots.start);
-        for (value, &w) in values.zip(weights.by_ref()) {
-            for (o, &v) in out.iter_mut().zip(value) {
-                *o = v.mul_add(w, *o);
-            }
-        }
-        if weights.len() == 0 {
-            break;
-        }
-    }
-    let inverse = 1.0 / sum;
-    for o in out {
-        *o *= inverse;
-    }
-}
-
-/// Which of a block's tokens, the first of which stands at position `start`, are read.
-#[inline(always)]
-fn slots(r: &BlockRef, start: usize, read: &Range<usize>) -> Range<usize> {
-    let end = (r.n_tokens as usize).min(read.end.saturating_sub(start));
-    read.start.saturating_sub(start).min(end)..end
 }

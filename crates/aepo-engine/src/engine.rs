@@ -163,6 +163,7 @@ impl Engine {
             self.paths.iter_mut().map(|(&id, p)| (id, &mut p.cache)).collect();
         let mut caches: Vec<&mut PathCache> = plan.iter().filter_map(|(id, _)| caches.remove(id)).collect();
         let indices: Vec<usize> = wanted.iter().map(|&(row, _)| row).collect();
+        self.model.pack();
         let (model, pool, buffers) = (&self.model, &mut self.pool, &mut self.buffers);
         let results = self.threads.install(|| {
             model.decode(&rows, &mut caches, pool, &indices, buffers, |i, logits| read(wanted[i].1, logits))
@@ -367,6 +368,7 @@ impl Policy for Engine {
             )));
         }
         let (model, grads, moments) = (&mut self.model, &mut self.grads, &mut self.moments);
+        model.unpack();
         grads.resize(model.n_trained(), 0.0);
         let Some((tensors, weights)) = model.trained_mut().filter(|_| self.keep != Keep::Nothing) else {
             return Err(PolicyError::Misuse("this policy was made to learn nothing".into()));

@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::kernels::product::{self, Columns, Scratch};
+use crate::gemm;
+use crate::kernels::product::{self, Columns, Weight};
 use crate::lora::Pair;
-use crate::matmul::{Mat, MatMut, Store, matmul};
+use crate::matmul::{How, Mat, MatMut, Store, multiply};
 use crate::model::Model;
 use crate::real::{Real, fit};
 use crate::weights::Matrix;
@@ -30,7 +31,7 @@ pub(crate) enum Site {
 /// Buffers, reused from product to product.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers<T> {
-    products: Scratch<T>,
+    products: gemm::Buffers,
     /// `[n, r]`
     u: Vec<T>,
     /// `[n, r]`
@@ -63,8 +64,13 @@ impl<T> Grads<'_, T> {
 }
 
 impl<T: Real> Model<T> {
+    /// How products are made.
+    pub(crate) fn how(&self) -> How<'_> {
+        How { arithmetic: self.arithmetic, team: &self.team }
+    }
+
     /// Where a product's weights are, the width of what goes in, and what LoRA adds.
-    fn site(&self, layer: usize, site: Site) -> (Range<usize>, usize, &[Pair]) {
+    pub(crate) fn site(&self, layer: usize, site: Site) -> (Range<usize>, usize, &[Pair]) {
         let (w, c) = (&self.layout.layers[layer], &self.config);
         let pairs = self.lora.as_ref().map(|lora| &lora.layout.layers[layer]);
         match site {
@@ -91,14 +97,16 @@ impl<T: Real> Model<T> {
         let d_out = range.len() / d_in;
         let (x, y) = (&x[..n * d_in], &mut y[..n * d_out]);
         let columns = Columns { data: &mut *y, width: d_out, range: 0..d_out };
-        product::forward(columns, store, x, n, self.params.matrix(range), self.threads, &mut b.products);
+        let packed = self.packed.as_ref().map(|packed| packed.of(layer, site));
+        let weight = Weight { matrix: self.params.matrix(range), packed };
+        product::forward(columns, store, x, n, weight, self.how(), &mut b.products);
         for pair in pairs {
             let (params, rank, scale) = self.lora_parts();
             self.lora_down(params, pair, x, n, rank, b);
             scale_by(&mut b.u, scale);
             let columns = Columns { data: &mut *y, width: d_out, range: pair.columns.clone() };
             let up = Matrix::Full(&params[pair.b.clone()]);
-            product::forward(columns, Store::Add, &b.u, n, up, self.threads, &mut b.products);
+            product::forward(columns, Store::Add, &b.u, n, up.into(), self.how(), &mut b.products);
         }
     }
 
@@ -119,12 +127,12 @@ impl<T: Real> Model<T> {
         let d_out = range.len() / d_in;
         let (x, dy) = (&x[..n * d_in], &dy[..n * d_out]);
         let weight = self.params.matrix(range.clone());
-        product::backward(dx, dy, n, weight, d_out, self.threads, &mut b.products);
+        product::backward(dx, dy, n, weight, d_out, self.how(), &mut b.products);
         let rows = Mat::new(x, n, d_in);
         match grads {
             Grads::All(grads) => {
                 let dw = MatMut::new(&mut grads[range], d_out, d_in);
-                matmul(dw, Store::Add, Mat::new(dy, n, d_out).t(), rows, self.threads);
+                multiply(dw, Store::Add, Mat::new(dy, n, d_out).t(), rows, self.how(), &mut b.products);
             }
             Grads::Lora(grads) => {
                 for pair in pairs {
@@ -134,16 +142,16 @@ impl<T: Real> Model<T> {
                     self.lora_down(params, pair, x, n, rank, b);
                     scale_by(&mut b.u, scale);
                     let db = MatMut::new(&mut grads[pair.b.clone()], columns, rank);
-                    matmul(db, Store::Add, dy.t(), Mat::new(&b.u, n, rank), self.threads);
+                    multiply(db, Store::Add, dy.t(), Mat::new(&b.u, n, rank), self.how(), &mut b.products);
                     fit(&mut b.v, n * rank);
                     let up = Mat::new(&params[pair.b.clone()], columns, rank);
-                    matmul(MatMut::new(&mut b.v, n, rank), Store::Replace, dy, up, self.threads);
+                    multiply(MatMut::new(&mut b.v, n, rank), Store::Replace, dy, up, self.how(), &mut b.products);
                     scale_by(&mut b.v, scale);
                     let v = Mat::new(&b.v, n, rank);
                     let da = MatMut::new(&mut grads[pair.a.clone()], rank, d_in);
-                    matmul(da, Store::Add, v.t(), rows, self.threads);
+                    multiply(da, Store::Add, v.t(), rows, self.how(), &mut b.products);
                     let down = Mat::new(&params[pair.a.clone()], rank, d_in);
-                    matmul(MatMut::new(dx, n, d_in), Store::Add, v, down, self.threads);
+                    multiply(MatMut::new(dx, n, d_in), Store::Add, v, down, self.how(), &mut b.products);
                 }
             }
         }
@@ -154,7 +162,7 @@ impl<T: Real> Model<T> {
         fit(&mut b.u, n * rank);
         let columns = Columns { data: &mut b.u, width: rank, range: 0..rank };
         let down = Matrix::Full(&params[pair.a.clone()]);
-        product::forward(columns, Store::Replace, x, n, down, self.threads, &mut b.products);
+        product::forward(columns, Store::Replace, x, n, down.into(), self.how(), &mut b.products);
     }
 
     /// LoRA's numbers, rank and factor; nothing where there is no LoRA, and then there are no pairs either.

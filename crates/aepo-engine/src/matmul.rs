@@ -2,7 +2,18 @@
 
 use std::any::TypeId;
 
+use crate::gemm::{self, Along, Arithmetic, Buffers, Factor, Numbers, Right, Target};
 use crate::real::Real;
+use crate::team::Team;
+
+/// In which numbers products are made, and by whom.
+#[derive(Clone, Copy)]
+pub struct How<'a> {
+    /// Numbers of the factors.
+    pub arithmetic: Arithmetic,
+    /// Threads.
+    pub team: &'a Team,
+}
 
 /// A read-only view of a matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -67,6 +78,44 @@ pub enum Store {
     Add,
 }
 
+/// `out = a·b` or `out += a·b`. Each number is one chain of sums over the inner dimension; see [`gemm`].
+pub fn multiply<T: Real>(
+    out: MatMut<'_, T>,
+    store: Store,
+    a: Mat<'_, T>,
+    b: Mat<'_, T>,
+    how: How<'_>,
+    buffers: &mut Buffers,
+) {
+    assert_eq!((out.rows, out.cols, a.cols), (a.rows, b.cols, b.rows), "matrix shapes");
+    let add = store == Store::Add;
+    if let (Some(x), Some(y)) = (T::as_f32(a.data), T::as_f32(b.data)) {
+        let left = factor(Numbers::F32(x), a);
+        let right = Right::Plain(factor(Numbers::F32(y), b.t()));
+        if let Some(data) = T::as_f32_mut(out.data) {
+            let target = Target { data, stride: out.row_stride, add };
+            gemm::multiply(target, left, right, how.arithmetic, how.team, buffers);
+            return;
+        }
+    }
+    let at = |m: &Mat<'_, T>, i: usize, j: usize| m.data[i * m.row_stride + j * m.col_stride];
+    for i in 0..out.rows {
+        for j in 0..out.cols {
+            let y = &mut out.data[i * out.row_stride + j];
+            let start = if add { *y } else { T::ZERO };
+            *y = (0..a.cols).fold(start, |sum, k| at(&a, i, k).mul_add(at(&b, k, j), sum));
+        }
+    }
+}
+
+/// A matrix as a factor whose outer dimension are its rows.
+fn factor<'a, T>(numbers: Numbers<'a>, m: Mat<'_, T>) -> Factor<'a> {
+    match m.col_stride {
+        1 => Factor::new(numbers, m.rows, m.cols, m.row_stride, Along::Inner),
+        stride => Factor::new(numbers, m.rows, m.cols, stride, Along::Outer),
+    }
+}
+
 /// `out = a·b` or `out += a·b` on `threads` threads of the current rayon pool.
 ///
 /// With [`MIN_ROWS`] rows or more, every output element is one sequential sum over the inner dimension, so it does not
@@ -79,8 +128,8 @@ pub fn matmul<T: Real>(out: MatMut<'_, T>, store: Store, a: Mat<'_, T>, b: Mat<'
     }
     assert!(TypeId::of::<T>() == TypeId::of::<f32>() || TypeId::of::<T>() == TypeId::of::<f64>());
     let parallelism = match threads {
-        0 | 1 => gemm::Parallelism::None,
-        n => gemm::Parallelism::Rayon(n),
+        0 | 1 => ::gemm::Parallelism::None,
+        n => ::gemm::Parallelism::Rayon(n),
     };
     let mut done = 0;
     while done < a.cols || (done == 0 && store == Store::Replace) {
@@ -89,7 +138,7 @@ pub fn matmul<T: Real>(out: MatMut<'_, T>, store: Store, a: Mat<'_, T>, b: Mat<'
         // inner indices `done..done + depth` are among them; the output is borrowed mutably and so does not overlap
         // the inputs; `T` is one of the types `gemm` knows.
         unsafe {
-            gemm::gemm(
+            ::gemm::gemm(
                 out.rows,
                 out.cols,
                 depth,

@@ -15,23 +15,23 @@
 //! - attention, for each thread keys, values and scores of the longest path, `s` tokens: `4t·s·(2·hd + 64)`, backward
 //!   twice that;
 //! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
-//! - decoding: `4·rows·(2d + c + max(q, f) + 2f)`, where prompts are read 1024 tokens at once, `4·128·(2d + vocab)` of
-//!   logits, and for few rows the product on its side, `4·32·(vocab + max(q, f))`;
-//! - widening bf16: `4·max(2²¹, 512·max(d, q, f))` at each of four places.
+//! - decoding: `4·rows·(2d + c + max(q, f) + 2f)`, where prompts are read 1024 tokens at once, and `4·128·(2d + vocab)`
+//!   of logits; all matrices once more, packed, `4P` or in bf16 arithmetic `2P`, while paths are sampled;
+//! - products: 512 units of all rows, `4·512·rows` in bf16 arithmetic, or of all outputs, `4·512·max(c, 2f)` where
+//!   weights are trained.
 //!
 //! What is left out: the program itself with its tools, token ids, the packing buffers of matrix products (a few MiB a
 //! thread), and mapped files while weights are read, which the system takes back.
 
-use aepo::config::Stored;
+use aepo::config::{Arithmetic, Stored};
 
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
 use crate::engine::{Engine, MAX_ROWS};
+use crate::gemm::{DEPTH, WIDTH};
 use crate::kernels::head::CHUNK;
-use crate::kernels::product::{FEW_ROWS, WIDE};
 use crate::layout::Layout;
 use crate::lora;
-use crate::matmul::K_BLOCK;
 use crate::setup::{Setup, Train};
 
 /// What an engine will be used for.
@@ -78,7 +78,9 @@ pub struct Estimate {
     pub head: u64,
     /// Rows and logits of sampling.
     pub decoding: u64,
-    /// What only a backward pass, attention and the widening of weights take while they run.
+    /// Matrices packed for sampling.
+    pub packed: u64,
+    /// What only a backward pass, attention and products take while they run.
     pub scratch: u64,
 }
 
@@ -93,6 +95,7 @@ impl Estimate {
             + self.kv_cache
             + self.head
             + self.decoding
+            + self.packed
             + self.scratch
     }
 }
@@ -127,10 +130,11 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
     let of_reference = if *reference == Reference::None { 0 } else { of_block + of_pass };
     let of_backward = if learns { 2 * d + q.max(f) + 2 * qkv + 2 * rank } else { 0 };
     let of_attention = threads * path_tokens.min(n) * (2 * config.head_dim + 64) * if learns { 2 } else { 1 };
-    let is_narrow = setup.stored() == Stored::Bf16 || (*reference == Reference::Own && setup.frozen == Stored::Bf16);
-    let widened = if is_narrow { 4 * WIDE.max(K_BLOCK * d.max(q).max(f)) } else { 0 };
-    let rows = live_paths.max(&MAX_ROWS) * (2 * d + qkv + q.max(f) + 2 * f);
-    let of_logits = CHUNK * (2 * d + config.vocab_size) + FEW_ROWS * (config.vocab_size + q.max(f));
+    let n_rows = if *live_paths == 0 { 0 } else { *live_paths.max(&MAX_ROWS) };
+    let rounded = if setup.arithmetic == Arithmetic::Bf16 { *n.max(&n_rows) } else { 0 };
+    let of_products = DEPTH * rounded.max(if learns { qkv.max(2 * f) } else { 0 });
+    let rows = n_rows * (2 * d + qkv + q.max(f) + 2 * f);
+    let of_logits = CHUNK * (2 * d + config.vocab_size);
     let slots = live_paths * path_tokens.next_multiple_of(BLOCK);
     let of_own = if *reference == Reference::Own { kept(setup.frozen) } else { 0 };
     let bytes = |numbers: usize| 4 * numbers as u64;
@@ -142,8 +146,20 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
         kv_cache: bytes(slots * blocks * 2 * config.kv_dim()),
         head: if *n == 0 { 0 } else { bytes(CHUNK * config.vocab_size + n * 4 * d) },
         decoding: if *live_paths == 0 { 0 } else { bytes(rows + of_logits) },
-        scratch: bytes(n * of_backward + of_attention + widened),
+        packed: if *live_paths == 0 { 0 } else { packed(config, setup.arithmetic) },
+        scratch: bytes(n * of_backward + of_attention + of_products),
     }
+}
+
+/// Bytes of all matrices in panels.
+fn packed(config: &ModelConfig, arithmetic: Arithmetic) -> u64 {
+    let matrix = |d_out: usize, d_in: usize| {
+        let units = if arithmetic == Arithmetic::Bf16 { d_in.div_ceil(2) } else { d_in };
+        4 * (d_out.next_multiple_of(WIDTH) * units).next_multiple_of(16) as u64
+    };
+    let (d, f, q) = (config.hidden_size, config.intermediate_size, config.q_dim());
+    let of_block = matrix(config.qkv_dim(), d) + matrix(d, q) + matrix(2 * f, d) + matrix(d, f);
+    config.num_hidden_layers as u64 * of_block + matrix(config.vocab_size, d)
 }
 
 /// What an engine's buffers hold now; of what is given back after a pass there is nothing.
@@ -158,6 +174,7 @@ pub fn held(engine: &Engine) -> Estimate {
         kv_cache: engine.pool.n_bytes() as u64,
         head: 0,
         decoding: engine.buffers.n_bytes() as u64,
+        packed: engine.model.packed.as_ref().map_or(0, |packed| packed.n_bytes() as u64),
         scratch: 0,
     }
 }
@@ -187,7 +204,8 @@ mod tests {
     use crate::setup::LoraSpec;
     use crate::testing::{config, tree_batch};
 
-    fn used(config: &ModelConfig, setup: &Setup, n_paths: usize, path_tokens: usize) -> (Engine, usize) {
+    /// An engine that has sampled and been trained, tokens of its largest batch, and bytes that were packed meanwhile.
+    fn used(config: &ModelConfig, setup: &Setup, n_paths: usize, path_tokens: usize) -> (Engine, usize, u64) {
         let mut engine = Engine::random_as(config.clone(), Seed(1), setup).unwrap();
         let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
         let mut n_open = n_paths;
@@ -203,6 +221,7 @@ mod tests {
                 n_open -= 1;
             }
         }
+        let packed = held(&engine).packed;
         // A smaller batch before the larger one must not leave more than the larger one needs.
         let largest = tree_batch(&[30, 20, 9, 40], 40);
         for batch in [tree_batch(&[30, 20, 9, 20], 40), largest.clone(), tree_batch(&[3, 2, 1], 40)] {
@@ -214,7 +233,7 @@ mod tests {
             let params = StepParams { learning_rate, weight_decay, beta1, beta2, eps, max_grad_norm };
             engine.step(&params).unwrap();
         }
-        (engine, largest.tokens.len())
+        (engine, largest.tokens.len(), packed)
     }
 
     #[test]
@@ -222,21 +241,22 @@ mod tests {
         let spec = LoraSpec { rank: 3, alpha: 4.0, targets: LoraTargets::all() };
         for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
             for tied in [false, true] {
-                for (train, frozen, recompute) in [
-                    (Train::All, Stored::F32, false),
-                    (Train::All, Stored::F32, true),
-                    (Train::Lora(spec.clone()), Stored::F32, true),
-                    (Train::Lora(spec.clone()), Stored::Bf16, false),
+                for (train, frozen, arithmetic, recompute) in [
+                    (Train::All, Stored::F32, Arithmetic::F32, false),
+                    (Train::All, Stored::F32, Arithmetic::Bf16, true),
+                    (Train::Lora(spec.clone()), Stored::F32, Arithmetic::F32, true),
+                    (Train::Lora(spec.clone()), Stored::Bf16, Arithmetic::Bf16, false),
                 ] {
                     let config = config(family, tied);
-                    let setup = Setup { train, frozen, recompute, ..Setup::full(1) };
+                    let setup = Setup { train, frozen, arithmetic, recompute, ..Setup::full(1) };
                     let (n_paths, path_tokens) = (5, 37);
-                    let (engine, pass_tokens) = used(&config, &setup, n_paths, path_tokens);
+                    let (engine, pass_tokens, packed) = used(&config, &setup, n_paths, path_tokens);
                     let reference = Reference::None;
                     let plan = Plan { setup, pass_tokens, path_tokens, live_paths: n_paths, reference };
                     let (said, found) = (estimate(&config, &plan), held(&engine));
                     let exact = |e: Estimate| (e.weights, e.gradients, e.moments, e.activations, e.kv_cache);
                     assert_eq!(exact(said), exact(found), "{plan:?}");
+                    assert_eq!((said.packed, found.packed), (packed, 0), "{plan:?}");
                     // Rows of sampling are counted as for long prompts, which these are not.
                     assert!(found.decoding > 0 && found.decoding <= said.decoding + said.scratch);
                     assert_eq!(said.total(), exact_total(said));
@@ -246,8 +266,8 @@ mod tests {
     }
 
     fn exact_total(e: Estimate) -> u64 {
-        let Estimate { weights, gradients, moments, activations, kv_cache, head, decoding, scratch } = e;
-        [weights, gradients, moments, activations, kv_cache, head, decoding, scratch].iter().sum()
+        let Estimate { weights, gradients, moments, activations, kv_cache, head, decoding, packed, scratch } = e;
+        [weights, gradients, moments, activations, kv_cache, head, decoding, packed, scratch].iter().sum()
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! a token (`qkv` = queries, keys and values together); norms and the gated product are computed again.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use aepo::train::batch::TreeBatch;
 
 use crate::config::ModelConfig;
+use crate::gemm::Arithmetic;
 use crate::kernels::attention::{
     AttentionShape, TreeRange, tree_attention, tree_attention_backward, trees as find_trees,
 };
@@ -21,7 +23,9 @@ use crate::layout::{LayerRanges, Layout, Tensor};
 use crate::linear::{Buffers, Grads, Site};
 use crate::lora::Lora;
 use crate::matmul::Store;
+use crate::packed::PackedWeights;
 use crate::real::{Real, fit};
+use crate::team::Team;
 use crate::weights::{Matrix, Weights};
 
 /// A transformer's weights and constants.
@@ -36,8 +40,12 @@ pub struct Model<T> {
     pub lora: Option<Lora<T>>,
     /// RoPE angles.
     pub rope: RopeTable<T>,
-    /// Threads for matrix products.
-    pub threads: usize,
+    /// Numbers that products are made from.
+    pub arithmetic: Arithmetic,
+    /// Weights packed for sampling, while they are current.
+    pub packed: Option<PackedWeights>,
+    /// Who works.
+    pub team: Arc<Team>,
 }
 
 /// What a forward pass leaves for the backward pass.
@@ -96,17 +104,17 @@ pub struct Workspace<T> {
 impl<T: Real> Model<T> {
     /// Puts weights and constants together. `params` must have the layout's length.
     #[must_use]
-    pub fn new(config: ModelConfig, params: Vec<T>, threads: usize) -> Self {
-        Model::with(config, Weights::full(params), None, threads)
+    pub fn new(config: ModelConfig, params: Vec<T>, team: Arc<Team>) -> Self {
+        Model::with(config, Weights::full(params), None, team)
     }
 
     /// [`Model::new`] of weights that may be rounded or shared, with LoRA's matrices where there are any.
     #[must_use]
-    pub fn with(config: ModelConfig, params: Weights<T>, lora: Option<Lora<T>>, threads: usize) -> Self {
+    pub fn with(config: ModelConfig, params: Weights<T>, lora: Option<Lora<T>>, team: Arc<Team>) -> Self {
         let layout = Layout::new(&config);
         assert_eq!(params.len(), layout.n_parameters());
         let rope = RopeTable::new(&config);
-        Model { config, layout, params, lora, rope, threads }
+        Model { config, layout, params, lora, rope, arithmetic: Arithmetic::F32, packed: None, team }
     }
 
     /// Numbers that an optimiser step changes: LoRA's where there are any, all weights otherwise.
@@ -312,7 +320,7 @@ impl<T: Real> Model<T> {
     /// The output projection at a temperature.
     pub(crate) fn head(&self, temperature: f64) -> Head<'_, T> {
         let weight = self.params.matrix(self.layout.head.clone());
-        Head { weight, d: self.config.hidden_size, temperature, threads: self.threads }
+        Head { weight, d: self.config.hidden_size, temperature, how: self.how() }
     }
 
     pub(crate) fn heads(&self, w: &LayerRanges) -> Heads<'_, T> {

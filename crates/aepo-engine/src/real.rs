@@ -41,6 +41,10 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The larger of two; never called with NaN on purpose.
     fn max(self, other: Self) -> Self;
+    /// The numbers themselves, where they are what the fast products are made for.
+    fn as_f32(x: &[Self]) -> Option<&[f32]>;
+    /// [`Real::as_f32`] of numbers to be written.
+    fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Real for f32 {
@@ -95,6 +99,12 @@ impl Real for f32 {
     fn max(self, other: f32) -> f32 {
         if self > other { self } else { other }
     }
+    fn as_f32(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
+    }
+    fn as_f32_mut(x: &mut [f32]) -> Option<&mut [f32]> {
+        Some(x)
+    }
 }
 
 impl Real for f64 {
@@ -132,6 +142,12 @@ impl Real for f64 {
     #[inline(always)]
     fn max(self, other: f64) -> f64 {
         if self > other { self } else { other }
+    }
+    fn as_f32(_x: &[f64]) -> Option<&[f32]> {
+        None
+    }
+    fn as_f32_mut(_x: &mut [f64]) -> Option<&mut [f32]> {
+        None
     }
 }
 

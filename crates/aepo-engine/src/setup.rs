@@ -1,8 +1,7 @@
 //! What is an engine made for? What may change in it, in which numbers frozen weights are kept, and what a pass keeps.
 
-use aepo::config::Settings;
-use aepo::config::Stored;
 use aepo::config::lora::LoraTargets;
+use aepo::config::{Arithmetic, Settings, Stored};
 use aepo::seed::Seed;
 
 /// Everything that decides on an engine besides its weights.
@@ -14,6 +13,8 @@ pub struct Setup {
     pub train: Train,
     /// Numbers that weights are kept in where no step may change them.
     pub frozen: Stored,
+    /// Numbers that matrices are multiplied in.
+    pub arithmetic: Arithmetic,
     /// Whether a pass keeps the input of each block only, and the backward pass computes the block again.
     pub recompute: bool,
     /// Draws LoRA's first matrices.
@@ -57,7 +58,8 @@ impl Setup {
     /// All weights may change.
     #[must_use]
     pub fn full(n_threads: usize) -> Setup {
-        Setup { n_threads, train: Train::All, frozen: Stored::F32, recompute: false, seed: Seed(0) }
+        let (frozen, arithmetic) = (Stored::F32, Arithmetic::F32);
+        Setup { n_threads, train: Train::All, frozen, arithmetic, recompute: false, seed: Seed(0) }
     }
 
     /// What a recipe says about training.
@@ -67,7 +69,8 @@ impl Setup {
         let spec = LoraSpec { rank: l.rank, alpha: l.alpha, targets: l.targets.clone() };
         let train = if l.rank == 0 { Train::All } else { Train::Lora(spec) };
         let seed = Seed(settings.train.seed).child(LORA);
-        Setup { n_threads, train, frozen: settings.model.frozen, recompute: settings.train.recompute, seed }
+        let (frozen, arithmetic) = (settings.model.frozen, settings.model.arithmetic);
+        Setup { n_threads, train, frozen, arithmetic, recompute: settings.train.recompute, seed }
     }
 
     /// Numbers that the model's own weights are kept in: those that may change are never rounded.

@@ -79,3 +79,8 @@ pub fn assert_gradient(x: &[f64], gradient: &[f64], value: impl Fn(&[f64]) -> f6
         );
     }
 }
+
+/// Threads for a test's model.
+pub fn team(n_threads: usize) -> std::sync::Arc<crate::team::Team> {
+    std::sync::Arc::new(crate::team::Team::new(n_threads).unwrap())
+}

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::bf16;
-use rayon::prelude::*;
 
 use crate::layout::Layout;
-use crate::real::{Real, fit, vectorize};
+use crate::real::{Real, vectorize};
 
 /// All weights of a model, in the order of its layout. A clone shares them.
 #[derive(Clone, Debug)]
@@ -144,18 +143,12 @@ impl<'a, T: Real> Matrix<'a, T> {
         }
     }
 
-    /// The numbers as the engine computes with them: themselves, or widened into `scratch`.
-    pub fn wide<'s>(self, scratch: &'s mut Vec<T>) -> &'s [T]
-    where
-        'a: 's,
-    {
+    /// One of the numbers.
+    #[inline(always)]
+    pub fn at(self, i: usize) -> T {
         match self {
-            Matrix::Full(numbers) => numbers,
-            Matrix::Bf16(numbers) => {
-                fit(scratch, numbers.len());
-                scratch.par_chunks_mut(CHUNK).zip(numbers.par_chunks(CHUNK)).for_each(|(to, from)| widen(from, to));
-                scratch
-            }
+            Matrix::Full(numbers) => numbers[i],
+            Matrix::Bf16(numbers) => T::from_bf16(numbers[i]),
         }
     }
 
@@ -167,9 +160,6 @@ impl<'a, T: Real> Matrix<'a, T> {
         }
     }
 }
-
-/// Numbers that one task widens.
-const CHUNK: usize = 1 << 16;
 
 fn widen<T: Real>(from: &[bf16], to: &mut [T]) {
     vectorize(

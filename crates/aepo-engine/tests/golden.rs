@@ -1,6 +1,8 @@
 //! Does the engine compute what the published architectures define? The numbers come from `golden/make_golden.py`, a
 //! PyTorch program that shares no code with this crate and knows nothing of trees. `golden/README.md` has the layout.
 
+use std::sync::Arc;
+
 use std::path::{Path, PathBuf};
 
 use aepo::policy::{Policy, StepParams};
@@ -8,6 +10,7 @@ use aepo::train::batch::{Segment, Target, TreeBatch};
 use aepo_engine::adamw::{self, Moments};
 use aepo_engine::checkpoint::load_model;
 use aepo_engine::model::{Keep, Model, Workspace};
+use aepo_engine::team::Team;
 use aepo_engine::{Engine, real::Real};
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -103,7 +106,7 @@ impl Golden {
 
     fn model<T: Real>(&self) -> Model<T> {
         let (config, params) = load_model(&self.dir).expect("the model loads");
-        Model::new(config, params.iter().map(|&x| T::of(f64::from(x))).collect(), 2)
+        Model::new(config, params.iter().map(|&x| T::of(f64::from(x))).collect(), Arc::new(Team::new(2).unwrap()))
     }
 }
 

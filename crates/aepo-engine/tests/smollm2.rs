@@ -4,12 +4,14 @@
 //! that the test has nothing to read, and says so.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::cache::{BlockPool, PathCache};
 use aepo_engine::decode::{DecodeBuffers, Row};
 use aepo_engine::gguf;
 use aepo_engine::model::{Keep, Model, Workspace};
+use aepo_engine::team::Team;
 use safetensors::SafeTensors;
 
 const EVERY: usize = 128;
@@ -37,7 +39,7 @@ fn a_real_model_has_the_logits_of_transformers() {
     let tokens: Vec<u32> = words("tokens").into_iter().map(u32::from_le_bytes).collect();
 
     let loaded = gguf::load(Path::new(&path)).unwrap_or_else(|e| panic!("{e}"));
-    let model = Model::new(loaded.config, loaded.params, 2);
+    let model = Model::new(loaded.config, loaded.params, Arc::new(Team::new(2).unwrap()));
     let (mut pool, mut cache) = (BlockPool::new(&model.config), PathCache::default());
     let rows: Vec<Row> = tokens.iter().enumerate().map(|(position, &token)| Row { path: 0, token, position }).collect();
     let wanted: Vec<usize> = (0..tokens.len()).collect();

@@ -2,6 +2,7 @@
 //! and the numbers; `transformers/README.md` has what was measured.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aepo::policy::{Policy, StepParams};
 use aepo::seed::Seed;
@@ -13,11 +14,16 @@ use aepo_engine::checkpoint::{Adapter, GENERATION_CONFIG, Precision, load_adapte
 use aepo_engine::decode::{DecodeBuffers, Row};
 use aepo_engine::lora::Lora;
 use aepo_engine::model::{Keep, Model, Workspace};
+use aepo_engine::team::Team;
 use aepo_engine::weights::Weights;
 use safetensors::SafeTensors;
 
 const MODELS: [&str; 8] =
     ["llama", "llama_llama3", "llama_linear", "qwen2_padded", "qwen2_yarn", "qwen2_window", "qwen3", "qwen3_bent"];
+
+fn team(n_threads: usize) -> Arc<Team> {
+    Arc::new(Team::new(n_threads).unwrap())
+}
 
 /// Of logits, which are at most about 20 here.
 const LOGIT: f32 = 2e-4;
@@ -30,7 +36,7 @@ fn dir(name: &str) -> PathBuf {
 
 fn model(name: &str) -> Model<f32> {
     let (config, params) = load_model(&dir(name)).unwrap_or_else(|e| panic!("{e}"));
-    Model::new(config, params, 2)
+    Model::new(config, params, team(2))
 }
 
 fn words(file: &Path, tensor: &str) -> Vec<[u8; 4]> {
@@ -112,7 +118,7 @@ fn scalings_and_windows_matter() {
         let plain = (model.config.rope_scaling, &model.config.sliding_window) == (Default::default(), &None);
         model.config.rope_scaling = Default::default();
         model.config.sliding_window = None;
-        let model = Model::with(model.config, model.params, None, 1);
+        let model = Model::with(model.config, model.params, None, team(1));
         let worst = decoded(&model, &tokens, [tokens.len()])
             .iter()
             .zip(&logits)
@@ -163,7 +169,7 @@ fn a_lora_adapter_and_one_step_of_it_agree() {
     let (config, params) = load_model(&dir(name)).unwrap();
     let mut lora = Lora::new(&config, spec, Seed(1));
     lora.params = load_adapter(&adapter, &lora).unwrap();
-    let mut model = Model::with(config, Weights::full(params), Some(lora), 2);
+    let mut model = Model::with(config, Weights::full(params), Some(lora), team(2));
     let n = tokens.len() as u32;
     let mut batch = TreeBatch::default();
     batch.push_segment(None, &tokens);

@@ -89,7 +89,11 @@ pub const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-bench/src/peaks.rs",
     "crates/aepo-engine/src/checkpoint/map.rs",
+    "crates/aepo-engine/src/gemm/kernel.rs",
+    "crates/aepo-engine/src/gemm/mod.rs",
+    "crates/aepo-engine/src/gemm/pack.rs",
     "crates/aepo-engine/src/matmul.rs",
+    "crates/aepo-engine/src/team.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
     "crates/aepo-tools/src/python/message.rs",
     "crates/aepo-tools/src/mcp/process.rs",

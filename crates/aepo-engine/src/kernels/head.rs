@@ -5,8 +5,9 @@
 
 use rayon::prelude::*;
 
-use super::product::{self, Columns, Scratch};
-use crate::matmul::{Mat, MatMut, Store, matmul};
+use super::product::{self, Columns};
+use crate::gemm::Buffers;
+use crate::matmul::{How, Mat, MatMut, Store, multiply};
 use crate::real::{Real, max, sum_lanes, vectorize};
 use crate::weights::Matrix;
 
@@ -22,8 +23,8 @@ pub struct Head<'a, T> {
     pub d: usize,
     /// Softmax temperature.
     pub temperature: f64,
-    /// Threads for matrix products.
-    pub threads: usize,
+    /// How products are made.
+    pub how: How<'a>,
 }
 
 /// Log-sum-exp and entropy of one row of logits.
@@ -71,7 +72,7 @@ pub fn head_forward<T: Real>(
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
-    let mut scratch = Scratch::default();
+    let mut scratch = Buffers::default();
     let chunks = targets.chunks(CHUNK).zip(logprobs.chunks_mut(CHUNK)).zip(stats.chunks_mut(CHUNK));
     for (((targets, logprobs), stats), hidden) in chunks.zip(hidden.chunks(CHUNK * head.d)) {
         compute_logits(head, hidden, targets.len(), &mut logits, &mut scratch);
@@ -102,7 +103,7 @@ pub fn head_backward<T: Real>(
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
-    let mut scratch = Scratch::default();
+    let mut scratch = Buffers::default();
     for (start, hidden) in (0..targets.len()).step_by(CHUNK).zip(hidden.chunks(CHUNK * head.d)) {
         let n = CHUNK.min(targets.len() - start);
         compute_logits(head, hidden, n, &mut logits, &mut scratch);
@@ -117,10 +118,10 @@ pub fn head_backward<T: Real>(
         });
         let dlogits = Mat::new(&logits, n, vocab);
         let dhidden = &mut dhidden[start * head.d..][..n * head.d];
-        product::backward(dhidden, &logits[..n * vocab], n, head.weight, vocab, head.threads, &mut scratch);
+        product::backward(dhidden, &logits[..n * vocab], n, head.weight, vocab, head.how, &mut scratch);
         if let Some(dweight) = dweight.as_deref_mut() {
             let dweight = MatMut::new(dweight, vocab, head.d);
-            matmul(dweight, Store::Add, dlogits.t(), Mat::new(hidden, n, head.d), head.threads);
+            multiply(dweight, Store::Add, dlogits.t(), Mat::new(hidden, n, head.d), head.how, &mut scratch);
         }
     }
 }
@@ -135,16 +136,18 @@ fn row_backward<T: Real>(row: &mut [T], stats: RowStats<T>, c: T, d: T, inverse:
     }
 }
 
-fn compute_logits<T: Real>(head: Head<'_, T>, hidden: &[T], n: usize, logits: &mut [T], scratch: &mut Scratch<T>) {
+fn compute_logits<T: Real>(head: Head<'_, T>, hidden: &[T], n: usize, logits: &mut [T], scratch: &mut Buffers) {
     let vocab = head.weight.len() / head.d;
     let columns = Columns { data: logits, width: vocab, range: 0..vocab };
-    product::forward(columns, Store::Replace, &hidden[..n * head.d], n, head.weight, head.threads, scratch);
+    product::forward(columns, Store::Replace, &hidden[..n * head.d], n, head.weight.into(), head.how, scratch);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gemm::Arithmetic;
     use crate::real::dot;
+    use crate::team::Team;
     use crate::testing::{assert_gradient, random};
 
     #[test]
@@ -153,9 +156,11 @@ mod tests {
         let targets: Vec<u32> = (0..n).map(|i| (i * 7 % vocab) as u32).collect();
         let (hidden, weight) = (random(1, n * d), random(2, vocab * d));
         let (c, e) = (random(3, n), random(4, n));
+        let team = Team::new(1).unwrap();
+        let how = How { arithmetic: Arithmetic::F32, team: &team };
         for temperature in [1.0, 0.7] {
             let run = |hidden: &[f64], weight: &[f64]| {
-                let head = Head { weight: Matrix::Full(weight), d, temperature, threads: 1 };
+                let head = Head { weight: Matrix::Full(weight), d, temperature, how };
                 let (mut logprobs, mut stats) = (vec![0.0; n], vec![RowStats::default(); n]);
                 head_forward(head, hidden, &targets, &mut logprobs, &mut stats);
                 (logprobs, stats)
@@ -166,7 +171,7 @@ mod tests {
                 dot(&logprobs, &c) + dot(&entropies, &e)
             };
             let (_, stats) = run(&hidden, &weight);
-            let head = Head { weight: Matrix::Full(&weight), d, temperature, threads: 1 };
+            let head = Head { weight: Matrix::Full(&weight), d, temperature, how };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
             head_backward(head, &hidden, &targets, &stats, &c, &e, &mut dhidden, Some(&mut dweight));
             assert_gradient(&hidden, &dhidden, |h| value(h, &weight));

@@ -13,7 +13,7 @@ use crate::lora::Lora;
 use crate::model::{Keep, Model, Workspace};
 use crate::real::{Real, dot};
 use crate::setup::LoraSpec;
-use crate::testing::{assert_gradient, config, random, tree_batch};
+use crate::testing::{assert_gradient, config, random, team, tree_batch};
 use crate::weights::Weights;
 
 const LENGTHS: [usize; 5] = [3, 2, 1, 2, 2];
@@ -34,7 +34,7 @@ fn lora<T: Real>(family: Family, rank: usize, targets: &[Projection]) -> Lora<T>
 
 fn model<T: Real>(family: Family, tied: bool, lora: Option<Lora<T>>) -> Model<T> {
     let numbers = params(family, tied).into_iter().map(T::of).collect();
-    Model::with(config(family, tied), Weights::full(numbers), lora, 1)
+    Model::with(config(family, tied), Weights::full(numbers), lora, team(1))
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn lora_is_the_model_with_its_product_added() {
                 merged[tensor.range.clone()].iter_mut().zip(added).for_each(|(w, x)| *w += x);
             }
         }
-        let merged = Model::new(config(family, false), merged, 1);
+        let merged = Model::new(config(family, false), merged, team(1));
         let of = |m: &Model<f64>| m.forward(&batch, 1.0, Keep::Nothing, &mut Workspace::default()).0;
         let (a, b, plain) = (of(&with), of(&merged), of(&model(family, false, None)));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-10));
@@ -162,8 +162,8 @@ fn weights_in_bf16_are_those_weights_rounded() {
             let (config, lora) = (config(family, tied), lora(family, 4, &Projection::ALL));
             let narrow = Weights::narrow(&Layout::new(&config), rounded);
             assert!(narrow.n_bytes() < 2 * narrow.len() + narrow.len() / 4);
-            let full = Model::with(config.clone(), Weights::full(wide), Some(lora.clone()), 2);
-            let narrow = Model::with(config, narrow, Some(lora), 2);
+            let full = Model::with(config.clone(), Weights::full(wide), Some(lora.clone()), team(2));
+            let narrow = Model::with(config, narrow, Some(lora), team(2));
             let of = |m: &Model<f32>| gradient(m, &batch, Keep::All, &mut Workspace::default());
             assert!(of(&full) == of(&narrow), "{family:?}");
             assert!(decoded(&full, &tokens) == decoded(&narrow, &tokens), "{family:?}");

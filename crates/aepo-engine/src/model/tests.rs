@@ -4,12 +4,12 @@ use super::*;
 use crate::config::rope::RopeScaling;
 use crate::config::{Family, SlidingWindow};
 use crate::real::dot;
-use crate::testing::{assert_gradient, config, random, tree_batch};
+use crate::testing::{assert_gradient, config, random, team, tree_batch};
 
 fn model<T: Real>(family: Family, tied: bool) -> Model<T> {
     let config = config(family, tied);
     let n = Layout::new(&config).n_parameters();
-    Model::new(config, random(9, n).into_iter().map(|x| T::of(x * 0.5)).collect(), 1)
+    Model::new(config, random(9, n).into_iter().map(|x| T::of(x * 0.5)).collect(), team(1))
 }
 
 /// With everything that a configuration can ask for beyond the plain block: a window in one block, and a scaling of
@@ -36,7 +36,7 @@ fn whole_model_backward_is_the_derivative() {
     for (family, tied) in [(Family::Llama, false), (Family::Qwen2, true), (Family::Qwen3, false)] {
         let mut m = model::<f64>(family, tied);
         if family == Family::Qwen2 {
-            m = Model::with(stretched(m.config), m.params, None, 1);
+            m = Model::with(stretched(m.config), m.params, None, team(1));
         }
         let mut work = Workspace::default();
         m.forward(&batch, 0.8, Keep::All, &mut work);
@@ -99,7 +99,7 @@ fn tree_equals_unrolled() {
         summed[i] += c;
     }
     let plain = model::<f32>(Family::Qwen3, true);
-    let stretched = Model::with(stretched(plain.config.clone()), plain.params.clone(), None, 1);
+    let stretched = Model::with(stretched(plain.config.clone()), plain.params.clone(), None, team(1));
     for m in [plain, stretched] {
         let mut work = Workspace::default();
         let (logp, _) = m.forward(&batch, 1.0, Keep::All, &mut work);

@@ -24,7 +24,7 @@ pub use sections::{
     RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskFieldSettings, TaskSettings,
     ToolSettings, TrainSettings, VisitToolSettings,
 };
-pub use value::{Setting, Stored};
+pub use value::{Arithmetic, Setting, Stored};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::keys::Key;
 use super::lora::LoraTargets;
 use super::tasks::TaskLayout;
 use super::tools::{CacheMode, Offers, Sandbox, SandboxLevel};
-use super::value::{Setting, Stored};
+use super::value::{Arithmetic, Setting, Stored};
 use crate::algo::{Algorithm, ClipName};
 use crate::data::task::Grader;
 use crate::prompt::Protocol;
@@ -24,6 +24,9 @@ sections! {
         /// Numbers that frozen weights are kept in (under LoRA, and those of a reference policy): "f32", or "bf16",
         /// which rounds them and takes half the memory.
         frozen: Stored = Stored::F32;
+        /// Numbers that matrices are multiplied in: "f32", or "bf16", which rounds both factors of each product (sums
+        /// and weights stay in f32) and is about twice as fast where the processor multiplies pairs of bf16.
+        arithmetic: Arithmetic = Arithmetic::F32;
     }
 
     /// What a published model's config.json is known to say: memory can be estimated without it, and where it is there

@@ -131,6 +131,16 @@ pub enum Stored {
     Bf16,
 }
 
+/// Numbers that matrices are multiplied in; sums are in 32 bits either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Both factors as they are.
+    #[default]
+    F32,
+    /// Both factors rounded to bf16.
+    Bf16,
+}
+
 /// Names of a closed set of choices.
 macro_rules! choices {
     ($type:ty, $expected:literal, $($name:literal => $value:path),+ $(,)?) => {
@@ -165,6 +175,7 @@ choices!(Protocol, "\"tags\", \"aepo\", \"hermes\" or \"llama3\"",
 choices!(ClipName, "\"ppo\", \"balanced\", \"cispo\" or \"gppo\"",
     "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced, "cispo" => ClipName::Cispo, "gppo" => ClipName::Gppo);
 choices!(Stored, "\"f32\" or \"bf16\"", "f32" => Stored::F32, "bf16" => Stored::Bf16);
+choices!(Arithmetic, "\"f32\" or \"bf16\"", "f32" => Arithmetic::F32, "bf16" => Arithmetic::Bf16);
 choices!(RatioScope, "\"token\", \"sequence\" or \"turn\"",
     "token" => RatioScope::Token, "sequence" => RatioScope::Sequence, "turn" => RatioScope::Turn);
 choices!(SharedTokens, "\"own\" or \"mean\"", "own" => SharedTokens::Own, "mean" => SharedTokens::Mean);

@@ -1,0 +1,221 @@
+//! What multiplies? A tile of up to eight rows and 48 columns, held in the processor's registers over the inner dimension.
+
+use super::{Arithmetic, HEIGHT, Left, WIDTH};
+
+/// Whether the processor has what the fast path needs in either arithmetic.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl")
+}
+
+/// Whether it multiplies pairs of bf16 in one instruction.
+#[cfg(target_arch = "x86_64")]
+fn has_bf16() -> bool {
+    has_avx512() && is_x86_feature_detected!("avx512bf16")
+}
+
+/// `c = a·b` or `c += a·b` for `height` rows and `width` columns. `b`: `[units][WIDTH]`.
+///
+/// # Safety
+/// Rows `0..height`, `stride` apart, must have `width` numbers behind `c` that nobody else reads or writes.
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn tile(
+    arithmetic: Arithmetic,
+    a: Left<'_>,
+    b: &[u32],
+    c: *mut f32,
+    stride: usize,
+    height: usize,
+    width: usize,
+    add: bool,
+) {
+    assert!(height <= HEIGHT && width <= WIDTH && height > 0);
+    let units = b.len() / WIDTH;
+    if units > 0 {
+        assert!((height - 1) * a.row + (units - 1) * a.unit < a.units.len());
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let out = avx512::Out { c, stride, width, add };
+        // SAFETY: the processor has the instructions; `a` and `b` hold what is read (the assertion above), and the
+        // caller promises `c`.
+        unsafe {
+            match arithmetic {
+                Arithmetic::F32 if has_avx512() => return avx512::f32_tile(a, b, units, height, out),
+                Arithmetic::Bf16 if has_bf16() => return avx512::bf16_tile(a, b, units, height, out),
+                _ => {}
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { plain(arithmetic, a, b, c, stride, height, width, add) };
+}
+
+/// Columns of the portable kernel's tile.
+const NARROW: usize = 16;
+
+/// The definition, and what other processors run; compiled for their widest vectors.
+///
+/// # Safety
+/// As for [`tile`].
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn plain(
+    arithmetic: Arithmetic,
+    a: Left<'_>,
+    b: &[u32],
+    c: *mut f32,
+    stride: usize,
+    height: usize,
+    width: usize,
+    add: bool,
+) {
+    for row in 0..height {
+        for start in (0..width).step_by(NARROW) {
+            let n = NARROW.min(width - start);
+            // SAFETY: row and columns are among those the caller promises.
+            let out = unsafe { std::slice::from_raw_parts_mut(c.add(row * stride + start), n) };
+            let mut sums = [0.0; NARROW];
+            if add {
+                sums[..n].copy_from_slice(out);
+            }
+            let a = a.units.get(row * a.row..).unwrap_or_default().iter().copied().step_by(a.unit.max(1));
+            let b = b.chunks_exact(WIDTH).map(|b| &b[start..start + NARROW]);
+            let sums = crate::real::vectorize_op(Chain { arithmetic, a, b, sums });
+            out.copy_from_slice(&sums[..n]);
+        }
+    }
+}
+
+/// Sixteen chains over the inner dimension.
+struct Chain<A, B> {
+    arithmetic: Arithmetic,
+    a: A,
+    b: B,
+    sums: [f32; NARROW],
+}
+
+impl<'b, A: Iterator<Item = u32>, B: Iterator<Item = &'b [u32]>> pulp::NullaryFnOnce for Chain<A, B> {
+    type Output = [f32; NARROW];
+
+    #[inline(always)]
+    fn call(self) -> [f32; NARROW] {
+        let Chain { arithmetic, a, b, mut sums } = self;
+        let f = f32::from_bits;
+        for (a, b) in a.zip(b) {
+            for (sum, &b) in sums.iter_mut().zip(b) {
+                *sum = match arithmetic {
+                    Arithmetic::F32 => f(a).mul_add(f(b), *sum),
+                    Arithmetic::Bf16 => {
+                        let odd = f(a & 0xFFFF_0000).mul_add(f(b & 0xFFFF_0000), *sum);
+                        f(a << 16).mul_add(f(b << 16), odd)
+                    }
+                };
+            }
+        }
+        sums
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::*;
+
+    use super::super::{Left, WIDTH};
+
+    /// Where a tile goes.
+    #[derive(Clone, Copy)]
+    pub(super) struct Out {
+        pub c: *mut f32,
+        pub stride: usize,
+        pub width: usize,
+        pub add: bool,
+    }
+
+    macro_rules! kernel {
+        ($name:ident, $rows:ident, $features:literal, $multiply:expr) => {
+            /// # Safety
+            /// The processor must have the features; `a` and `b` must hold `units` units of each row and column; `out`
+            /// must be writable, `height` rows of it.
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn $name(a: Left<'_>, b: &[u32], units: usize, height: usize, out: Out) {
+                // SAFETY: the caller's promise is passed on.
+                unsafe {
+                    match height {
+                        1 => $rows::<1>(a, b, units, out),
+                        2 => $rows::<2>(a, b, units, out),
+                        3 => $rows::<3>(a, b, units, out),
+                        4 => $rows::<4>(a, b, units, out),
+                        5 => $rows::<5>(a, b, units, out),
+                        6 => $rows::<6>(a, b, units, out),
+                        7 => $rows::<7>(a, b, units, out),
+                        _ => $rows::<8>(a, b, units, out),
+                    }
+                }
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn $rows<const M: usize>(a: Left<'_>, b: &[u32], units: usize, out: Out) {
+                let lanes = |i: usize| -> __mmask16 {
+                    let n = out.width.saturating_sub(16 * i).min(16);
+                    if n == 16 { !0 } else { (1 << n) - 1 }
+                };
+                let masks = [lanes(0), lanes(1), lanes(2)];
+                let mut sums = [[_mm512_setzero_ps(); 3]; M];
+                if out.add {
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        for (i, sum) in sums.iter_mut().enumerate() {
+                            // SAFETY: masked lanes are not read; the caller promises the others.
+                            *sum = unsafe {
+                                let c = out.c.wrapping_add(row * out.stride + 16 * i);
+                                _mm512_maskz_loadu_ps(masks[i], c)
+                            };
+                        }
+                    }
+                }
+                let (mut b, mut at) = (b.as_ptr(), a.units.as_ptr());
+                for _ in 0..units {
+                    // SAFETY: the caller promises `units` units of `WIDTH` columns and of `M` rows.
+                    unsafe {
+                        let right: [__m512i; 3] = [
+                            _mm512_loadu_si512(b.cast()),
+                            _mm512_loadu_si512(b.add(16).cast()),
+                            _mm512_loadu_si512(b.add(32).cast()),
+                        ];
+                        for (row, sums) in sums.iter_mut().enumerate() {
+                            let left = _mm512_set1_epi32(*at.add(row * a.row) as i32);
+                            for (sum, right) in sums.iter_mut().zip(right) {
+                                *sum = $multiply(*sum, left, right);
+                            }
+                        }
+                        b = b.add(WIDTH);
+                        at = at.wrapping_add(a.unit);
+                    }
+                }
+                for (row, sums) in sums.iter().enumerate() {
+                    for (i, sum) in sums.iter().enumerate() {
+                        // SAFETY: masked lanes are not written; the caller promises the others.
+                        unsafe {
+                            let c = out.c.wrapping_add(row * out.stride + 16 * i);
+                            _mm512_mask_storeu_ps(c, masks[i], *sum);
+                        }
+                    }
+                }
+            }
+        };
+    }
+
+    kernel!(f32_tile, f32_rows, "avx512f,avx512bw,avx512vl", |sum, left, right| {
+        _mm512_fmadd_ps(_mm512_castsi512_ps(left), _mm512_castsi512_ps(right), sum)
+    });
+    kernel!(bf16_tile, bf16_rows, "avx512f,avx512bw,avx512vl,avx512bf16", |sum, left, right| {
+        _mm512_dpbf16_ps(sum, halves(left), halves(right))
+    });
+
+    /// A vector of 512 bits is one of 32 bf16, whatever its bits.
+    #[inline(always)]
+    fn halves(x: __m512i) -> __m512bh {
+        // SAFETY: both are 64 bytes, and every bit pattern is either.
+        unsafe { std::mem::transmute(x) }
+    }
+}

@@ -1,0 +1,365 @@
+//! How are large matrices multiplied? From packed panels, in numbers of 32 or of 16 bits, on all threads.
+//!
+//! One number of a product is one chain: its terms are added in the order of the inner dimension, each by a fused
+//! multiplication and addition, beginning with zero or with what the output holds. In [`Arithmetic::Bf16`] both factors
+//! are rounded to bf16 first and their products, which are exact in `f32`, are added in pairs, the odd one before the
+//! even one; that is the order of AVX-512's dot product, so a processor without it gives the same bits. Neither the
+//! other rows, nor blocks, nor threads have a part in the chain: a row has the same bits in any company.
+//!
+//! The right factor is packed into panels of [`WIDTH`] columns, `[k][WIDTH]`, of *units*: a number in `f32`, or two
+//! neighbours of the inner dimension in bf16. Weights that are read often are packed once ([`Packed`]), others while
+//! they are multiplied, a group of panels at a time that stays near the processor.
+
+mod kernel;
+mod pack;
+
+use half::bf16;
+
+use crate::team::Team;
+
+pub use aepo::config::Arithmetic;
+
+/// Columns of a panel.
+pub const WIDTH: usize = 48;
+/// Rows of a tile.
+const HEIGHT: usize = 8;
+/// Units of the inner dimension that are multiplied before the next tile.
+pub(crate) const DEPTH: usize = 512;
+/// Panels that one task packs and multiplies: what fits beside the rows into a processor's own cache.
+const GROUP: usize = 4;
+/// Up to this many rows the inner dimension is not cut: a packed panel is read once, in one go.
+const FEW: usize = 4 * HEIGHT;
+
+/// Numbers in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a> {
+    /// In full.
+    F32(&'a [f32]),
+    /// Rounded.
+    Bf16(&'a [bf16]),
+}
+
+impl Numbers<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Numbers::F32(x) => x.len(),
+            Numbers::Bf16(x) => x.len(),
+        }
+    }
+}
+
+/// How a factor lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// A row of the left factor or a column of the right one is contiguous.
+    Inner,
+    /// Neighbours are those of the outer dimension.
+    Outer,
+}
+
+/// A factor: `outer` rows of the left one, or columns of the right one, with `inner` numbers each.
+#[derive(Clone, Copy, Debug)]
+pub struct Factor<'a> {
+    numbers: Numbers<'a>,
+    outer: usize,
+    inner: usize,
+    stride: usize,
+    along: Along,
+}
+
+impl<'a> Factor<'a> {
+    /// A view into `numbers`, whose lines (of `inner` numbers if these are contiguous, else of `outer`) lie `stride`
+    /// apart.
+    ///
+    /// # Panics
+    /// If the view reaches out of the slice.
+    #[must_use]
+    pub fn new(numbers: Numbers<'a>, outer: usize, inner: usize, stride: usize, along: Along) -> Factor<'a> {
+        let (lines, len) = if along == Along::Inner { (outer, inner) } else { (inner, outer) };
+        let is_empty = lines == 0 || len == 0;
+        assert!(len <= stride && (is_empty || (lines - 1) * stride + len <= numbers.len()), "a view out of its slice");
+        Factor { numbers, outer, inner, stride, along }
+    }
+}
+
+/// 64 bytes that lie in one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+struct Line([u32; 16]);
+
+/// A buffer of units.
+#[derive(Debug, Default)]
+struct Units(Vec<Line>);
+
+impl Units {
+    /// At least `n` units; what they hold is not defined.
+    fn fit(&mut self, n: usize) -> &mut [u32] {
+        let lines = n.div_ceil(16);
+        if self.0.len() < lines {
+            self.0 = Vec::new();
+            self.0.resize(lines, Line::default());
+        }
+        &mut self.0.as_flattened_mut()[..n]
+    }
+}
+
+trait Flat {
+    fn as_flattened(&self) -> &[u32];
+    fn as_flattened_mut(&mut self) -> &mut [u32];
+}
+
+impl Flat for Vec<Line> {
+    fn as_flattened(&self) -> &[u32] {
+        // SAFETY: `Line` is sixteen `u32` without padding (its size is its alignment), so the lines of a vector are
+        // `16·len` initialised `u32` in a row; the borrow of the vector is handed on.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * 16) }
+    }
+    fn as_flattened_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as above, and the borrow is a mutable one.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * 16) }
+    }
+}
+
+/// A right factor in panels.
+#[derive(Debug)]
+pub struct Packed {
+    panels: Units,
+    arithmetic: Arithmetic,
+    outer: usize,
+    inner: usize,
+}
+
+impl Packed {
+    /// Packs a whole factor.
+    #[must_use]
+    pub fn new(factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) -> Packed {
+        let mut packed = Packed { panels: Units::default(), arithmetic, outer: factor.outer, inner: factor.inner };
+        packed.fill(factor, team);
+        packed
+    }
+
+    /// Packs other numbers of the same shape in the place of these.
+    ///
+    /// # Panics
+    /// If the shape is another.
+    pub fn fill(&mut self, factor: Factor<'_>, team: &Team) {
+        assert_eq!((self.outer, self.inner), (factor.outer, factor.inner), "shape of a packed factor");
+        let n_units = units(self.arithmetic, factor.inner);
+        let all = self.panels.fit(factor.outer.div_ceil(WIDTH) * WIDTH * n_units);
+        team.split((all, (WIDTH * n_units).max(1)), |i, panel| {
+            pack::pack::<WIDTH>(&factor, self.arithmetic, i * WIDTH, 0..n_units, panel);
+        });
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn outer(&self) -> usize {
+        self.outer
+    }
+
+    /// Bytes of it.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        64 * self.panels.0.len()
+    }
+}
+
+/// The right factor of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<'a> {
+    /// As it lies in memory; packed on the way.
+    Plain(Factor<'a>),
+    /// Packed before.
+    Packed(&'a Packed),
+}
+
+/// Where a product goes: the first rows and columns of a matrix whose rows lie `stride` apart.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// From the first number of the product on.
+    pub data: &'a mut [f32],
+    /// Distance of rows.
+    pub stride: usize,
+    /// Whether the product is added to what is there.
+    pub add: bool,
+}
+
+/// Buffers, reused from product to product.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    /// Rows of the left factor, rounded or packed.
+    left: Units,
+    /// Of each thread, the panels that it packs and multiplies.
+    panels: Vec<Units>,
+}
+
+impl Buffers {
+    /// Bytes of it.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let lines: usize = self.panels.iter().map(|units| units.0.len()).sum();
+        64 * (self.left.0.len() + lines)
+    }
+}
+
+/// Units of an inner dimension.
+fn units(arithmetic: Arithmetic, inner: usize) -> usize {
+    match arithmetic {
+        Arithmetic::F32 => inner,
+        Arithmetic::Bf16 => inner.div_ceil(2),
+    }
+}
+
+/// Left factor as the kernel reads it: unit `k` of row `i` is at `i·row + k·unit` of a tile, tiles lie `tile` apart.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    units: &'a [u32],
+    row: usize,
+    unit: usize,
+    tile: usize,
+}
+
+/// The address of an output that tasks write disjoint parts of.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+
+// SAFETY: `multiply` hands each task columns of its own, and no task reads or writes others.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn get(self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// `out = left·right` or `out += left·right`.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn multiply(
+    out: Target<'_>,
+    left: Factor<'_>,
+    right: Right<'_>,
+    arithmetic: Arithmetic,
+    team: &Team,
+    buffers: &mut Buffers,
+) {
+    let (m, k) = (left.outer, left.inner);
+    let (n, right_inner) = match right {
+        Right::Plain(factor) => (factor.outer, factor.inner),
+        Right::Packed(packed) => (packed.outer, packed.inner),
+    };
+    assert_eq!(k, right_inner, "inner dimensions of a product");
+    if let Right::Packed(packed) = right {
+        assert_eq!(packed.arithmetic, arithmetic, "arithmetic of a packed factor");
+    }
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(n <= out.stride && (m - 1) * out.stride + n <= out.data.len(), "a product out of its target");
+    let n_units = units(arithmetic, k);
+    let few = m <= FEW && matches!(right, Right::Packed(_));
+    let depth = if few { n_units.max(1) } else { DEPTH };
+    let n_panels = n.div_ceil(WIDTH);
+    let group = n_panels.div_ceil(4 * team.n_threads()).clamp(1, GROUP);
+    let n_tasks = n_panels.div_ceil(group);
+    let address = Shared(out.data.as_mut_ptr());
+    let Buffers { left: rows_buffer, panels: panels_buffers } = buffers;
+    panels_buffers.resize_with(team.n_threads().max(panels_buffers.len()), Units::default);
+    let mut start = 0;
+    loop {
+        let end = n_units.min(start + depth);
+        let rows = prepare(&left, arithmetic, start..end, team, rows_buffer);
+        let add = out.add || start > 0;
+        // Multiplies all rows with some panels, whose units lie `stride` apart from panel to panel.
+        let multiply = |panels: std::ops::Range<usize>, units: &[u32], stride: usize| {
+            for tile in 0..m.div_ceil(HEIGHT) {
+                let height = HEIGHT.min(m - tile * HEIGHT);
+                for (i, panel) in panels.clone().enumerate() {
+                    let width = WIDTH.min(n - panel * WIDTH);
+                    // SAFETY: the assertion above says that rows `0..m` and columns `0..n` lie in the target; this
+                    // tile's are among them, and its columns belong to this task alone.
+                    unsafe {
+                        let c = address.get().add(tile * HEIGHT * out.stride + panel * WIDTH);
+                        let b = &units[i * stride..][..(end - start) * WIDTH];
+                        kernel::tile(arithmetic, rows.of(tile), b, c, out.stride, height, width, add);
+                    }
+                }
+            }
+        };
+        let of_task = |index: usize| index * group..n_panels.min((index + 1) * group);
+        match right {
+            Right::Packed(packed) => team.for_each(n_tasks, |index| {
+                let panels = of_task(index);
+                let units = &packed.panels.0.as_flattened()[(panels.start * n_units + start) * WIDTH..];
+                multiply(panels, units, n_units * WIDTH);
+            }),
+            Right::Plain(factor) => {
+                let panels_buffers = &mut panels_buffers[..team.n_threads()];
+                team.for_each_with(panels_buffers, n_tasks, |own, index| {
+                    let panels = of_task(index);
+                    let stride = (end - start) * WIDTH;
+                    let own = own.fit(panels.len() * stride);
+                    for (panel, own) in panels.clone().zip(own.chunks_exact_mut(stride.max(1))) {
+                        pack::pack::<WIDTH>(&factor, arithmetic, panel * WIDTH, start..end, own);
+                    }
+                    multiply(panels, own, stride);
+                });
+            }
+        }
+        start = end;
+        if start >= n_units {
+            return;
+        }
+    }
+}
+
+/// The units `depth` of all rows, where and how the kernel can read them.
+fn prepare<'a>(
+    left: &Factor<'a>,
+    arithmetic: Arithmetic,
+    depth: std::ops::Range<usize>,
+    team: &Team,
+    buffer: &'a mut Units,
+) -> Left<'a> {
+    /// Rows that one task rounds.
+    const ROWS: usize = 32;
+    let (m, len) = (left.outer, depth.len());
+    match (left.along, arithmetic, left.numbers) {
+        (Along::Inner, Arithmetic::F32, Numbers::F32(x)) => {
+            let x = &x[depth.start.min(x.len())..];
+            // SAFETY: `f32` and `u32` have one size and alignment, and every bit pattern is either.
+            let units = unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<u32>(), x.len()) };
+            Left { units, row: left.stride, unit: 1, tile: HEIGHT * left.stride }
+        }
+        (Along::Inner, ..) => {
+            let all = buffer.fit(m * len);
+            team.split((&mut *all, (ROWS * len).max(1)), |chunk, rows| {
+                for (i, row) in rows.chunks_exact_mut(len).enumerate() {
+                    pack::row(left, arithmetic, chunk * ROWS + i, depth.start, row);
+                }
+            });
+            Left { units: all, row: len, unit: 1, tile: HEIGHT * len }
+        }
+        (Along::Outer, ..) => {
+            let all = buffer.fit(m.div_ceil(HEIGHT) * HEIGHT * len);
+            team.split((&mut *all, (ROWS * len).max(1)), |chunk, tiles| {
+                for (i, tile) in tiles.chunks_exact_mut(HEIGHT * len).enumerate() {
+                    pack::pack::<HEIGHT>(left, arithmetic, chunk * ROWS + i * HEIGHT, depth.clone(), tile);
+                }
+            });
+            Left { units: all, row: 1, unit: HEIGHT, tile: HEIGHT * len }
+        }
+    }
+}
+
+impl<'a> Left<'a> {
+    fn of(&self, tile: usize) -> Left<'a> {
+        Left { units: &self.units[(tile * self.tile).min(self.units.len())..], ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests;
