@@ -23,6 +23,9 @@ use crate::rounds::print;
 use crate::row::{COMMIT, machine, median};
 use crate::script::{Meter, ReadyTools, Reciting};
 
+/// Longest path, as in the quickstart's model.
+const CONTEXT_LEN: usize = 1024;
+
 /// What of a turn's cost goes where, microseconds per turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 struct Parts {
@@ -163,8 +166,8 @@ struct Facts {
 fn round(agent: &Agent, config: &Config, tasks: &[&Task]) -> anyhow::Result<(Parts, Facts)> {
     let renderer = &agent.renderer;
     let outside = Meter::default();
-    let context_len = config.model.shape.context_len;
-    let mut policy = Reciting::new(&agent.lines, renderer.tokenizer().vocab_size(), context_len, Rc::clone(&outside));
+    let vocab_size = renderer.tokenizer().vocab_size();
+    let mut policy = Reciting::new(&agent.lines, vocab_size, CONTEXT_LEN, Rc::clone(&outside));
     let mut tools = ReadyTools::new(agent.results.clone(), Rc::clone(&outside));
     let (parsing, results, n_turns) = (Cell::new(0.0), Cell::new(0.0), Cell::new(0));
     let add = |to: &Cell<f64>, start: Instant| to.set(to.get() + start.elapsed().as_secs_f64());

@@ -93,7 +93,7 @@ pub fn step(args: &StepArgs) -> anyhow::Result<()> {
     // Weights that hardly change: every round does the same work.
     let sets = [("train.learning_rate", "1e-12".to_owned()), ("model.arithmetic", arithmetic.to_owned())];
     let config = recipe(text, &sets)?;
-    let system = if config.prompt.system.is_empty() { String::new() } else { format!("{} ", config.prompt.system) };
+    let system = config.prompt.system.as_ref().map_or(String::new(), |system| format!("{system} "));
     let agent = agent(&system)?;
     let setup = Setup::of(&config, common.threads);
     let (model, engine) = match (args.recipe, &common.weights) {
