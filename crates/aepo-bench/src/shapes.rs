@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aepo::config::Stored;
+use aepo::config::{Arithmetic, Stored};
 use aepo::policy::PolicyError;
 use aepo::seed::Seed;
 use aepo_engine::Engine;
@@ -77,7 +77,7 @@ pub enum For {
 
 /// The engine of a case: over the weights that were asked for, or random ones.
 pub fn engine(shape: Shape, purpose: For, common: &Common) -> anyhow::Result<Engine> {
-    let setup = setup(purpose, common)?;
+    let setup = setup(purpose, common);
     let made = match &common.weights {
         Some(dir) => load(dir, &setup),
         None => Engine::random_as(shape.config(), Seed(1), &setup),
@@ -89,14 +89,11 @@ fn load(dir: &Path, setup: &Setup) -> Result<Engine, PolicyError> {
     Engine::load_as(dir, setup)
 }
 
-fn setup(purpose: For, common: &Common) -> anyhow::Result<Setup> {
-    let (train, frozen) = match (purpose, common.precision) {
-        (For::Sampling, Precision::F32) => (Train::Nothing, Stored::F32),
-        (For::Sampling, Precision::Bf16) => (Train::Nothing, Stored::Bf16),
-        (For::Training | For::Recomputing, Precision::F32) => (Train::All, Stored::F32),
-        (For::Training | For::Recomputing, Precision::Bf16) => {
-            anyhow::bail!("the engine trains in f32: run this case with --precision f32")
-        }
+fn setup(purpose: For, common: &Common) -> Setup {
+    let (frozen, arithmetic) = match common.precision {
+        Precision::F32 => (Stored::F32, Arithmetic::F32),
+        Precision::Bf16 => (Stored::Bf16, Arithmetic::Bf16),
     };
-    Ok(Setup { train, frozen, recompute: purpose == For::Recomputing, ..Setup::full(common.threads) })
+    let train = if purpose == For::Sampling { Train::Nothing } else { Train::All };
+    Setup { train, frozen, arithmetic, recompute: purpose == For::Recomputing, ..Setup::full(common.threads) }
 }

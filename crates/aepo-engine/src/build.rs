@@ -18,6 +18,7 @@ use crate::decode::DecodeBuffers;
 use crate::engine::{Engine, checkpoint_error};
 use crate::gguf::{self, GgufText};
 use crate::layout::{Layout, Tensor};
+use crate::live::Step;
 use crate::lora::Lora;
 use crate::model::{Keep, Model, Workspace};
 use crate::setup::{Setup, Train};
@@ -69,6 +70,7 @@ impl Engine {
             keep,
             paths: BTreeMap::new(),
             next_path: 0,
+            step: Step::default(),
             buffers: DecodeBuffers::default(),
             threads,
             generation_config: None,

@@ -5,18 +5,16 @@
 //! through the same code. Each row's bits depend on its own
 //! path only, because every product's do.
 
-use rayon::prelude::*;
-
 use crate::cache::{BlockPool, PathCache};
-use crate::config::MAX_HEAD_DIM;
 use crate::kernels::norm::rms_norm;
 use crate::kernels::product::{self, Columns, Weight};
 use crate::kernels::swiglu::swiglu;
-use crate::kernels::{add_bias, gather_rows};
+use crate::kernels::{add_bias, gather_rows, rows_of};
 use crate::linear::{Buffers, Site};
 use crate::matmul::Store;
 use crate::model::Model;
 use crate::real::{fit, vectorize};
+use crate::sampler::Scratch;
 
 /// One token to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +41,8 @@ pub struct DecodeBuffers {
     logits: Vec<f32>,
     linear: Buffers<f32>,
     products: crate::gemm::Buffers,
+    /// One for each thread.
+    scratch: Vec<Scratch>,
 }
 
 impl DecodeBuffers {
@@ -55,7 +55,9 @@ impl DecodeBuffers {
 
 impl Model<f32> {
     /// Computes `rows` (a path's rows in order of position, directly behind its cached tokens) and caches their keys
-    /// and values. Then calls `read` with the logits (`[vocab]`) of each row index in `wanted`, in parallel.
+    /// and values. Then calls `read` with the number and the logits (`[vocab]`) of each row index in `wanted`, in
+    /// parallel, and leaves what it returns in `results`.
+    #[allow(clippy::too_many_arguments)]
     pub fn decode<R: Send>(
         &self,
         rows: &[Row],
@@ -63,10 +65,11 @@ impl Model<f32> {
         pool: &mut BlockPool,
         wanted: &[usize],
         b: &mut DecodeBuffers,
-        read: impl Fn(usize, &[f32]) -> R + Sync,
-    ) -> Vec<R> {
+        results: &mut Vec<Option<R>>,
+        read: impl Fn(usize, &[f32], &mut Scratch) -> R + Sync,
+    ) {
         let c = &self.config;
-        let (d, f, n) = (c.hidden_size, c.intermediate_size, rows.len());
+        let (d, f, n, team) = (c.hidden_size, c.intermediate_size, rows.len(), &*self.team);
         b.tokens.clear();
         b.tokens.extend(rows.iter().map(|r| r.token));
         b.slots.clear();
@@ -80,12 +83,12 @@ impl Model<f32> {
             fit(buffer, n * width);
         }
         fit(&mut b.wide, n * c.q_dim().max(f));
-        gather_rows(self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
+        gather_rows(team, self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
         for (layer, w) in self.layout.layers.iter().enumerate() {
-            rms_norm(&b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
+            rms_norm(team, &b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
             self.project(layer, Site::Qkv, &b.normed, n, Store::Replace, &mut b.qkv, &mut b.linear);
             if let Some(bias) = &w.qkv_bias {
-                add_bias(&mut b.qkv, self.weight(bias));
+                add_bias(team, &mut b.qkv, self.weight(bias));
             }
             self.prepare_rows(rows, w, &mut b.qkv);
             for ((&(block, slot), qkv), _) in b.slots.iter().zip(b.qkv.chunks_exact(c.qkv_dim())).zip(rows) {
@@ -94,27 +97,24 @@ impl Model<f32> {
             }
             self.attend_rows(rows, caches, pool, layer, &b.qkv, &mut b.wide);
             self.project(layer, Site::Output, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
-            rms_norm(&b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
+            rms_norm(team, &b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
             self.project(layer, Site::GateUp, &b.normed, n, Store::Replace, &mut b.gate_up, &mut b.linear);
-            swiglu(&b.gate_up, f, &mut b.wide[..n * f]);
+            swiglu(team, &b.gate_up, f, &mut b.wide[..n * f]);
             self.project(layer, Site::Down, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
         }
-        self.read_logits(wanted, b, read)
+        self.read_logits(wanted, b, results, read);
     }
 
     /// Norm and rotation of each row's queries and keys, in place.
     fn prepare_rows(&self, rows: &[Row], w: &crate::layout::LayerRanges, qkv: &mut [f32]) {
-        let (heads, c) = (self.heads(w), &self.config);
-        let n_rotated = c.num_attention_heads + c.num_key_value_heads;
-        qkv.par_chunks_exact_mut(c.qkv_dim()).zip(rows).with_min_len(16).for_each(|(qkv, row)| {
+        let (heads, width) = (self.heads(w), self.config.qkv_dim());
+        let n_rows = rows_of(width);
+        self.team.split((qkv, n_rows * width), |i, qkv| {
             vectorize(
                 #[inline(always)]
                 || {
-                    let mut raw = [0.0; MAX_HEAD_DIM];
-                    for (head, x) in qkv.chunks_exact_mut(c.head_dim).take(n_rotated).enumerate() {
-                        let raw = &mut raw[..c.head_dim];
-                        raw.copy_from_slice(x);
-                        heads.prepare(head, row.position, raw, x);
+                    for (qkv, row) in qkv.chunks_exact_mut(width).zip(&rows[i * n_rows..]) {
+                        heads.prepare_row(row.position, qkv);
                     }
                 },
             );
@@ -125,12 +125,15 @@ impl Model<f32> {
         &self,
         wanted: &[usize],
         b: &mut DecodeBuffers,
-        read: impl Fn(usize, &[f32]) -> R + Sync,
-    ) -> Vec<R> {
+        results: &mut Vec<Option<R>>,
+        read: impl Fn(usize, &[f32], &mut Scratch) -> R + Sync,
+    ) {
         /// Rows of logits held at once.
         const CHUNK: usize = 128;
         let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        let mut results = Vec::with_capacity(wanted.len());
+        results.clear();
+        results.resize_with(wanted.len(), || None);
+        b.scratch.resize_with(self.team.n_threads(), Scratch::default);
         for (start, chunk) in (0..).step_by(CHUNK).zip(wanted.chunks(CHUNK)) {
             let n = chunk.len();
             fit(&mut b.normed, n * d);
@@ -139,15 +142,16 @@ impl Model<f32> {
                 b.hidden.extend_from_slice(&b.x[i * d..][..d]);
             }
             let norm = self.weight(&self.layout.final_norm);
-            rms_norm(&b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
+            rms_norm(&self.team, &b.hidden, norm, self.config.rms_norm_eps, &mut b.normed[..n * d]);
             fit(&mut b.logits, n * vocab);
             let packed = self.packed.as_ref().map(|packed| &packed.head);
             let weight = Weight { matrix: self.params.matrix(self.layout.head.clone()), packed };
             let out = Columns { data: &mut b.logits, width: vocab, range: 0..vocab };
             product::forward(out, Store::Replace, &b.normed[..n * d], n, weight, self.how(), &mut b.products);
-            let rows = b.logits.par_chunks_exact(vocab).take(chunk.len()).enumerate().with_min_len(2);
-            results.par_extend(rows.map(|(i, logits)| read(start + i, logits)));
+            let (logits, results) = (&b.logits, &mut results[start..start + n]);
+            self.team.split_with(&mut b.scratch, (results, 1), |scratch, i, result| {
+                result[0] = Some(read(start + i, &logits[i * vocab..][..vocab], scratch));
+            });
         }
-        results
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
-    StepReport, TokenStats,
+    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, StepParams, StepReport, TokenStats,
 };
 use aepo::train::batch::TreeBatch;
 
@@ -13,13 +13,10 @@ use crate::adamw::{self, Moments};
 use crate::cache::{BlockPool, PathCache};
 use crate::checkpoint::{self, Precision};
 use crate::config::ModelConfig;
-use crate::decode::{DecodeBuffers, Row};
+use crate::decode::DecodeBuffers;
 use crate::error::EngineError;
+use crate::live::{LivePath, ROOM, Step};
 use crate::model::{Keep, Model, Workspace};
-use crate::sampler::sample;
-
-/// Rows computed in one go while prompts and tool results are read; bounds the buffers.
-pub(crate) const MAX_ROWS: usize = 1024;
 
 /// The embedded CPU engine.
 pub struct Engine {
@@ -34,6 +31,7 @@ pub struct Engine {
     pub(crate) pool: BlockPool,
     pub(crate) paths: BTreeMap<u64, LivePath>,
     pub(crate) next_path: u64,
+    pub(crate) step: Step,
     pub(crate) buffers: DecodeBuffers,
     pub(crate) threads: rayon::ThreadPool,
     /// Ids that can be drawn are below this.
@@ -42,18 +40,6 @@ pub struct Engine {
     pub(crate) generation_config: Option<String>,
     /// What the files of LoRA's matrices say that they belong to: where the model was read from, unless it is renamed.
     pub base_name: String,
-}
-
-pub(crate) struct LivePath {
-    tokens: Vec<u32>,
-    cache: PathCache,
-    request: Option<(SampleRequest, Vec<SampledToken>)>,
-}
-
-impl LivePath {
-    fn n_uncached(&self) -> usize {
-        self.tokens.len() - self.cache.n_tokens
-    }
 }
 
 impl Engine {
@@ -143,52 +129,6 @@ impl Engine {
             false => Err(PolicyError::Misuse("segments do not tile the tokens of the batch".into())),
         }
     }
-
-    /// Computes what `rows_of` asks for (path, number of its next uncached tokens) and reads the logits behind the
-    /// last token of each path that is then fully cached.
-    fn compute<R: Send>(&mut self, plan: &[(u64, usize)], read: impl Fn(u64, &[f32]) -> R + Sync) -> Vec<(u64, R)> {
-        let mut rows = Vec::new();
-        let mut wanted = Vec::new();
-        for (index, &(id, n)) in plan.iter().enumerate() {
-            let path = &self.paths[&id];
-            let start = path.cache.n_tokens;
-            for (position, &token) in path.tokens.iter().enumerate().skip(start).take(n) {
-                rows.push(Row { path: index, token, position });
-            }
-            if start + n == path.tokens.len() && path.request.is_some() {
-                wanted.push((rows.len() - 1, id));
-            }
-        }
-        let mut caches: BTreeMap<u64, &mut PathCache> =
-            self.paths.iter_mut().map(|(&id, p)| (id, &mut p.cache)).collect();
-        let mut caches: Vec<&mut PathCache> = plan.iter().filter_map(|(id, _)| caches.remove(id)).collect();
-        let indices: Vec<usize> = wanted.iter().map(|&(row, _)| row).collect();
-        self.model.pack();
-        let (model, pool, buffers) = (&self.model, &mut self.pool, &mut self.buffers);
-        let results = self.threads.install(|| {
-            model.decode(&rows, &mut caches, pool, &indices, buffers, |i, logits| read(wanted[i].1, logits))
-        });
-        wanted.iter().map(|&(_, id)| id).zip(results).collect()
-    }
-
-    /// Caches every path's tokens but its last, so that forks can share them.
-    fn prefill(&mut self) {
-        loop {
-            let mut plan = Vec::new();
-            let mut room = MAX_ROWS;
-            for (&id, path) in &self.paths {
-                let n = (path.n_uncached().max(1) - 1).min(room);
-                if n > 0 {
-                    plan.push((id, n));
-                    room -= n;
-                }
-            }
-            if plan.is_empty() {
-                return;
-            }
-            self.compute(&plan, |_, _| ());
-        }
-    }
 }
 
 impl Policy for Engine {
@@ -272,62 +212,15 @@ impl Policy for Engine {
         if let Some(live) = self.paths.get_mut(&request.path.0) {
             // The cache must hold all but the last token, whose logits the first draw needs.
             debug_assert!(live.n_uncached() >= 1);
-            live.request = Some((request, Vec::new()));
+            let room = request.max_tokens.min(ROOM);
+            live.tokens.reserve(room);
+            live.request = Some((request, Vec::with_capacity(room)));
         }
         Ok(())
     }
 
     fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
-        let mut plan = Vec::new();
-        let mut room = MAX_ROWS;
-        for (&id, path) in self.paths.iter().filter(|(_, p)| p.request.is_some()) {
-            let n = path.n_uncached();
-            if n == 1 {
-                plan.push((id, 1));
-            } else if room > 0 {
-                plan.push((id, n.min(room)));
-                room -= n.min(room);
-            }
-        }
-        if plan.is_empty() {
-            return Ok(Vec::new());
-        }
-        let draws: BTreeMap<u64, (aepo::policy::SampleParams, f64)> = plan
-            .iter()
-            .filter_map(|&(id, _)| {
-                let (request, sampled) = self.paths[&id].request.as_ref()?;
-                Some((id, (request.params, request.seed.uniform(sampled.len() as u64))))
-            })
-            .collect();
-        let n_drawn = self.n_drawn;
-        let drawn = self.compute(&plan, |id, logits| {
-            let (params, u) = draws[&id];
-            sample(logits, n_drawn, params, u)
-        });
-        let context_len = self.context_len();
-        let mut completions = Vec::new();
-        for (id, token) in drawn {
-            if !token.logprob.is_finite() || !token.entropy.is_finite() {
-                return Err(PolicyError::NotFinite("a sampled token's log-probability"));
-            }
-            let Some(path) = self.paths.get_mut(&id) else { continue };
-            let Some((request, mut sampled)) = path.request.take() else { continue };
-            path.tokens.push(token.token);
-            sampled.push(token);
-            let stop = match () {
-                () if request.stop.ends(&path.tokens[path.tokens.len() - sampled.len() - request.n_turn..]) => {
-                    Some(SampleStop::StopToken)
-                }
-                () if path.tokens.len() >= context_len => Some(SampleStop::ContextFull),
-                () if sampled.len() >= request.max_tokens => Some(SampleStop::MaxTokens),
-                () => None,
-            };
-            match stop {
-                Some(stop) => completions.push(Completion { path: PathId(id), tokens: sampled, stop }),
-                None => path.request = Some((request, sampled)),
-            }
-        }
-        Ok(completions)
+        self.sample_all()
     }
 
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
@@ -369,16 +262,12 @@ impl Policy for Engine {
         }
         let (model, grads, moments) = (&mut self.model, &mut self.grads, &mut self.moments);
         model.unpack();
+        let team = Arc::clone(&model.team);
         grads.resize(model.n_trained(), 0.0);
         let Some((tensors, weights)) = model.trained_mut().filter(|_| self.keep != Keep::Nothing) else {
             return Err(PolicyError::Misuse("this policy was made to learn nothing".into()));
         };
-        let report = self.threads.install(|| {
-            let report = adamw::step(tensors, weights, grads, moments, params);
-            grads.fill(0.0);
-            report
-        });
-        Ok(report)
+        Ok(adamw::step(&team, tensors, weights, grads, moments, params))
     }
 
     fn save(&mut self, dir: &Path, optimizer: bool) -> Result<(), PolicyError> {

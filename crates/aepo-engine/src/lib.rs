@@ -2,7 +2,7 @@
 //!
 //! From the inside out: `real` and `matmul` hold the arithmetic, `kernels` the operations with their derivatives,
 //! `layout` and `config` the shape of a model, `model` its training pass over tree batches, `cache`, `decode`,
-//! `attend` and `sampler` its generation along forkable paths, `adamw` and `checkpoint` what moves and keeps the
+//! `attend` and `sampler` its generation along forkable paths, `live` what of them is computed next, `adamw` and `checkpoint` what moves and keeps the
 //! weights, `gguf` what reads those that others wrote in one file, and `engine` puts them behind the pipeline's [`aepo::policy::Policy`].
 pub mod adamw;
 mod attend;
@@ -18,6 +18,7 @@ pub mod gguf;
 pub mod kernels;
 pub mod layout;
 mod linear;
+mod live;
 pub mod lora;
 pub mod matmul;
 pub mod memory;

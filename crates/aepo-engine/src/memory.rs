@@ -11,7 +11,8 @@
 //!   `4n·L·a`, or with recomputation the inputs of all and the rest of one, `4n·(L·d + a)`; a forward pass alone `4n·a`.
 //!   Beside them the pass itself has `4n·(2d + max(q, f))`;
 //! - backward, while it runs: `4n·(2d + max(q, f) + 2c)`, and `8n·r` for LoRA of rank `r`;
-//! - head: `4·128·vocab` of logits at once, `4n·4d` of hidden rows;
+//! - head: `4n·4d` of hidden rows, and of `m = min(n, 2048)` rows at once 384 logits a thread, four sums for each 384 of
+//!   the vocabulary and ten rows of gradients and factors, `4m·(384t + vocab/96 + 10d)`;
 //! - attention, for each thread keys, values and scores of the longest path, `s` tokens: `4t·s·(2·hd + 64)`, backward
 //!   twice that;
 //! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
@@ -27,10 +28,13 @@ use aepo::config::{Arithmetic, Stored};
 
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
-use crate::engine::{Engine, MAX_ROWS};
+use crate::engine::Engine;
 use crate::gemm::{DEPTH, WIDTH};
 use crate::kernels::head::CHUNK;
+use crate::kernels::head::fused::{GROUPS, ROWS};
+use crate::kernels::stats::BLOCK as COLUMNS;
 use crate::layout::Layout;
+use crate::live::MAX_ROWS;
 use crate::lora;
 use crate::setup::{Setup, Train};
 
@@ -134,6 +138,8 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
     let rounded = if setup.arithmetic == Arithmetic::Bf16 { *n.max(&n_rows) } else { 0 };
     let of_products = DEPTH * rounded.max(if learns { qkv.max(2 * f) } else { 0 });
     let rows = n_rows * (2 * d + qkv + q.max(f) + 2 * f);
+    let at_once = *n.min(&ROWS);
+    let of_head = at_once * (threads * COLUMNS + 4 * config.vocab_size.div_ceil(COLUMNS) + (GROUPS + 2) * d);
     let of_logits = CHUNK * (2 * d + config.vocab_size);
     let slots = live_paths * path_tokens.next_multiple_of(BLOCK);
     let of_own = if *reference == Reference::Own { kept(setup.frozen) } else { 0 };
@@ -144,7 +150,7 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
         moments: 2 * bytes(n_trained),
         activations: bytes(n * (of_blocks + of_pass + of_reference)),
         kv_cache: bytes(slots * blocks * 2 * config.kv_dim()),
-        head: if *n == 0 { 0 } else { bytes(CHUNK * config.vocab_size + n * 4 * d) },
+        head: bytes(of_head + n * 4 * d),
         decoding: if *live_paths == 0 { 0 } else { bytes(rows + of_logits) },
         packed: if *live_paths == 0 { 0 } else { packed(config, setup.arithmetic) },
         scratch: bytes(n * of_backward + of_attention + of_products),

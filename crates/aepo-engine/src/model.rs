@@ -11,11 +11,9 @@ use aepo::train::batch::TreeBatch;
 
 use crate::config::ModelConfig;
 use crate::gemm::Arithmetic;
-use crate::kernels::attention::{
-    AttentionShape, TreeRange, tree_attention, tree_attention_backward, trees as find_trees,
-};
-use crate::kernels::head::{Head, RowStats, head_backward, head_forward};
-use crate::kernels::norm::{rms_norm, rms_norm_backward};
+use crate::kernels::attention::{AttentionShape, Visibility, tree_attention, tree_attention_backward};
+use crate::kernels::head::{self, Head, HeadGradient, RowStats};
+use crate::kernels::norm::{rms_norm, rms_norm_backward, rms_norm_keeping};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
 use crate::kernels::swiglu::{swiglu, swiglu_backward_in_place};
 use crate::kernels::{add_bias, add_bias_backward, gather_rows, scatter_add_rows};
@@ -86,7 +84,7 @@ pub struct Workspace<T> {
     layers: Vec<LayerActivations<T>>,
     kept: Keep,
     linear: Buffers<T>,
-    trees: Vec<TreeRange>,
+    visible: Visibility,
     positions: Vec<u32>,
     /// `[n, hidden]`, the residual stream.
     x: Vec<T>,
@@ -99,6 +97,8 @@ pub struct Workspace<T> {
     targets: Vec<u32>,
     stats: Vec<RowStats<T>>,
     temperature: f64,
+    backward: BackwardBuffers<T>,
+    logits: head::Buffers<T>,
 }
 
 impl<T: Real> Model<T> {
@@ -141,7 +141,7 @@ impl<T: Real> Model<T> {
         work: &mut Workspace<T>,
     ) -> (Vec<T>, Vec<T>) {
         let (n, d) = (batch.tokens.len(), self.config.hidden_size);
-        work.trees = find_trees(batch);
+        work.visible = Visibility::new(batch);
         work.positions.clear();
         for s in &batch.segments {
             work.positions.extend(s.depth..s.depth + s.n_tokens);
@@ -149,7 +149,7 @@ impl<T: Real> Model<T> {
         fit(&mut work.x, n * d);
         fit(&mut work.normed, n * d);
         fit(&mut work.wide, n * self.config.q_dim().max(self.config.intermediate_size));
-        gather_rows(self.params.matrix(self.layout.embed.clone()), d, &batch.tokens, &mut work.x);
+        gather_rows(&self.team, self.params.matrix(self.layout.embed.clone()), d, &batch.tokens, &mut work.x);
         let n_layers = self.layout.layers.len();
         let wanted = [1, n_layers + 1, n_layers][keep as usize].max(work.layers.len());
         work.layers.resize_with(wanted, LayerActivations::default);
@@ -157,7 +157,7 @@ impl<T: Real> Model<T> {
         for i in 0..n_layers {
             let slot = if keep == Keep::All { i } else { 0 };
             let mut layer = std::mem::take(&mut work.layers[slot]);
-            self.block_inside(batch, i, &mut layer, work);
+            self.block_inside(batch, i, keep != Keep::Nothing, &mut layer, work);
             self.block_output(batch.tokens.len(), i, &layer, work);
             if keep == Keep::Inputs {
                 std::mem::swap(&mut layer.x, &mut work.layers[i + 1].x);
@@ -170,14 +170,16 @@ impl<T: Real> Model<T> {
         work.targets.extend(batch.targets.iter().map(|t| t.token));
         work.temperature = temperature;
         let n_targets = batch.targets.len();
-        let mut hidden = vec![T::ZERO; n_targets * d];
-        gather_rows(Matrix::Full(&work.x), d, &work.sources, &mut hidden);
-        let mut normed = vec![T::ZERO; n_targets * d];
-        rms_norm(&hidden, self.weight(&self.layout.final_norm), self.config.rms_norm_eps, &mut normed);
+        let (hidden, normed) = (&mut work.backward.hidden, &mut work.backward.normed);
+        fit(hidden, n_targets * d);
+        gather_rows(&self.team, Matrix::Full(&work.x), d, &work.sources, hidden);
+        fit(normed, n_targets * d);
+        rms_norm(&self.team, hidden, self.weight(&self.layout.final_norm), self.config.rms_norm_eps, normed);
         let mut logprobs = vec![T::ZERO; n_targets];
         work.stats.clear();
         work.stats.resize(n_targets, RowStats::default());
-        head_forward(self.head(temperature), &normed, &work.targets, &mut logprobs, &mut work.stats);
+        let logits = &mut work.logits;
+        T::head_forward(self.head(temperature), normed, &work.targets, &mut logprobs, &mut work.stats, logits);
         (logprobs, work.stats.iter().map(|s| s.entropy).collect())
     }
 
@@ -187,61 +189,88 @@ impl<T: Real> Model<T> {
         assert_eq!(grads.len(), self.n_trained());
         let mut grads = if self.lora.is_some() { Grads::Lora(grads) } else { Grads::All(grads) };
         let (n, dim) = (batch.tokens.len(), self.config.hidden_size);
-        let mut dx = vec![T::ZERO; n * dim];
-        self.head_backward(c, d, work, &mut dx, &mut grads);
-        let mut buffers = BackwardBuffers::default();
+        let mut buffers = std::mem::take(&mut work.backward);
+        let mut dx = std::mem::take(&mut buffers.dx);
+        fit(&mut dx, n * dim);
+        dx.fill(T::ZERO);
+        self.head_backward(c, d, work, &mut dx, &mut buffers, &mut grads);
         fit(&mut buffers.wide, n * self.config.q_dim().max(self.config.intermediate_size));
         for i in (0..self.layout.layers.len()).rev() {
             let slot = if work.kept == Keep::All { i } else { 0 };
             let mut layer = std::mem::take(&mut work.layers[slot]);
             if work.kept == Keep::Inputs {
                 work.x.copy_from_slice(&work.layers[i + 1].x);
-                self.block_inside(batch, i, &mut layer, work);
+                self.block_inside(batch, i, true, &mut layer, work);
             }
             self.layer_backward(batch, i, &mut layer, work, &mut dx, &mut buffers, &mut grads);
             work.layers[slot] = layer;
         }
         if let Some(dembed) = grads.of(&self.layout.embed) {
-            scatter_add_rows(&dx, dim, &batch.tokens, dembed);
+            scatter_add_rows(&self.team, &dx, dim, &batch.tokens, dembed);
         }
+        buffers.dx = dx;
+        work.backward = buffers;
     }
 
-    /// A block but for its last product.
-    fn block_inside(&self, batch: &TreeBatch, index: usize, a: &mut LayerActivations<T>, work: &mut Workspace<T>) {
-        let (w, c) = (&self.layout.layers[index], &self.config);
-        let (n, f, eps) = (batch.tokens.len(), c.intermediate_size, c.rms_norm_eps);
-        fit(&mut a.x, work.x.len());
-        a.x.copy_from_slice(&work.x);
-        rms_norm(&a.x, self.weight(&w.input_norm), eps, &mut work.normed);
+    /// A block but for its last product. `keep` is whether the backward pass will need what came into its norms.
+    fn block_inside(
+        &self,
+        batch: &TreeBatch,
+        index: usize,
+        keep: bool,
+        a: &mut LayerActivations<T>,
+        work: &mut Workspace<T>,
+    ) {
+        let (w, c, team) = (&self.layout.layers[index], &self.config, &*self.team);
+        let (n, f) = (batch.tokens.len(), c.intermediate_size);
+        self.norm_of_stream(&w.input_norm, keep.then_some(&mut a.x), work);
         fit(&mut a.qkv, n * c.qkv_dim());
         self.project(index, Site::Qkv, &work.normed, n, Store::Replace, &mut a.qkv, &mut work.linear);
         if let Some(bias) = &w.qkv_bias {
-            add_bias(&mut a.qkv, self.weight(bias));
+            add_bias(team, &mut a.qkv, self.weight(bias));
         }
         fit(&mut a.heads, n * c.qkv_dim());
-        split_heads(&self.heads(w), &a.qkv, &work.positions, &mut a.heads);
+        split_heads(team, &self.heads(w), &a.qkv, &work.positions, &mut a.heads);
         fit(&mut a.o, n * c.q_dim());
         fit(&mut a.lse, n * c.num_attention_heads);
-        tree_attention(batch, &work.trees, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
+        tree_attention(&work.visible, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
         fit(&mut work.wide, n * c.q_dim());
-        merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
+        merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
         self.project(index, Site::Output, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
-        fit(&mut a.x_mid, work.x.len());
-        a.x_mid.copy_from_slice(&work.x);
-        rms_norm(&a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
+        self.norm_of_stream(&w.post_norm, keep.then_some(&mut a.x_mid), work);
         fit(&mut a.gate_up, n * 2 * f);
         self.project(index, Site::GateUp, &work.normed, n, Store::Replace, &mut a.gate_up, &mut work.linear);
+    }
+
+    /// `work.normed` from `work.x`, which is copied to `kept` where that is wanted.
+    fn norm_of_stream(&self, norm: &Range<usize>, kept: Option<&mut Vec<T>>, work: &mut Workspace<T>) {
+        let (weight, eps) = (self.weight(norm), self.config.rms_norm_eps);
+        match kept {
+            Some(kept) => {
+                fit(kept, work.x.len());
+                rms_norm_keeping(&self.team, &work.x, weight, eps, &mut work.normed, kept);
+            }
+            None => rms_norm(&self.team, &work.x, weight, eps, &mut work.normed),
+        }
     }
 
     /// The last product of a block.
     fn block_output(&self, n: usize, index: usize, a: &LayerActivations<T>, work: &mut Workspace<T>) {
         let f = self.config.intermediate_size;
         fit(&mut work.wide, n * f);
-        swiglu(&a.gate_up, f, &mut work.wide);
+        swiglu(&self.team, &a.gate_up, f, &mut work.wide);
         self.project(index, Site::Down, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
     }
 
-    fn head_backward(&self, c: &[T], d: &[T], work: &mut Workspace<T>, dx: &mut [T], grads: &mut Grads<'_, T>) {
+    fn head_backward(
+        &self,
+        c: &[T],
+        d: &[T],
+        work: &mut Workspace<T>,
+        dx: &mut [T],
+        b: &mut BackwardBuffers<T>,
+        grads: &mut Grads<'_, T>,
+    ) {
         let dim = self.config.hidden_size;
         let live: Vec<usize> =
             (0..c.len()).filter(|&i| c[i] != T::ZERO || d.get(i).is_some_and(|&d| d != T::ZERO)).collect();
@@ -250,18 +279,20 @@ impl<T: Real> Model<T> {
         let stats: Vec<RowStats<T>> = live.iter().map(|&i| work.stats[i]).collect();
         let c: Vec<T> = live.iter().map(|&i| c[i]).collect();
         let d: Vec<T> = if d.is_empty() { Vec::new() } else { live.iter().map(|&i| d[i]).collect() };
-        let mut hidden = vec![T::ZERO; live.len() * dim];
-        gather_rows(Matrix::Full(&work.x), dim, &sources, &mut hidden);
+        let (team, eps) = (&*self.team, self.config.rms_norm_eps);
+        for buffer in [&mut b.hidden, &mut b.normed, &mut b.dnormed, &mut b.dhidden] {
+            fit(buffer, live.len() * dim);
+        }
+        gather_rows(team, Matrix::Full(&work.x), dim, &sources, &mut b.hidden);
         let norm = self.weight(&self.layout.final_norm);
-        let mut normed = vec![T::ZERO; hidden.len()];
-        rms_norm(&hidden, norm, self.config.rms_norm_eps, &mut normed);
-        let mut dnormed = vec![T::ZERO; hidden.len()];
+        rms_norm(team, &b.hidden, norm, eps, &mut b.normed);
         let head = self.head(work.temperature);
-        head_backward(head, &normed, &targets, &stats, &c, &d, &mut dnormed, grads.of(&self.layout.head));
-        let mut dhidden = vec![T::ZERO; hidden.len()];
+        let of = HeadGradient { hidden: &b.normed, targets: &targets, stats: &stats, c: &c, d: &d };
+        T::head_backward(head, of, &mut b.dnormed, grads.of(&self.layout.head), &mut work.logits);
+        b.dhidden.fill(T::ZERO);
         let dnorm = grads.of(&self.layout.final_norm);
-        rms_norm_backward(&hidden, norm, self.config.rms_norm_eps, &dnormed, &mut dhidden, dnorm);
-        scatter_add_rows(&dhidden, dim, &sources, dx);
+        rms_norm_backward(team, &b.hidden, norm, eps, &b.dnormed, &mut b.dhidden, dnorm, &mut b.partials);
+        scatter_add_rows(team, &b.dhidden, dim, &sources, dx);
     }
 
     /// Turns `dx`, the gradient of the block's output, into that of its input.
@@ -276,40 +307,43 @@ impl<T: Real> Model<T> {
         b: &mut BackwardBuffers<T>,
         grads: &mut Grads<'_, T>,
     ) {
-        let (w, c) = (&self.layout.layers[index], &self.config);
+        let (w, c, team) = (&self.layout.layers[index], &self.config, &*self.team);
         let (n, d, f, eps) = (batch.tokens.len(), c.hidden_size, c.intermediate_size, c.rms_norm_eps);
         // MLP.
         fit(&mut work.wide, n * f);
-        swiglu(&a.gate_up, f, &mut work.wide);
+        swiglu(team, &a.gate_up, f, &mut work.wide);
         fit(&mut b.wide, n * f);
         self.project_backward(index, Site::Down, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
-        swiglu_backward_in_place(&mut a.gate_up, f, &b.wide);
-        rms_norm(&a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
+        swiglu_backward_in_place(team, &mut a.gate_up, f, &b.wide);
+        rms_norm(team, &a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
         fit(&mut b.normed, n * d);
         let linear = &mut work.linear;
         self.project_backward(index, Site::GateUp, &work.normed, n, &a.gate_up, &mut b.normed, grads, linear);
         let post_norm = self.weight(&w.post_norm);
-        rms_norm_backward(&a.x_mid, post_norm, eps, &b.normed, dx, grads.of(&w.post_norm));
+        let dnorm = grads.of(&w.post_norm);
+        rms_norm_backward(team, &a.x_mid, post_norm, eps, &b.normed, dx, dnorm, &mut b.partials);
         // Attention.
         fit(&mut work.wide, n * c.q_dim());
-        merge_heads(&a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
+        merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
         fit(&mut b.wide, n * c.q_dim());
         self.project_backward(index, Site::Output, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
-        unmerge_heads(&b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
+        unmerge_heads(team, &b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
         fit(&mut b.heads, n * c.qkv_dim());
         let shape = self.attention_shape(index);
-        tree_attention_backward(batch, &work.trees, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
+        tree_attention_backward(&work.visible, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
         fit(&mut b.qkv, n * c.qkv_dim());
         // The two norms lie behind each other.
         let dnorm = w.qk_norm.as_ref().and_then(|(q, k)| Some(grads.of(&(q.start..k.end))?.split_at_mut(q.len())));
-        split_heads_backward(&self.heads(w), &a.qkv, &work.positions, &mut b.heads, &mut b.qkv, dnorm);
+        let (heads, sums) = (self.heads(w), &mut b.partials);
+        split_heads_backward(team, &heads, &a.qkv, &work.positions, &mut b.heads, &mut b.qkv, dnorm, sums);
         if let Some(dbias) = w.qkv_bias.as_ref().and_then(|bias| grads.of(bias)) {
-            add_bias_backward(&b.qkv, dbias);
+            add_bias_backward(team, &b.qkv, dbias, &mut b.partials);
         }
-        rms_norm(&a.x, self.weight(&w.input_norm), eps, &mut work.normed);
+        rms_norm(team, &a.x, self.weight(&w.input_norm), eps, &mut work.normed);
         self.project_backward(index, Site::Qkv, &work.normed, n, &b.qkv, &mut b.normed, grads, &mut work.linear);
         let input_norm = self.weight(&w.input_norm);
-        rms_norm_backward(&a.x, input_norm, eps, &b.normed, dx, grads.of(&w.input_norm));
+        let dnorm = grads.of(&w.input_norm);
+        rms_norm_backward(team, &a.x, input_norm, eps, &b.normed, dx, dnorm, &mut b.partials);
     }
 
     /// The numbers of a norm or a bias.
@@ -355,13 +389,21 @@ impl<T> Workspace<T> {
     }
 }
 
-/// Gradient buffers of one block, reused from block to block.
+/// Buffers of the head and of the backward pass, reused from block to block and from batch to batch.
 #[derive(Default)]
 struct BackwardBuffers<T> {
+    /// `[n, hidden]`, the gradient of the residual stream.
+    dx: Vec<T>,
     normed: Vec<T>,
     wide: Vec<T>,
     heads: Vec<T>,
     qkv: Vec<T>,
+    /// `[n_targets, hidden]`: what the head reads, and the gradients of it.
+    hidden: Vec<T>,
+    dnormed: Vec<T>,
+    dhidden: Vec<T>,
+    /// Sums over some rows, of each weight of a norm or a bias.
+    partials: Vec<T>,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! On which numbers do the kernels run? On `f32` in use, on `f64` in the finite-difference tests: the same code.
 
+use crate::kernels::head::{self, Buffers, Head, HeadGradient, RowStats, fused};
 use half::bf16;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -45,6 +46,23 @@ pub trait Real:
     fn as_f32(x: &[Self]) -> Option<&[f32]>;
     /// [`Real::as_f32`] of numbers to be written.
     fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]>;
+    /// [`head::head_forward`], as it is computed in these numbers.
+    fn head_forward(
+        head: Head<'_, Self>,
+        hidden: &[Self],
+        targets: &[u32],
+        logprobs: &mut [Self],
+        stats: &mut [RowStats<Self>],
+        b: &mut Buffers<Self>,
+    );
+    /// [`head::head_backward`], as it is computed in these numbers.
+    fn head_backward(
+        head: Head<'_, Self>,
+        of: HeadGradient<'_, Self>,
+        dhidden: &mut [Self],
+        dweight: Option<&mut [Self]>,
+        b: &mut Buffers<Self>,
+    );
 }
 
 impl Real for f32 {
@@ -105,6 +123,25 @@ impl Real for f32 {
     fn as_f32_mut(x: &mut [f32]) -> Option<&mut [f32]> {
         Some(x)
     }
+    fn head_forward(
+        h: Head<'_, f32>,
+        hidden: &[f32],
+        targets: &[u32],
+        logprobs: &mut [f32],
+        stats: &mut [RowStats<f32>],
+        b: &mut Buffers<f32>,
+    ) {
+        fused::forward(h, hidden, targets, logprobs, stats, &mut b.fused);
+    }
+    fn head_backward(
+        h: Head<'_, f32>,
+        of: HeadGradient<'_, f32>,
+        dhidden: &mut [f32],
+        dweight: Option<&mut [f32]>,
+        b: &mut Buffers<f32>,
+    ) {
+        fused::backward(h, of, dhidden, dweight, &mut b.fused);
+    }
 }
 
 impl Real for f64 {
@@ -148,6 +185,25 @@ impl Real for f64 {
     }
     fn as_f32_mut(_x: &mut [f64]) -> Option<&mut [f32]> {
         None
+    }
+    fn head_forward(
+        h: Head<'_, f64>,
+        hidden: &[f64],
+        targets: &[u32],
+        logprobs: &mut [f64],
+        stats: &mut [RowStats<f64>],
+        b: &mut Buffers<f64>,
+    ) {
+        head::head_forward(h, hidden, targets, logprobs, stats, b);
+    }
+    fn head_backward(
+        h: Head<'_, f64>,
+        of: HeadGradient<'_, f64>,
+        dhidden: &mut [f64],
+        dweight: Option<&mut [f64]>,
+        b: &mut Buffers<f64>,
+    ) {
+        head::head_backward(h, of, dhidden, dweight, b);
     }
 }
 

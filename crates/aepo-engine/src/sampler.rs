@@ -1,114 +1,296 @@
 //! How is a token drawn? By inverting the cumulative distribution at one uniform number.
+//!
+//! The logits are read once for log-sum-exp and entropy, in blocks whose maxima and sums are kept. With them a draw
+//! finds its block without reading the others again, and a cut looks only where likely tokens are. Nothing is sorted
+//! but the few tokens around the end of a cut.
+
+use std::cmp::Ordering;
 
 use aepo::policy::{N_TOP, SampleParams, SampledToken};
 
-use crate::kernels::head::row_stats;
-use crate::real::{Real, vectorize};
+use crate::kernels::stats::{BLOCK, Block, RowStats, Total, block};
+use crate::real::{Real, vectorize_op};
+
+/// Buffers of one thread, reused from row to row.
+#[derive(Default)]
+pub struct Scratch {
+    blocks: Vec<Block<f32>>,
+    /// Tokens that may survive a cut, by id, and `eᶻ` of them relative to the likeliest.
+    kept: Vec<Candidate>,
+    /// The same, in the order that finding the end of a cut leaves.
+    mixed: Vec<Candidate>,
+}
+
+type Candidate = (u32, f32);
+
+/// Candidates that are sorted rather than divided.
+const FEW: usize = 32;
 
 /// Draws from `softmax(logits/T)`, cut to the first `n_drawn` ids (at least one), then to the `top_k` likeliest tokens
 /// and then to the smallest set of them with mass `top_p` (ties to the smaller id). Log-probability and entropy are
 /// those of the uncut distribution.
 ///
-/// The order of summation is that of token ids without cuts, of falling probability with them; `u` in [0, 1).
+/// The cumulative distribution is that of the surviving tokens in the order of their ids; `u` in [0, 1).
 #[must_use]
-pub fn sample(logits: &[f32], n_drawn: usize, params: SampleParams, u: f64) -> SampledToken {
-    vectorize(
-        #[inline(always)]
-        || sample_inlined(logits, n_drawn, params, u),
-    )
+pub fn sample(logits: &[f32], n_drawn: usize, params: SampleParams, u: f64, scratch: &mut Scratch) -> SampledToken {
+    vectorize_op(Sample { logits, n_drawn, params, u, scratch })
 }
 
+struct Sample<'a> {
+    logits: &'a [f32],
+    n_drawn: usize,
+    params: SampleParams,
+    u: f64,
+    scratch: &'a mut Scratch,
+}
+
+/// A row of logits and what is known of it.
+struct Row<'a> {
+    logits: &'a [f32],
+    /// 1/T
+    inverse: f32,
+    /// The largest logit of all.
+    top: f32,
+    blocks: &'a [Block<f32>],
+}
+
+impl pulp::NullaryFnOnce for Sample<'_> {
+    type Output = SampledToken;
+
+    #[inline(always)]
+    fn call(self) -> SampledToken {
+        let Sample { logits, n_drawn, params, u, scratch } = self;
+        let inverse = 1.0 / params.temperature;
+        let Scratch { blocks, kept, mixed } = scratch;
+        let mut total = Total::new(inverse);
+        blocks.clear();
+        for part in logits.chunks(BLOCK) {
+            let block = block(part, inverse);
+            blocks.push(block);
+            total.add(block);
+        }
+        let stats: RowStats<f32> = total.stats();
+        let row = Row { logits, inverse, top: total.top, blocks: &blocks[..] };
+        let top_entropy = if params.top_entropy { row.top_entropy(total.sum) } else { 0.0 };
+        let n_drawn = n_drawn.clamp(1, logits.len().max(1));
+        // Where ids are left out, the last block may be one in part.
+        if n_drawn < logits.len() {
+            blocks.truncate(n_drawn.div_ceil(BLOCK));
+            if let Some(last) = blocks.last_mut() {
+                *last = block(&logits[(n_drawn - 1) / BLOCK * BLOCK..n_drawn], inverse);
+            }
+        }
+        let row = Row { logits: &logits[..n_drawn.min(logits.len())], inverse, top: total.top, blocks: &blocks[..] };
+        let token = match params.top_p >= 1.0 && params.top_k == 0 {
+            true => row.draw(u),
+            false => {
+                row.cut(params, kept, mixed);
+                draw(kept.iter().map(|&(_, e)| e), mass_of(kept) * u).map_or(0, |i| kept[i].0 as usize)
+            }
+        };
+        SampledToken {
+            token: token as u32,
+            logprob: logits.get(token).map_or(f32::NAN, |x| at_most_zero(x * inverse - stats.lse)),
+            entropy: stats.entropy,
+            top_entropy,
+        }
+    }
+}
+
+/// Rounding may lift a logarithm of 1 above 0; what is no number stays so.
 #[inline(always)]
-fn sample_inlined(logits: &[f32], n_drawn: usize, params: SampleParams, u: f64) -> SampledToken {
-    let inverse = 1.0 / params.temperature;
-    let stats = row_stats(logits, inverse);
-    let mut probabilities = vec![0.0f32; logits.len()];
-    for (p, &x) in probabilities.iter_mut().zip(logits) {
-        *p = Real::exp(x * inverse - stats.lse);
-    }
-    let top_entropy = if params.top_entropy { top_entropy(&probabilities) } else { 0.0 };
-    if n_drawn < probabilities.len() {
-        probabilities.truncate(n_drawn.max(1));
-        let mass = probabilities.iter().map(|&p| f64::from(p)).sum::<f64>() as f32;
-        probabilities.iter_mut().for_each(|p| *p /= mass);
-    }
-    let whole = params.top_p >= 1.0 && params.top_k == 0;
-    let token = if whole {
-        draw(probabilities.into_iter().enumerate(), 1.0, u)
-    } else {
-        let candidates = candidates(&probabilities, params);
-        let total: f64 = candidates.iter().map(|&(_, p)| f64::from(p)).sum();
-        draw(candidates.into_iter(), total, u)
-    };
-    SampledToken {
-        token: token as u32,
-        logprob: (logits[token] * inverse - stats.lse).min(0.0),
-        entropy: stats.entropy,
-        top_entropy,
-    }
+fn at_most_zero(x: f32) -> f32 {
+    if x > 0.0 { 0.0 } else { x }
 }
 
-/// `−Σ p·ln p` over the [`N_TOP`] largest probabilities, summed from the largest down; one pass, of which most steps
-/// are one comparison.
-fn top_entropy(probabilities: &[f32]) -> f32 {
-    // Falling; a probability of 0 adds nothing, so that short rows need no case of their own.
-    let mut top = [0.0f32; N_TOP];
-    for &p in probabilities {
-        if p > top[N_TOP - 1] {
-            let at = top.partition_point(|&t| t >= p);
-            top[at..].rotate_right(1);
-            top[at] = p;
+impl Row<'_> {
+    /// `eᶻ` relative to the likeliest token.
+    #[inline(always)]
+    fn weight(&self, x: f32) -> f32 {
+        Real::exp((x - self.top) * self.inverse)
+    }
+
+    #[inline(always)]
+    fn block_mass(&self, block: &Block<f32>) -> f64 {
+        f64::from(self.weight(block.top)) * f64::from(block.sum)
+    }
+
+    /// `Σ eᶻ` over all ids that may be drawn.
+    #[inline(always)]
+    fn mass(&self) -> f64 {
+        self.blocks.iter().map(|b| self.block_mass(b)).sum()
+    }
+
+    /// The first id whose cumulative probability exceeds `u`: first its block, then itself.
+    #[inline(always)]
+    fn draw(&self, u: f64) -> usize {
+        let mut left = self.mass() * u;
+        let mut found = None;
+        for (i, (block, part)) in self.blocks.iter().zip(self.logits.chunks(BLOCK)).enumerate() {
+            let mass = self.block_mass(block);
+            // What rounding leaves behind the last block falls to the last one that has any mass.
+            if mass > 0.0 {
+                found = Some((i, part, left.min(mass)));
+            }
+            left -= mass;
+            if left < 0.0 {
+                break;
+            }
+        }
+        let Some((i, part, left)) = found else { return 0 };
+        let mut weights = [0.0f32; BLOCK];
+        for (w, &x) in weights.iter_mut().zip(part) {
+            *w = self.weight(x);
+        }
+        i * BLOCK + draw(weights[..part.len()].iter().copied(), left).unwrap_or(0)
+    }
+
+    /// The tokens that survive `top_k` and `top_p`, by id, in `kept`.
+    #[inline(always)]
+    fn cut(&self, params: SampleParams, kept: &mut Vec<Candidate>, mixed: &mut Vec<Candidate>) {
+        let floor = match params.top_k {
+            // Tokens below this probability together hold less than 1 − top_p, so none of them is in the nucleus; a
+            // little less, because logarithms and sums are rounded.
+            0 => {
+                let floor = (1.0 - f64::from(params.top_p)) / self.logits.len() as f64 * self.mass();
+                self.top + (floor.ln() as f32 - 1e-3) / self.inverse
+            }
+            k => self.likeliest_block_tops(k, mixed),
+        };
+        kept.clear();
+        for (i, (block, part)) in self.blocks.iter().zip(self.logits.chunks(BLOCK)).enumerate() {
+            if block.top < floor {
+                continue;
+            }
+            for (j, chunk) in part.chunks(16).enumerate() {
+                if !chunk.iter().fold(false, |any, &x| any | (x >= floor)) {
+                    continue;
+                }
+                for (l, &x) in chunk.iter().enumerate().filter(|&(_, &x)| x >= floor) {
+                    kept.push(((i * BLOCK + 16 * j + l) as u32, self.weight(x)));
+                }
+            }
+        }
+        let nucleus = match params.top_k {
+            0 => f64::from(params.top_p) * self.mass(),
+            k => {
+                if k < kept.len() {
+                    mixed.clone_from(kept);
+                    let (_, &mut last, _) = mixed.select_nth_unstable_by(k - 1, falling);
+                    kept.retain(|c| falling(c, &last) != Ordering::Greater);
+                }
+                f64::from(params.top_p) * mass_of(kept)
+            }
+        };
+        if params.top_p < 1.0 {
+            mixed.clone_from(kept);
+            if let Some(last) = last_inside(mixed, nucleus) {
+                kept.retain(|c| falling(c, &last) != Ordering::Greater);
+            }
         }
     }
-    -top.iter().filter(|&&p| p > 0.0).map(|&p| f64::from(p) * f64::from(p).ln()).sum::<f64>() as f32
+
+    /// A logit that at least `k` tokens reach: the k-th largest of the blocks' maxima; −∞ where there are fewer blocks.
+    #[inline(always)]
+    fn likeliest_block_tops(&self, k: usize, mixed: &mut Vec<Candidate>) -> f32 {
+        if self.blocks.len() < k {
+            return f32::NEG_INFINITY;
+        }
+        mixed.clear();
+        mixed.extend(self.blocks.iter().map(|b| (0, b.top)));
+        mixed.select_nth_unstable_by(k - 1, falling).1.1
+    }
+
+    /// `−Σ p·ln p` over the [`N_TOP`] largest probabilities, summed from the largest down; `sum` is that of all `eᶻ`.
+    #[inline(always)]
+    fn top_entropy(&self, sum: f32) -> f32 {
+        // Falling logits; those below the least of ten maxima of blocks are not among them.
+        let mut top = [f32::NEG_INFINITY; N_TOP];
+        let insert = |x: f32, top: &mut [f32; N_TOP]| {
+            if x > top[N_TOP - 1] {
+                let at = top.partition_point(|&t| t >= x);
+                top[at..].rotate_right(1);
+                top[at] = x;
+            }
+        };
+        for block in self.blocks {
+            insert(block.top, &mut top);
+        }
+        let floor = top[N_TOP - 1];
+        top = [f32::NEG_INFINITY; N_TOP];
+        for (_, part) in self.blocks.iter().zip(self.logits.chunks(BLOCK)).filter(|(b, _)| b.top >= floor) {
+            for chunk in part.chunks(16) {
+                if chunk.iter().fold(false, |any, &x| any | (x > top[N_TOP - 1])) {
+                    chunk.iter().for_each(|&x| insert(x, &mut top));
+                }
+            }
+        }
+        let p = top.map(|x| f64::from(self.weight(x)) / f64::from(sum));
+        -p.iter().filter(|&&p| p > 0.0).map(|&p| p * p.ln()).sum::<f64>() as f32
+    }
 }
 
-/// The first index whose cumulative probability exceeds `u · total`; rounding at the end falls to the likeliest.
-fn draw(probabilities: impl Iterator<Item = (usize, f32)>, total: f64, u: f64) -> usize {
-    let mut left = u * total;
-    let mut likeliest = (0, f32::NEG_INFINITY);
-    for (i, p) in probabilities {
-        left -= f64::from(p);
+fn mass_of(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|&(_, e)| f64::from(e)).sum()
+}
+
+/// From the likeliest down, ties to the smaller id.
+fn falling(a: &Candidate, b: &Candidate) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// The first number of which the sum with those before it exceeds `left`; rounding at the end falls to the largest.
+#[inline(always)]
+fn draw(weights: impl Iterator<Item = f32>, mut left: f64) -> Option<usize> {
+    let mut largest = None;
+    for (i, w) in weights.enumerate() {
+        left -= f64::from(w);
         if left < 0.0 {
-            return i;
+            return Some(i);
         }
-        if p > likeliest.1 {
-            likeliest = (i, p);
+        if largest.is_none_or(|(_, most)| w > most) {
+            largest = Some((i, w));
         }
     }
-    likeliest.0
+    largest.map(|(i, _)| i)
 }
 
-/// Tokens and probabilities that survive the cuts, likeliest first.
-fn candidates(probabilities: &[f32], params: SampleParams) -> Vec<(usize, f32)> {
-    // Tokens below this probability together hold less than 1 − top_p, so none of them is in the nucleus.
-    let floor = if params.top_k == 0 { (1.0 - params.top_p) / probabilities.len() as f32 } else { 0.0 };
-    let mut kept: Vec<(usize, f32)> = probabilities.iter().copied().enumerate().filter(|&(_, p)| p >= floor).collect();
-    let falling = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let mut nucleus = f64::from(params.top_p);
-    if params.top_k > 0 {
-        if params.top_k < kept.len() {
-            kept.select_nth_unstable_by(params.top_k, falling);
-            kept.truncate(params.top_k);
-        }
-        nucleus *= kept.iter().map(|&(_, p)| f64::from(p)).sum::<f64>();
-    }
-    kept.sort_unstable_by(falling);
+/// The least likely of the smallest set of likeliest candidates whose mass reaches `nucleus`; there is always one.
+/// Halves are thrown away until few are left, so that the work is that of reading the candidates about twice.
+fn last_inside(mut candidates: &mut [Candidate], nucleus: f64) -> Option<Candidate> {
     let mut mass = 0.0;
-    let inside = kept.iter().take_while(|&&(_, p)| {
-        let before = mass;
-        mass += f64::from(p);
-        before < nucleus
-    });
-    let n = inside.count().max(1);
-    kept.truncate(n);
-    kept
+    while candidates.len() > FEW {
+        let half = candidates.len() / 2;
+        candidates.select_nth_unstable_by(half, falling);
+        let (likelier, others) = candidates.split_at_mut(half);
+        let with = mass + mass_of(likelier);
+        if with >= nucleus {
+            candidates = likelier;
+        } else {
+            mass = with;
+            candidates = others;
+        }
+    }
+    candidates.sort_unstable_by(falling);
+    let mut last = None;
+    for &c in candidates.iter() {
+        if last.is_some() && mass >= nucleus {
+            break;
+        }
+        mass += f64::from(c.1);
+        last = Some(c);
+    }
+    last
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aepo::seed::Seed;
+
+    fn sample(logits: &[f32], n_drawn: usize, params: SampleParams, u: f64) -> SampledToken {
+        super::sample(logits, n_drawn, params, u, &mut Scratch::default())
+    }
 
     const LOGITS: [f32; 6] = [0.1, 2.0, -1.0, 1.5, 0.0, 1.0];
 
@@ -210,5 +392,95 @@ mod tests {
         let params = SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false };
         assert_eq!(sample(&LOGITS, 6, params, 0.0).token, 0);
         assert!(sample(&LOGITS, 6, params, 1.0 - 1e-16).token < 6);
+    }
+
+    /// The definition: all tokens sorted, cut, put back in the order of ids.
+    fn survivors(logits: &[f32], params: SampleParams) -> Vec<(usize, f64)> {
+        let t = f64::from(params.temperature);
+        let top = logits.iter().fold(f64::NEG_INFINITY, |a, &x| a.max(f64::from(x)));
+        let mut all: Vec<(usize, f64)> = logits.iter().map(|&x| ((f64::from(x) - top) / t).exp()).enumerate().collect();
+        all.sort_by(|a, b| logits[b.0].total_cmp(&logits[a.0]).then(a.0.cmp(&b.0)));
+        if params.top_k > 0 {
+            all.truncate(params.top_k);
+        }
+        let nucleus = f64::from(params.top_p) * all.iter().map(|x| x.1).sum::<f64>();
+        let mut mass = 0.0;
+        all.retain(|x| {
+            mass += x.1;
+            mass - x.1 < nucleus
+        });
+        all.sort_by_key(|x| x.0);
+        all
+    }
+
+    #[test]
+    fn cuts_leave_what_sorting_leaves() {
+        // Rows of less than a block and of many; flat, peaked, in steps with many ties, and likely at one end only.
+        for (n, shape) in [(7, 0), (500, 1), (BLOCK, 2), (3000, 0), (3000, 1), (3000, 2), (3000, 3)] {
+            let logits: Vec<f32> = (0..n)
+                .map(|i| {
+                    let x = Seed(n as u64).uniform(i as u64) as f32;
+                    [0.1 * x, 9.0 * x * x, (8.0 * x).floor(), x + i as f32 * 0.004][shape]
+                })
+                .collect();
+            let mut scratch = Scratch::default();
+            for (top_p, top_k) in
+                [(1.0, 1), (1.0, 5), (1.0, 40), (1.0, 5000), (0.9, 0), (0.5, 0), (0.001, 0), (0.8, 30)]
+            {
+                for temperature in [1.0, 0.6] {
+                    let params = SampleParams { temperature, top_p, top_k, top_entropy: false };
+                    let kept = survivors(&logits, params);
+                    let total: f64 = kept.iter().map(|x| x.1).sum();
+                    // In the middle of every survivor's share of the interval it is the one that is drawn.
+                    let mut before = 0.0;
+                    let step = kept.len() / 50 + 1;
+                    for (i, &(id, mass)) in kept.iter().enumerate() {
+                        if i % step == 0 || i + 1 == kept.len() {
+                            let u = (before + 0.5 * mass) / total;
+                            let drawn = super::sample(&logits, n, params, u, &mut scratch).token as usize;
+                            // A set that ends within rounding of its mass may have one token more or less.
+                            let slack = (drawn as i64 - id as i64).abs() <= 1 && mass / total < 2e-3;
+                            assert!(drawn == id || slack, "{n} {shape} {params:?}: {drawn} instead of {id}");
+                        }
+                        before += mass;
+                    }
+                    let n_kept = scratch.kept.len() as i64;
+                    assert!((n_kept - kept.len() as i64).abs() <= 1, "{n} {shape} {params:?}: {n_kept} {}", kept.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn uncut_draws_invert_the_distribution_over_all_blocks() {
+        let n = 5 * BLOCK + 77;
+        let logits: Vec<f32> = (0..n).map(|i| 4.0 * Seed(3).uniform(i as u64) as f32).collect();
+        let params = SampleParams { temperature: 0.9, top_p: 1.0, top_k: 0, top_entropy: false };
+        let mut scratch = Scratch::default();
+        for n_drawn in [n, n - 1, 3 * BLOCK, 2 * BLOCK + 1, 5] {
+            let e: Vec<f64> = logits[..n_drawn].iter().map(|&x| (f64::from(x) / 0.9).exp()).collect();
+            let total: f64 = e.iter().sum();
+            let mut before = 0.0;
+            for (id, &mass) in e.iter().enumerate() {
+                if id % 37 == 0 || id + 1 == n_drawn || id % BLOCK == 0 || id % BLOCK == BLOCK - 1 {
+                    let drawn = super::sample(&logits, n_drawn, params, (before + 0.5 * mass) / total, &mut scratch);
+                    assert_eq!(drawn.token as usize, id);
+                }
+                before += mass;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_hidden() {
+        for params in [
+            SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: true },
+            SampleParams { temperature: 1.0, top_p: 0.9, top_k: 2, top_entropy: false },
+        ] {
+            for bad in [f32::NAN, f32::INFINITY] {
+                let drawn = sample(&[0.0, bad, 1.0], 3, params, 0.5);
+                assert!(!drawn.logprob.is_finite(), "{bad}: {drawn:?}");
+            }
+        }
     }
 }

@@ -203,8 +203,8 @@ fn adamw_agrees() {
         model.forward(&golden.batch, 1.0, Keep::All, &mut work);
         let mut grads = vec![0.0; model.layout.n_parameters()];
         model.backward(&golden.batch, &c, &d, &mut work, &mut grads);
-        let report =
-            adamw::step(&model.layout.tensors, model.params.numbers_mut().unwrap(), &grads, &mut moments, &settings);
+        let (team, weights) = (Arc::clone(&model.team), model.params.numbers_mut().unwrap());
+        let report = adamw::step(&team, &model.layout.tensors, weights, &mut grads, &mut moments, &settings);
         assert!(report.applied);
         norms.push(report.grad_norm);
     }

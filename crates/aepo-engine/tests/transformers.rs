@@ -14,6 +14,7 @@ use aepo_engine::checkpoint::{Adapter, GENERATION_CONFIG, Precision, load_adapte
 use aepo_engine::decode::{DecodeBuffers, Row};
 use aepo_engine::lora::Lora;
 use aepo_engine::model::{Keep, Model, Workspace};
+use aepo_engine::sampler::Scratch;
 use aepo_engine::team::Team;
 use aepo_engine::weights::Weights;
 use safetensors::SafeTensors;
@@ -59,8 +60,10 @@ fn decoded(model: &Model<f32>, tokens: &[u32], pieces: impl IntoIterator<Item = 
         let start = cache.n_tokens;
         let rows: Vec<Row> = (start..start + n).map(|i| Row { path: 0, token: tokens[i], position: i }).collect();
         let wanted: Vec<usize> = (0..n).collect();
-        let read = |_, logits: &[f32]| logits.to_vec();
-        logits.extend(model.decode(&rows, &mut [&mut cache], &mut pool, &wanted, &mut buffers, read).concat());
+        let read = |_: usize, logits: &[f32], _: &mut Scratch| logits.to_vec();
+        let mut read_rows = Vec::new();
+        model.decode(&rows, &mut [&mut cache], &mut pool, &wanted, &mut buffers, &mut read_rows, read);
+        logits.extend(read_rows.into_iter().flatten().flatten());
     }
     assert_eq!(cache.n_tokens, tokens.len());
     logits
@@ -149,8 +152,9 @@ fn one_step_of_adamw_agrees() {
         eps: 1e-8,
         max_grad_norm: f32::MAX,
     };
+    let team = Arc::clone(&model.team);
     let weights = model.params.numbers_mut().unwrap();
-    adamw::step(&model.layout.tensors, weights, &grads, &mut Moments::default(), &settings);
+    adamw::step(&team, &model.layout.tensors, weights, &mut grads, &mut Moments::default(), &settings);
     let file = dir(name).join("adamw.safetensors");
     for tensor in &model.layout.tensors {
         let expected: Vec<f32> = words(&file, &tensor.name).into_iter().map(f32::from_le_bytes).collect();
@@ -192,7 +196,7 @@ fn a_lora_adapter_and_one_step_of_it_agree() {
     };
     let lora = model.lora.as_mut().unwrap();
     let before = lora.params.clone();
-    adamw::step(&lora.layout.tensors, &mut lora.params, &grads, &mut Moments::default(), &settings);
+    adamw::step(&model.team, &lora.layout.tensors, &mut lora.params, &mut grads, &mut Moments::default(), &settings);
     for tensor in &lora.layout.tensors {
         let expected = floats(&format!("after.{}", tensor.name));
         let largest = expected.iter().fold(0.0f32, |a, x| a.max(x.abs()));

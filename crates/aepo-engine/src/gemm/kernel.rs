@@ -1,6 +1,6 @@
 //! What multiplies? A tile of up to eight rows and 48 columns, held in the processor's registers over the inner dimension.
 
-use super::{Arithmetic, HEIGHT, Left, WIDTH};
+use super::{Arithmetic, HEIGHT, Tiles, WIDTH};
 
 /// Whether the processor has what the fast path needs in either arithmetic.
 #[cfg(target_arch = "x86_64")]
@@ -21,7 +21,7 @@ fn has_bf16() -> bool {
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn tile(
     arithmetic: Arithmetic,
-    a: Left<'_>,
+    a: Tiles<'_>,
     b: &[u32],
     c: *mut f32,
     stride: usize,
@@ -61,7 +61,7 @@ const NARROW: usize = 16;
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn plain(
     arithmetic: Arithmetic,
-    a: Left<'_>,
+    a: Tiles<'_>,
     b: &[u32],
     c: *mut f32,
     stride: usize,
@@ -120,7 +120,7 @@ impl<'b, A: Iterator<Item = u32>, B: Iterator<Item = &'b [u32]>> pulp::NullaryFn
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::super::{Left, WIDTH};
+    use super::super::{Tiles, WIDTH};
 
     /// Where a tile goes.
     #[derive(Clone, Copy)]
@@ -137,7 +137,7 @@ mod avx512 {
             /// The processor must have the features; `a` and `b` must hold `units` units of each row and column; `out`
             /// must be writable, `height` rows of it.
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn $name(a: Left<'_>, b: &[u32], units: usize, height: usize, out: Out) {
+            pub(super) unsafe fn $name(a: Tiles<'_>, b: &[u32], units: usize, height: usize, out: Out) {
                 // SAFETY: the caller's promise is passed on.
                 unsafe {
                     match height {
@@ -155,7 +155,7 @@ mod avx512 {
 
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn $rows<const M: usize>(a: Left<'_>, b: &[u32], units: usize, out: Out) {
+            unsafe fn $rows<const M: usize>(a: Tiles<'_>, b: &[u32], units: usize, out: Out) {
                 let lanes = |i: usize| -> __mmask16 {
                     let n = out.width.saturating_sub(16 * i).min(16);
                     if n == 16 { !0 } else { (1 << n) - 1 }

@@ -121,7 +121,7 @@ impl Flat for Vec<Line> {
 }
 
 /// A right factor in panels.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Packed {
     panels: Units,
     arithmetic: Arithmetic,
@@ -133,21 +133,18 @@ impl Packed {
     /// Packs a whole factor.
     #[must_use]
     pub fn new(factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) -> Packed {
-        let mut packed = Packed { panels: Units::default(), arithmetic, outer: factor.outer, inner: factor.inner };
-        packed.fill(factor, team);
+        let mut packed = Packed::default();
+        packed.fill(factor, arithmetic, team);
         packed
     }
 
-    /// Packs other numbers of the same shape in the place of these.
-    ///
-    /// # Panics
-    /// If the shape is another.
-    pub fn fill(&mut self, factor: Factor<'_>, team: &Team) {
-        assert_eq!((self.outer, self.inner), (factor.outer, factor.inner), "shape of a packed factor");
-        let n_units = units(self.arithmetic, factor.inner);
+    /// Packs another factor in the place of this one.
+    pub fn fill(&mut self, factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) {
+        let n_units = units(arithmetic, factor.inner);
+        (self.arithmetic, self.outer, self.inner) = (arithmetic, factor.outer, factor.inner);
         let all = self.panels.fit(factor.outer.div_ceil(WIDTH) * WIDTH * n_units);
         team.split((all, (WIDTH * n_units).max(1)), |i, panel| {
-            pack::pack::<WIDTH>(&factor, self.arithmetic, i * WIDTH, 0..n_units, panel);
+            pack::pack::<WIDTH>(&factor, arithmetic, i * WIDTH, 0..n_units, panel);
         });
     }
 
@@ -161,6 +158,44 @@ impl Packed {
     #[must_use]
     pub fn n_bytes(&self) -> usize {
         64 * self.panels.0.len()
+    }
+}
+
+/// Rows of a left factor, rounded once for several products.
+#[derive(Debug, Default)]
+pub struct Rows {
+    units: Units,
+    n_units: usize,
+    outer: usize,
+    inner: usize,
+    arithmetic: Arithmetic,
+}
+
+impl Rows {
+    /// Takes the rows of a factor, which must be contiguous, in the place of earlier ones.
+    ///
+    /// # Panics
+    /// If they are not contiguous.
+    pub fn fill(&mut self, factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) {
+        assert_eq!(factor.along, Along::Inner, "rows that are contiguous");
+        let n_units = units(arithmetic, factor.inner);
+        round(&factor, arithmetic, 0, n_units, self.units.fit(factor.outer * n_units), team);
+        (self.n_units, self.outer, self.inner, self.arithmetic) = (n_units, factor.outer, factor.inner, arithmetic);
+    }
+}
+
+/// The left factor of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum Left<'a> {
+    /// As it lies in memory.
+    Plain(Factor<'a>),
+    /// Rounded before.
+    Rows(&'a Rows),
+}
+
+impl<'a> From<Factor<'a>> for Left<'a> {
+    fn from(factor: Factor<'a>) -> Self {
+        Left::Plain(factor)
     }
 }
 
@@ -212,7 +247,7 @@ fn units(arithmetic: Arithmetic, inner: usize) -> usize {
 
 /// Left factor as the kernel reads it: unit `k` of row `i` is at `i·row + k·unit` of a tile, tiles lie `tile` apart.
 #[derive(Clone, Copy)]
-struct Left<'a> {
+struct Tiles<'a> {
     units: &'a [u32],
     row: usize,
     unit: usize,
@@ -238,15 +273,22 @@ impl Shared {
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn multiply(
+pub fn multiply<'a>(
     out: Target<'_>,
-    left: Factor<'_>,
+    left: impl Into<Left<'a>>,
     right: Right<'_>,
     arithmetic: Arithmetic,
     team: &Team,
     buffers: &mut Buffers,
 ) {
-    let (m, k) = (left.outer, left.inner);
+    let left = left.into();
+    let (m, k) = match left {
+        Left::Plain(factor) => (factor.outer, factor.inner),
+        Left::Rows(rows) => (rows.outer, rows.inner),
+    };
+    if let Left::Rows(rows) = left {
+        assert_eq!(rows.arithmetic, arithmetic, "arithmetic of rounded rows");
+    }
     let (n, right_inner) = match right {
         Right::Plain(factor) => (factor.outer, factor.inner),
         Right::Packed(packed) => (packed.outer, packed.inner),
@@ -271,7 +313,14 @@ pub fn multiply(
     let mut start = 0;
     loop {
         let end = n_units.min(start + depth);
-        let rows = prepare(&left, arithmetic, start..end, team, rows_buffer);
+        let rows = match &left {
+            Left::Plain(factor) => prepare(factor, arithmetic, start..end, team, rows_buffer),
+            Left::Rows(rows) => {
+                let units = rows.units.0.as_flattened();
+                let units = &units[start.min(units.len())..];
+                Tiles { units, row: rows.n_units, unit: 1, tile: HEIGHT * rows.n_units }
+            }
+        };
         let add = out.add || start > 0;
         // Multiplies all rows with some panels, whose units lie `stride` apart from panel to panel.
         let multiply = |panels: std::ops::Range<usize>, units: &[u32], stride: usize| {
@@ -323,25 +372,19 @@ fn prepare<'a>(
     depth: std::ops::Range<usize>,
     team: &Team,
     buffer: &'a mut Units,
-) -> Left<'a> {
-    /// Rows that one task rounds.
-    const ROWS: usize = 32;
+) -> Tiles<'a> {
     let (m, len) = (left.outer, depth.len());
     match (left.along, arithmetic, left.numbers) {
         (Along::Inner, Arithmetic::F32, Numbers::F32(x)) => {
             let x = &x[depth.start.min(x.len())..];
             // SAFETY: `f32` and `u32` have one size and alignment, and every bit pattern is either.
             let units = unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<u32>(), x.len()) };
-            Left { units, row: left.stride, unit: 1, tile: HEIGHT * left.stride }
+            Tiles { units, row: left.stride, unit: 1, tile: HEIGHT * left.stride }
         }
         (Along::Inner, ..) => {
             let all = buffer.fit(m * len);
-            team.split((&mut *all, (ROWS * len).max(1)), |chunk, rows| {
-                for (i, row) in rows.chunks_exact_mut(len).enumerate() {
-                    pack::row(left, arithmetic, chunk * ROWS + i, depth.start, row);
-                }
-            });
-            Left { units: all, row: len, unit: 1, tile: HEIGHT * len }
+            round(left, arithmetic, depth.start, len, all, team);
+            Tiles { units: all, row: len, unit: 1, tile: HEIGHT * len }
         }
         (Along::Outer, ..) => {
             let all = buffer.fit(m.div_ceil(HEIGHT) * HEIGHT * len);
@@ -350,14 +393,26 @@ fn prepare<'a>(
                     pack::pack::<HEIGHT>(left, arithmetic, chunk * ROWS + i * HEIGHT, depth.clone(), tile);
                 }
             });
-            Left { units: all, row: 1, unit: HEIGHT, tile: HEIGHT * len }
+            Tiles { units: all, row: 1, unit: HEIGHT, tile: HEIGHT * len }
         }
     }
 }
 
-impl<'a> Left<'a> {
-    fn of(&self, tile: usize) -> Left<'a> {
-        Left { units: &self.units[(tile * self.tile).min(self.units.len())..], ..*self }
+/// Rows that one task rounds.
+const ROWS: usize = 32;
+
+/// Writes `len` units of each row of a factor from unit `start` on, one row behind the other.
+fn round(factor: &Factor<'_>, arithmetic: Arithmetic, start: usize, len: usize, to: &mut [u32], team: &Team) {
+    team.split((to, (ROWS * len).max(1)), |chunk, rows| {
+        for (i, row) in rows.chunks_exact_mut(len).enumerate() {
+            pack::row(factor, arithmetic, chunk * ROWS + i, start, row);
+        }
+    });
+}
+
+impl<'a> Tiles<'a> {
+    fn of(&self, tile: usize) -> Tiles<'a> {
+        Tiles { units: &self.units[(tile * self.tile).min(self.units.len())..], ..*self }
     }
 }
 

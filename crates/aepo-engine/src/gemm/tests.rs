@@ -92,7 +92,7 @@ fn the_portable_kernels_give_the_same_bits() {
                 pack::pack::<WIDTH>(&factor, arithmetic, first, 0..n_units, &mut fast);
                 pack::plain::<WIDTH>(&factor, arithmetic, first, WIDTH.min(outer - first), 0..n_units, &mut slow);
                 assert_eq!(fast, slow);
-                let left = Left { units: &fast, row: 3, unit: WIDTH, tile: 0 };
+                let left = Tiles { units: &fast, row: 3, unit: WIDTH, tile: 0 };
                 for (height, width) in [(1, 1), (5, 17), (8, 48)] {
                     let (mut quick, mut plain) = (vec![1.5; 8 * 50], vec![1.5; 8 * 50]);
                     // SAFETY: both buffers hold eight rows of 50 numbers.

@@ -6,19 +6,18 @@
 
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
-use super::norm::{norm_row, norm_row_backward, norm_row_weight_gradient};
-use super::{ROW_CHUNK, reduce_rows};
+use super::norm::{NormRow, norm_row_in_place};
+use super::{SUM_CHUNK, add_up, partial_sums, rows_of};
 use crate::config::ModelConfig;
 use crate::config::rope::{Frequencies, frequencies};
 use crate::real::{Real, vectorize};
+use crate::team::Team;
 
 /// Positions whose angles are computed at once.
 const CHUNK: usize = 256;
 
-/// `[CHUNK, half]` pairs of cosine and sine.
-type Chunk<T> = OnceLock<Box<[(T, T)]>>;
+/// `[CHUNK][2][half]`: cosines and sines of each position.
+type Chunk<T> = OnceLock<Box<[T]>>;
 
 /// Cosines and sines of every position, computed when a position is first met: a context of a million tokens costs
 /// nothing until it is used.
@@ -27,6 +26,13 @@ pub struct RopeTable<T> {
     frequencies: Frequencies,
     /// In order of position.
     chunks: Vec<Chunk<T>>,
+}
+
+/// How far a position turns: cosines and sines, `[half]` each, the amplitude in them.
+#[derive(Clone, Copy)]
+pub struct Turn<'a, T> {
+    cos: &'a [T],
+    sin: &'a [T],
 }
 
 impl<T: Real> RopeTable<T> {
@@ -38,38 +44,42 @@ impl<T: Real> RopeTable<T> {
         RopeTable { half: config.head_dim / 2, frequencies, chunks: (0..n_chunks).map(|_| OnceLock::new()).collect() }
     }
 
-    /// `[half]` pairs of one position, the amplitude in them.
+    /// How far a position turns.
     #[inline(always)]
-    fn row(&self, pos: usize) -> &[(T, T)] {
+    pub fn turn(&self, pos: usize) -> Turn<'_, T> {
         let chunk = self.chunks[pos / CHUNK].get_or_init(|| self.chunk(pos / CHUNK));
-        &chunk[pos % CHUNK * self.half..]
+        let (cos, sin) = chunk[pos % CHUNK * 2 * self.half..][..2 * self.half].split_at(self.half);
+        Turn { cos, sin }
     }
 
-    fn chunk(&self, index: usize) -> Box<[(T, T)]> {
+    #[cold]
+    fn chunk(&self, index: usize) -> Box<[T]> {
         let Frequencies { inv_freq, amplitude } = &self.frequencies;
-        let of = |pos: usize| {
-            inv_freq.iter().map(move |f| {
-                let angle = pos as f64 * f;
-                (T::of(angle.cos() * amplitude), T::of(angle.sin() * amplitude))
-            })
-        };
-        (index * CHUNK..(index + 1) * CHUNK).flat_map(of).collect()
+        let mut chunk = Vec::with_capacity(CHUNK * 2 * self.half);
+        for pos in index * CHUNK..(index + 1) * CHUNK {
+            let angle = |f: &f64| pos as f64 * f;
+            chunk.extend(inv_freq.iter().map(|f| T::of(angle(f).cos() * amplitude)));
+            chunk.extend(inv_freq.iter().map(|f| T::of(angle(f).sin() * amplitude)));
+        }
+        chunk.into_boxed_slice()
     }
+}
 
-    /// Rotates one head's row to `pos`.
+impl<T: Real> Turn<'_, T> {
+    /// Rotates one head's row.
     #[inline(always)]
-    pub fn rotate(&self, pos: usize, x: &mut [T]) {
-        let (a, b) = x.split_at_mut(self.half);
-        for ((a, b), &(cos, sin)) in a.iter_mut().zip(b).zip(self.row(pos)) {
+    pub fn rotate(self, x: &mut [T]) {
+        let (a, b) = x.split_at_mut(self.cos.len());
+        for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(self.cos).zip(self.sin) {
             (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
         }
     }
 
     /// The transposed map, which is the backward pass (and, without an amplitude, the inverse rotation).
     #[inline(always)]
-    pub fn rotate_back(&self, pos: usize, x: &mut [T]) {
-        let (a, b) = x.split_at_mut(self.half);
-        for ((a, b), &(cos, sin)) in a.iter_mut().zip(b).zip(self.row(pos)) {
+    pub fn rotate_back(self, x: &mut [T]) {
+        let (a, b) = x.split_at_mut(self.cos.len());
+        for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(self.cos).zip(self.sin) {
             (*a, *b) = (*a * cos + *b * sin, *b * cos - *a * sin);
         }
     }
@@ -99,34 +109,42 @@ impl<T: Real> Heads<'_, T> {
         (self.n_q + 2 * self.n_kv) * self.head_dim
     }
 
+    #[inline(always)]
     fn norm_of(&self, head: usize) -> Option<&[T]> {
         let (q, k) = self.qk_norm?;
         Some(if head < self.n_q { q } else { k })
     }
 
-    /// Normalises and rotates one query or key head.
+    /// Normalises and rotates one query or key head where it stands.
     #[inline(always)]
-    pub fn prepare(&self, head: usize, pos: usize, raw: &[T], out: &mut [T]) {
-        match self.norm_of(head) {
-            Some(w) => norm_row(raw, w, self.eps, out),
-            None => out.copy_from_slice(raw),
+    fn prepare(&self, head: usize, turn: Turn<'_, T>, x: &mut [T]) {
+        if let Some(w) = self.norm_of(head) {
+            norm_row_in_place(x, w, self.eps);
         }
-        self.rope.rotate(pos, out);
+        turn.rotate(x);
+    }
+
+    /// Normalises and rotates the queries and keys of a row of projections where they stand.
+    #[inline(always)]
+    pub fn prepare_row(&self, pos: usize, row: &mut [T]) {
+        let turn = self.rope.turn(pos);
+        for (head, x) in row.chunks_exact_mut(self.head_dim).take(self.n_q + self.n_kv).enumerate() {
+            self.prepare(head, turn, x);
+        }
     }
 }
 
 /// `raw`: `[n, row_dim]`; `positions`: `[n]`; `heads`: `[n_q + 2·n_kv][n][head_dim]`, queries, keys, values.
-pub fn split_heads<T: Real>(h: &Heads<'_, T>, raw: &[T], positions: &[u32], heads: &mut [T]) {
+pub fn split_heads<T: Real>(team: &Team, h: &Heads<'_, T>, raw: &[T], positions: &[u32], heads: &mut [T]) {
     let (hd, dim, n) = (h.head_dim, h.row_dim(), positions.len());
-    heads.par_chunks_mut(n * hd).enumerate().for_each(|(head, out)| {
+    team.split((heads, n * hd), |head, out| {
         vectorize(
             #[inline(always)]
             || {
-                for (i, (out, &pos)) in out.chunks_exact_mut(hd).zip(positions).enumerate() {
-                    let raw = &raw[i * dim + head * hd..][..hd];
-                    match head < h.n_q + h.n_kv {
-                        true => h.prepare(head, pos as usize, raw, out),
-                        false => out.copy_from_slice(raw),
+                for ((out, raw), &pos) in out.chunks_exact_mut(hd).zip(raw.chunks_exact(dim)).zip(positions) {
+                    out.copy_from_slice(&raw[head * hd..][..hd]);
+                    if head < h.n_q + h.n_kv {
+                        h.prepare(head, h.rope.turn(pos as usize), out);
                     }
                 }
             },
@@ -134,66 +152,71 @@ pub fn split_heads<T: Real>(h: &Heads<'_, T>, raw: &[T], positions: &[u32], head
     });
 }
 
-/// The backward of [`split_heads`]: `dheads` is overwritten on the way, `draw` is overwritten with the gradient, and
-/// the norms' weight gradients are added.
+/// The backward of [`split_heads`]: `draw` is overwritten with the gradient, the norms' weight gradients are added, and
+/// `dheads` is spoiled. `partials` is a buffer.
+#[allow(clippy::too_many_arguments)]
 pub fn split_heads_backward<T: Real>(
+    team: &Team,
     h: &Heads<'_, T>,
     raw: &[T],
     positions: &[u32],
     dheads: &mut [T],
     draw: &mut [T],
     dnorm: Option<(&mut [T], &mut [T])>,
+    partials: &mut Vec<T>,
 ) {
     let (hd, dim, n) = (h.head_dim, h.row_dim(), positions.len());
     let n_rotated = h.n_q + h.n_kv;
-    dheads[..n_rotated * n * hd].par_chunks_mut(n * hd).for_each(|rows| {
-        vectorize(
-            #[inline(always)]
-            || {
-                for (row, &pos) in rows.chunks_exact_mut(hd).zip(positions) {
-                    h.rope.rotate_back(pos as usize, row);
-                }
-            },
-        );
-    });
-    let dheads = &*dheads;
-    if let Some((dq_norm, dk_norm)) = dnorm {
-        for (heads, dw) in [(0..h.n_q, dq_norm), (h.n_q..n_rotated, dk_norm)] {
-            reduce_rows(
-                n,
-                dw,
+    if h.qk_norm.is_some() {
+        team.split((&mut dheads[..n_rotated * n * hd], n * hd), |_, rows| {
+            vectorize(
                 #[inline(always)]
-                |rows, dw| {
-                    for i in rows {
-                        for head in heads.clone() {
-                            let raw = &raw[i * dim + head * hd..][..hd];
-                            norm_row_weight_gradient(raw, h.eps, &dheads[(head * n + i) * hd..][..hd], dw);
-                        }
+                || {
+                    for (row, &pos) in rows.chunks_exact_mut(hd).zip(positions) {
+                        h.rope.turn(pos as usize).rotate_back(row);
                     }
                 },
             );
+        });
+    }
+    let dheads = &*dheads;
+    if let (Some((dq_norm, dk_norm)), Some((wq, wk))) = (dnorm, h.qk_norm) {
+        for (heads, w, dw) in [(0..h.n_q, wq, dq_norm), (h.n_q..n_rotated, wk, dk_norm)] {
+            let partials = partial_sums(partials, n, hd);
+            team.split((&mut *partials, hd), |i, dw| {
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for i in i * SUM_CHUNK..((i + 1) * SUM_CHUNK).min(n) {
+                            for head in heads.clone() {
+                                let raw = &raw[i * dim + head * hd..][..hd];
+                                NormRow::new(raw, w, h.eps, &dheads[(head * n + i) * hd..][..hd]).add_dw(dw);
+                            }
+                        }
+                    },
+                );
+            });
+            add_up(partials, dw);
         }
     }
-    draw.par_chunks_mut(ROW_CHUNK * dim).enumerate().for_each(|(chunk, rows)| {
+    let n_rows = rows_of(dim);
+    team.split((draw, n_rows * dim), |task, rows| {
         vectorize(
             #[inline(always)]
             || {
                 for (j, row) in rows.chunks_exact_mut(dim).enumerate() {
-                    let i = chunk * ROW_CHUNK + j;
+                    let i = task * n_rows + j;
+                    let turn = h.rope.turn(positions[i] as usize);
                     for (head, out) in row.chunks_exact_mut(hd).enumerate() {
                         let dy = &dheads[(head * n + i) * hd..][..hd];
                         match h.norm_of(head).filter(|_| head < n_rotated) {
-                            Some(w) => {
-                                norm_row_backward(
-                                    &raw[i * dim + head * hd..][..hd],
-                                    w,
-                                    h.eps,
-                                    dy,
-                                    #[inline(always)]
-                                    |i, g| out[i] = g,
-                                );
+                            Some(w) => NormRow::new(&raw[i * dim + head * hd..][..hd], w, h.eps, dy).write_dx(out),
+                            None => {
+                                out.copy_from_slice(dy);
+                                if head < n_rotated {
+                                    turn.rotate_back(out);
+                                }
                             }
-                            None => out.copy_from_slice(dy),
                         }
                     }
                 }
@@ -203,11 +226,12 @@ pub fn split_heads_backward<T: Real>(
 }
 
 /// `[n_heads][n][hd]` to `[n][n_heads·hd]`.
-pub fn merge_heads<T: Real>(heads: &[T], n_heads: usize, hd: usize, rows: &mut [T]) {
-    let n = rows.len() / (n_heads * hd);
-    rows.par_chunks_mut(ROW_CHUNK * n_heads * hd).enumerate().for_each(|(chunk, rows)| {
-        for (j, row) in rows.chunks_exact_mut(n_heads * hd).enumerate() {
-            let i = chunk * ROW_CHUNK + j;
+pub fn merge_heads<T: Real>(team: &Team, heads: &[T], n_heads: usize, hd: usize, rows: &mut [T]) {
+    let (n, dim) = (rows.len() / (n_heads * hd), n_heads * hd);
+    let n_rows = rows_of(dim);
+    team.split((rows, n_rows * dim), |task, rows| {
+        for (j, row) in rows.chunks_exact_mut(dim).enumerate() {
+            let i = task * n_rows + j;
             for (head, out) in row.chunks_exact_mut(hd).enumerate() {
                 out.copy_from_slice(&heads[(head * n + i) * hd..][..hd]);
             }
@@ -216,9 +240,9 @@ pub fn merge_heads<T: Real>(heads: &[T], n_heads: usize, hd: usize, rows: &mut [
 }
 
 /// `[n][n_heads·hd]` to `[n_heads][n][hd]`.
-pub fn unmerge_heads<T: Real>(rows: &[T], n_heads: usize, hd: usize, heads: &mut [T]) {
+pub fn unmerge_heads<T: Real>(team: &Team, rows: &[T], n_heads: usize, hd: usize, heads: &mut [T]) {
     let n = rows.len() / (n_heads * hd);
-    heads.par_chunks_mut(n.max(1) * hd).enumerate().for_each(|(head, out)| {
+    team.split((heads, n.max(1) * hd), |head, out| {
         for (i, out) in out.chunks_exact_mut(hd).enumerate() {
             out.copy_from_slice(&rows[(i * n_heads + head) * hd..][..hd]);
         }
@@ -234,7 +258,7 @@ mod tests {
 
     #[test]
     fn backward_is_the_derivative_with_and_without_qk_norm() {
-        let config = config(Family::Qwen3, true);
+        let (config, team) = (config(Family::Qwen3, true), Team::new(2).unwrap());
         let rope = RopeTable::new(&config);
         let positions = [0u32, 1, 2, 1, 7];
         let n = positions.len();
@@ -249,7 +273,7 @@ mod tests {
                     eps: 1e-6,
                     rope: &rope,
                 };
-                split_heads(&h, raw, &positions, out);
+                split_heads(&team, &h, raw, &positions, out);
             };
             let raw = random(3, n * config.qkv_dim());
             let c = random(4, raw.len());
@@ -269,7 +293,7 @@ mod tests {
             let (mut dwq, mut dwk) = (vec![0.0; wq.len()], vec![0.0; wk.len()]);
             let (mut dheads, mut draw) = (c.clone(), vec![0.0; raw.len()]);
             let dnorm = with_norm.then_some((&mut dwq[..], &mut dwk[..]));
-            split_heads_backward(&h, &raw, &positions, &mut dheads, &mut draw, dnorm);
+            split_heads_backward(&team, &h, &raw, &positions, &mut dheads, &mut draw, dnorm, &mut Vec::new());
             assert_gradient(&raw, &draw, |raw| value(&wq, &wk, raw));
             assert_gradient(&wq, &dwq, |wq| value(wq, &wk, &raw));
             assert_gradient(&wk, &dwk, |wk| value(&wq, wk, &raw));
@@ -278,10 +302,10 @@ mod tests {
 
     #[test]
     fn merging_undoes_unmerging() {
-        let rows = random(1, 6 * 4 * 8);
+        let (rows, team) = (random(1, 6 * 4 * 8), Team::new(2).unwrap());
         let (mut heads, mut back) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
-        unmerge_heads(&rows, 4, 8, &mut heads);
-        merge_heads(&heads, 4, 8, &mut back);
+        unmerge_heads(&team, &rows, 4, 8, &mut heads);
+        merge_heads(&team, &heads, 4, 8, &mut back);
         assert_eq!(rows, back);
         assert_ne!(rows, heads);
     }

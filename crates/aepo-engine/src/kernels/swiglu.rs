@@ -1,13 +1,14 @@
 //! SwiGLU: `a = silu(gate) · up`, `silu(g) = g·σ(g)` (arXiv 2002.05202).
 
-use rayon::prelude::*;
-
-use super::ROW_CHUNK;
+use super::rows_of;
 use crate::real::{Real, vectorize};
+use crate::team::Team;
 
 /// `gate_up`: `[n_rows, 2f]`, gate before up; `a`: `[n_rows, f]`.
-pub fn swiglu<T: Real>(gate_up: &[T], f: usize, a: &mut [T]) {
-    a.par_chunks_mut(ROW_CHUNK * f).zip(gate_up.par_chunks(ROW_CHUNK * 2 * f)).for_each(|(a, gate_up)| {
+pub fn swiglu<T: Real>(team: &Team, gate_up: &[T], f: usize, a: &mut [T]) {
+    let rows = rows_of(2 * f);
+    team.split((a, rows * f), |i, a| {
+        let gate_up = &gate_up[i * rows * 2 * f..][..2 * a.len()];
         vectorize(
             #[inline(always)]
             || {
@@ -23,8 +24,10 @@ pub fn swiglu<T: Real>(gate_up: &[T], f: usize, a: &mut [T]) {
 }
 
 /// Overwrites `gate_up` with its gradient: `dup = da·silu(g)`, `dgate = da·up·σ(g)·(1 + g·(1 − σ(g)))`.
-pub fn swiglu_backward_in_place<T: Real>(gate_up: &mut [T], f: usize, da: &[T]) {
-    gate_up.par_chunks_mut(ROW_CHUNK * 2 * f).zip(da.par_chunks(ROW_CHUNK * f)).for_each(|(gate_up, da)| {
+pub fn swiglu_backward_in_place<T: Real>(team: &Team, gate_up: &mut [T], f: usize, da: &[T]) {
+    let rows = rows_of(2 * f);
+    team.split((gate_up, rows * 2 * f), |i, gate_up| {
+        let da = &da[i * rows * f..][..gate_up.len() / 2];
         vectorize(
             #[inline(always)]
             || {
@@ -55,24 +58,25 @@ mod tests {
 
     #[test]
     fn backward_is_the_derivative() {
-        let (n, f) = (3, 10);
+        let (n, f, team) = (3, 10, Team::new(2).unwrap());
         let (x, c) = (random(1, n * 2 * f), random(2, n * f));
         let mut dx = x.clone();
-        swiglu_backward_in_place(&mut dx, f, &c);
+        swiglu_backward_in_place(&team, &mut dx, f, &c);
         assert_gradient(&x, &dx, |x| {
             let mut a = vec![0.0; n * f];
-            swiglu(x, f, &mut a);
+            swiglu(&team, x, f, &mut a);
             dot(&a, &c)
         });
     }
 
     #[test]
     fn extreme_gates_stay_finite() {
+        let team = Team::new(1).unwrap();
         let mut gate_up = vec![-200.0f32, 200.0, 3.0, 3.0];
         let mut a = vec![0.0; 2];
-        swiglu(&gate_up, 2, &mut a);
+        swiglu(&team, &gate_up, 2, &mut a);
         assert!(a[0].abs() < 1e-30 && a[1] == 600.0);
-        swiglu_backward_in_place(&mut gate_up, 2, &[1.0, 1.0]);
+        swiglu_backward_in_place(&team, &mut gate_up, 2, &[1.0, 1.0]);
         assert!(gate_up.iter().all(|x| x.is_finite()));
     }
 }

@@ -12,6 +12,7 @@ use crate::layout::Layout;
 use crate::lora::Lora;
 use crate::model::{Keep, Model, Workspace};
 use crate::real::{Real, dot};
+use crate::sampler::Scratch;
 use crate::setup::LoraSpec;
 use crate::testing::{assert_gradient, config, random, team, tree_batch};
 use crate::weights::Weights;
@@ -145,8 +146,10 @@ fn decoded(m: &Model<f32>, tokens: &[u32]) -> Vec<f32> {
     for piece in [0..tokens.len() - 1, tokens.len() - 1..tokens.len()] {
         let wanted: Vec<usize> = (0..piece.len()).collect();
         let rows: Vec<Row> = piece.map(|i| Row { path: 0, token: tokens[i], position: i }).collect();
-        let read = |_, logits: &[f32]| logits.to_vec();
-        logits.extend(m.decode(&rows, &mut [&mut cache], &mut pool, &wanted, &mut buffers, read).concat());
+        let read = |_: usize, logits: &[f32], _: &mut Scratch| logits.to_vec();
+        let mut read_rows = Vec::new();
+        m.decode(&rows, &mut [&mut cache], &mut pool, &wanted, &mut buffers, &mut read_rows, read);
+        logits.extend(read_rows.into_iter().flatten().flatten());
     }
     logits
 }

@@ -1,14 +1,15 @@
-//! The vocabulary head: log-probability and entropy of chosen positions, in chunks, never the whole batch's logits.
+//! The vocabulary head: log-probability and entropy of chosen positions, never the whole batch's logits.
 //!
 //! At temperature `T`: `z = logits/T`, `logp_t = z_t − lse(z)`, `H = lse(z) − Σ p·z`. Backward of `Σ c·logp + Σ d·H`:
 //! `dz_j = c·(1[j = t] − p_j) − d·p_j·(log p_j + H)`, `dlogits = dz/T`.
 
-use rayon::prelude::*;
+pub(crate) mod fused;
 
 use super::product::{self, Columns};
-use crate::gemm::Buffers;
+pub use super::stats::{RowStats, row_stats};
+use crate::gemm;
 use crate::matmul::{How, Mat, MatMut, Store, multiply};
-use crate::real::{Real, max, sum_lanes, vectorize};
+use crate::real::{Real, fit, vectorize};
 use crate::weights::Matrix;
 
 /// Rows of logits held at once.
@@ -27,87 +28,72 @@ pub struct Head<'a, T> {
     pub how: How<'a>,
 }
 
-/// Log-sum-exp and entropy of one row of logits.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RowStats<T> {
-    /// Of `logits/T`.
-    pub lse: T,
-    /// Nats, over the full vocabulary.
-    pub entropy: T,
+/// Buffers, reused from batch to batch.
+#[derive(Default)]
+pub struct Buffers<T> {
+    /// `[CHUNK, vocab]`
+    logits: Vec<T>,
+    products: gemm::Buffers,
+    pub(crate) fused: fused::Buffers,
 }
 
-/// One pass for the maximum, one for the sums.
-#[inline(always)]
-pub fn row_stats<T: Real>(logits: &[T], inverse_temperature: T) -> RowStats<T> {
-    let top = max(logits);
-    let (mut sums, mut weighted) = ([T::ZERO; 16], [T::ZERO; 16]);
-    let (chunks, rest) = logits.as_chunks::<16>();
-    for chunk in chunks {
-        for i in 0..16 {
-            let z = (chunk[i] - top) * inverse_temperature;
-            let e = z.exp();
-            sums[i] += e;
-            weighted[i] = e.mul_add(z, weighted[i]);
-        }
-    }
-    for (i, &x) in rest.iter().enumerate() {
-        let z = (x - top) * inverse_temperature;
-        let e = z.exp();
-        sums[i] += e;
-        weighted[i] = e.mul_add(z, weighted[i]);
-    }
-    let sum = sum_lanes(sums);
-    let log_sum = sum.ln();
-    RowStats { lse: top * inverse_temperature + log_sum, entropy: (log_sum - sum_lanes(weighted) / sum).max(T::ZERO) }
+/// Everything that [`head_backward`] reads.
+#[derive(Clone, Copy)]
+pub struct HeadGradient<'a, T> {
+    /// `[n, d]`
+    pub hidden: &'a [T],
+    /// `[n]`
+    pub targets: &'a [u32],
+    /// `[n]`, of the forward pass.
+    pub stats: &'a [RowStats<T>],
+    /// `dlogp`, `[n]`.
+    pub c: &'a [T],
+    /// `dentropy`, `[n]`, or empty for zero.
+    pub d: &'a [T],
 }
 
-/// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each.
+/// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each. This is the definition; in `f32`
+/// [`fused`] computes the same.
 pub fn head_forward<T: Real>(
     head: Head<'_, T>,
     hidden: &[T],
     targets: &[u32],
     logprobs: &mut [T],
     stats: &mut [RowStats<T>],
+    b: &mut Buffers<T>,
 ) {
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
-    let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
-    let mut scratch = Buffers::default();
     let chunks = targets.chunks(CHUNK).zip(logprobs.chunks_mut(CHUNK)).zip(stats.chunks_mut(CHUNK));
     for (((targets, logprobs), stats), hidden) in chunks.zip(hidden.chunks(CHUNK * head.d)) {
-        compute_logits(head, hidden, targets.len(), &mut logits, &mut scratch);
-        let rows = logits.par_chunks_exact(vocab).zip(targets).zip(logprobs).zip(stats);
-        rows.with_min_len(8).for_each(|(((row, &target), logprob), stats)| {
-            *stats = vectorize(
+        let logits = &*compute_logits(head, hidden, targets.len(), b);
+        head.how.team.split(((logprobs, 1), (stats, 1)), |i, (logprob, stats)| {
+            let row = &logits[i * vocab..][..vocab];
+            stats[0] = vectorize(
                 #[inline(always)]
                 || row_stats(row, inverse),
             );
-            *logprob = row[target as usize] * inverse - stats.lse;
+            logprob[0] = row[targets[i] as usize] * inverse - stats[0].lse;
         });
     }
 }
 
-/// The backward pass of [`head_forward`] for coefficients `c = dlogp` and `d = dentropy` (`[n]`, or empty for zero):
-/// overwrites `dhidden`, adds to `dweight` where it is wanted.
-#[allow(clippy::too_many_arguments)]
+/// The backward pass of [`head_forward`]: overwrites `dhidden`, adds to `dweight` where it is wanted. This is the
+/// definition; in `f32` [`fused`] computes the same.
 pub fn head_backward<T: Real>(
     head: Head<'_, T>,
-    hidden: &[T],
-    targets: &[u32],
-    stats: &[RowStats<T>],
-    c: &[T],
-    d: &[T],
+    of: HeadGradient<'_, T>,
     dhidden: &mut [T],
     mut dweight: Option<&mut [T]>,
+    b: &mut Buffers<T>,
 ) {
+    let HeadGradient { hidden, targets, stats, c, d } = of;
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
-    let mut logits = vec![T::ZERO; CHUNK.min(targets.len()) * vocab];
-    let mut scratch = Buffers::default();
     for (start, hidden) in (0..targets.len()).step_by(CHUNK).zip(hidden.chunks(CHUNK * head.d)) {
         let n = CHUNK.min(targets.len() - start);
-        compute_logits(head, hidden, n, &mut logits, &mut scratch);
-        logits.par_chunks_exact_mut(vocab).take(n).enumerate().with_min_len(8).for_each(|(i, row)| {
+        let logits = compute_logits(head, hidden, n, b);
+        head.how.team.split((logits, vocab), |i, row| {
             let i = start + i;
             let d = if d.is_empty() { T::ZERO } else { d[i] };
             vectorize(
@@ -116,12 +102,13 @@ pub fn head_backward<T: Real>(
             );
             row[targets[i] as usize] += c[i] * inverse;
         });
-        let dlogits = Mat::new(&logits, n, vocab);
+        let (dlogits, products) = (&b.logits[..n * vocab], &mut b.products);
         let dhidden = &mut dhidden[start * head.d..][..n * head.d];
-        product::backward(dhidden, &logits[..n * vocab], n, head.weight, vocab, head.how, &mut scratch);
+        product::backward(dhidden, dlogits, n, head.weight, vocab, head.how, products);
         if let Some(dweight) = dweight.as_deref_mut() {
             let dweight = MatMut::new(dweight, vocab, head.d);
-            multiply(dweight, Store::Add, dlogits.t(), Mat::new(hidden, n, head.d), head.how, &mut scratch);
+            let dlogits = Mat::new(dlogits, n, vocab).t();
+            multiply(dweight, Store::Add, dlogits, Mat::new(hidden, n, head.d), head.how, products);
         }
     }
 }
@@ -136,10 +123,17 @@ fn row_backward<T: Real>(row: &mut [T], stats: RowStats<T>, c: T, d: T, inverse:
     }
 }
 
-fn compute_logits<T: Real>(head: Head<'_, T>, hidden: &[T], n: usize, logits: &mut [T], scratch: &mut Buffers) {
+/// `[n, vocab]`, in the buffer.
+fn compute_logits<'b, T: Real>(head: Head<'_, T>, hidden: &[T], n: usize, b: &'b mut Buffers<T>) -> &'b mut [T] {
     let vocab = head.weight.len() / head.d;
-    let columns = Columns { data: logits, width: vocab, range: 0..vocab };
-    product::forward(columns, Store::Replace, &hidden[..n * head.d], n, head.weight.into(), head.how, scratch);
+    // All chunks of a batch but the last are of one length, and a batch has one buffer.
+    if b.logits.len() < n * vocab {
+        fit(&mut b.logits, n * vocab);
+    }
+    let logits = &mut b.logits[..n * vocab];
+    let columns = Columns { data: &mut *logits, width: vocab, range: 0..vocab };
+    product::forward(columns, Store::Replace, &hidden[..n * head.d], n, head.weight.into(), head.how, &mut b.products);
+    logits
 }
 
 #[cfg(test)]
@@ -162,7 +156,7 @@ mod tests {
             let run = |hidden: &[f64], weight: &[f64]| {
                 let head = Head { weight: Matrix::Full(weight), d, temperature, how };
                 let (mut logprobs, mut stats) = (vec![0.0; n], vec![RowStats::default(); n]);
-                head_forward(head, hidden, &targets, &mut logprobs, &mut stats);
+                head_forward(head, hidden, &targets, &mut logprobs, &mut stats, &mut Buffers::default());
                 (logprobs, stats)
             };
             let value = |hidden: &[f64], weight: &[f64]| {
@@ -173,17 +167,11 @@ mod tests {
             let (_, stats) = run(&hidden, &weight);
             let head = Head { weight: Matrix::Full(&weight), d, temperature, how };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
-            head_backward(head, &hidden, &targets, &stats, &c, &e, &mut dhidden, Some(&mut dweight));
+            let b = &mut Buffers::default();
+            let of = HeadGradient { hidden: &hidden, targets: &targets, stats: &stats, c: &c, d: &e };
+            head_backward(head, of, &mut dhidden, Some(&mut dweight), b);
             assert_gradient(&hidden, &dhidden, |h| value(h, &weight));
             assert_gradient(&weight, &dweight, |w| value(&hidden, w));
         }
-    }
-
-    #[test]
-    fn entropy_of_known_distributions() {
-        let uniform = row_stats(&[3.0f32; 40], 1.0);
-        assert!((f64::from(uniform.entropy) - 40f64.ln()).abs() < 1e-6);
-        let certain = row_stats(&[0.0f32, 200.0, 0.0], 1.0);
-        assert_eq!((certain.entropy, certain.lse), (0.0, 200.0));
     }
 }

@@ -1,0 +1,157 @@
+//! Which tokens are computed next? What open paths have not cached yet, and one new token for each that asked.
+
+use std::collections::BTreeMap;
+
+use aepo::policy::{Completion, PathId, PolicyError, SampleParams, SampleRequest, SampleStop, SampledToken};
+
+use crate::cache::PathCache;
+use crate::decode::Row;
+use crate::engine::Engine;
+use crate::sampler::{Scratch, sample};
+
+/// Rows computed in one go while prompts and tool results are read; bounds the buffers.
+pub(crate) const MAX_ROWS: usize = 1024;
+
+/// Tokens of a request that room is made for when it comes; more than most turns have.
+pub(crate) const ROOM: usize = 256;
+
+/// An open path.
+pub(crate) struct LivePath {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) cache: PathCache,
+    pub(crate) request: Option<(SampleRequest, Vec<SampledToken>)>,
+}
+
+impl LivePath {
+    /// Tokens whose keys and values are not cached.
+    pub(crate) fn n_uncached(&self) -> usize {
+        self.tokens.len() - self.cache.n_tokens
+    }
+}
+
+/// What is computed in one go; its buffers are reused from step to step.
+#[derive(Default)]
+pub(crate) struct Step {
+    /// Paths that take part, in order of their numbers.
+    paths: Vec<u64>,
+    rows: Vec<Row>,
+    /// Rows whose logits are read, and how each is drawn from.
+    wanted: Vec<usize>,
+    draws: Vec<Draw>,
+    drawn: Vec<Option<SampledToken>>,
+}
+
+struct Draw {
+    path: u64,
+    params: SampleParams,
+    /// In [0, 1).
+    u: f64,
+}
+
+impl Step {
+    fn clear(&mut self) {
+        self.paths.clear();
+        self.rows.clear();
+        self.wanted.clear();
+        self.draws.clear();
+    }
+
+    /// Adds the next `n` uncached tokens of a path, and a draw where it asked for one and these are all.
+    fn add(&mut self, id: u64, path: &LivePath, n: usize) {
+        let (start, index) = (path.cache.n_tokens, self.paths.len());
+        self.paths.push(id);
+        let tokens = path.tokens[start..start + n].iter().zip(start..);
+        self.rows.extend(tokens.map(|(&token, position)| Row { path: index, token, position }));
+        if let Some((request, sampled)) = path.request.as_ref().filter(|_| start + n == path.tokens.len()) {
+            self.wanted.push(self.rows.len() - 1);
+            let u = request.seed.uniform(sampled.len() as u64);
+            self.draws.push(Draw { path: id, params: request.params, u });
+        }
+    }
+}
+
+/// The paths with these numbers; both in order.
+fn those<'a>(
+    paths: &'a mut BTreeMap<u64, LivePath>,
+    numbers: impl Iterator<Item = u64>,
+) -> impl Iterator<Item = &'a mut LivePath> {
+    let mut paths = paths.iter_mut();
+    numbers.filter_map(move |number| paths.find(|&(&id, _)| id == number).map(|(_, path)| path))
+}
+
+impl Engine {
+    /// Caches every path's tokens but its last, so that forks can share them.
+    pub(crate) fn prefill(&mut self) {
+        loop {
+            self.step.clear();
+            let mut room = MAX_ROWS;
+            for (&id, path) in &self.paths {
+                let n = (path.n_uncached().max(1) - 1).min(room);
+                if n > 0 {
+                    self.step.add(id, path, n);
+                    room -= n;
+                }
+            }
+            if self.step.paths.is_empty() {
+                return;
+            }
+            self.compute();
+        }
+    }
+
+    /// One new token for each path that asked for one and is cached up to it, and a part of what is not cached yet of
+    /// the others; returns the requests that ended.
+    pub(crate) fn sample_all(&mut self) -> Result<Vec<Completion>, PolicyError> {
+        self.step.clear();
+        let mut room = MAX_ROWS;
+        for (&id, path) in self.paths.iter().filter(|(_, p)| p.request.is_some()) {
+            let n = path.n_uncached();
+            if n == 1 {
+                self.step.add(id, path, 1);
+            } else if room > 0 {
+                self.step.add(id, path, n.min(room));
+                room -= n.min(room);
+            }
+        }
+        if self.step.paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.compute();
+        if self.step.drawn.iter().flatten().any(|t| !t.logprob.is_finite() || !t.entropy.is_finite()) {
+            return Err(PolicyError::NotFinite("a sampled token's log-probability"));
+        }
+        let context_len = self.model.config.max_position_embeddings;
+        let mut completions = Vec::new();
+        let drawn = self.step.draws.iter().map(|d| d.path);
+        let paths = those(&mut self.paths, drawn.clone()).zip(drawn);
+        for ((path, id), token) in paths.zip(self.step.drawn.iter().flatten()) {
+            let Some((request, sampled)) = &mut path.request else { continue };
+            path.tokens.push(token.token);
+            sampled.push(*token);
+            let turn = &path.tokens[path.tokens.len() - sampled.len() - request.n_turn..];
+            let stop = match () {
+                () if request.stop.ends(turn) => SampleStop::StopToken,
+                () if path.tokens.len() >= context_len => SampleStop::ContextFull,
+                () if sampled.len() >= request.max_tokens => SampleStop::MaxTokens,
+                () => continue,
+            };
+            if let Some((_, tokens)) = path.request.take() {
+                completions.push(Completion { path: PathId(id), tokens, stop });
+            }
+        }
+        Ok(completions)
+    }
+
+    /// Computes the step's rows, caches them, and draws.
+    fn compute(&mut self) {
+        self.model.pack();
+        let Step { paths, rows, wanted, draws, drawn } = &mut self.step;
+        let numbers = paths.iter().copied();
+        let mut caches: Vec<&mut PathCache> = those(&mut self.paths, numbers).map(|path| &mut path.cache).collect();
+        let (model, pool, buffers, n_drawn) = (&self.model, &mut self.pool, &mut self.buffers, self.n_drawn);
+        let read = |i: usize, logits: &[f32], scratch: &mut Scratch| {
+            sample(logits, n_drawn, draws[i].params, draws[i].u, scratch)
+        };
+        self.threads.install(|| model.decode(rows, &mut caches, pool, wanted, buffers, drawn, read));
+    }
+}
