@@ -208,6 +208,12 @@ pub struct StepArgs {
     /// Whose step.
     #[arg(long, value_enum, default_value_t = Recipe::Quickstart)]
     pub recipe: Recipe,
+    /// Questions of a step, instead of the recipe's number.
+    #[arg(long)]
+    pub tasks: Option<usize>,
+    /// Optimiser steps of a step, instead of the recipe's number.
+    #[arg(long)]
+    pub minibatches: Option<usize>,
     /// What every case takes.
     #[command(flatten)]
     pub common: Common,

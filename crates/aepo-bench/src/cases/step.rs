@@ -91,7 +91,9 @@ pub fn step(args: &StepArgs) -> anyhow::Result<()> {
         Precision::Bf16 => "\"bf16\"",
     };
     // Weights that hardly change: every round does the same work.
-    let sets = [("train.learning_rate", "1e-12".to_owned()), ("model.arithmetic", arithmetic.to_owned())];
+    let mut sets = vec![("train.learning_rate", "1e-12".to_owned()), ("model.arithmetic", arithmetic.to_owned())];
+    sets.extend(args.tasks.map(|n| ("train.tasks_per_step", n.to_string())));
+    sets.extend(args.minibatches.map(|n| ("train.minibatches", n.to_string())));
     let config = recipe(text, &sets)?;
     let system = config.prompt.system.as_ref().map_or(String::new(), |system| format!("{system} "));
     let agent = agent(&system)?;
