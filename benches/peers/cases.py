@@ -113,8 +113,29 @@ def scale(model, tokens, precision, linear=False):
     return Comparison(f"scale {'trajectory' if linear else 'tree'} {tokens}", model, [Ours(f"aepo {precision}", args)])
 
 
+# Steps of recipes: by model, the recipe, its questions and minibatches (fewer where a peer would take minutes), and of
+# our trajectories the mean tokens that were not sampled and that were, which are the peer's prompt and completion.
+STEPS = {
+    "quickstart": ("quickstart", 16, 8, 101, 85),
+    "135m": ("smollm2", 4, 2, 198, 79),
+}
+GROUP = 8
+
+
+def step(model):
+    recipe, tasks, minibatches, prompt, completion = STEPS[model]
+    args = ["step", "--recipe", recipe, "--tasks", str(tasks), "--minibatches", str(minibatches)]
+    sizes = {"tasks": tasks, "group": GROUP, "minibatches": minibatches, "prompt": prompt, "completion": completion}
+    flags = [word for name, n in sizes.items() for word in (f"--{name}", str(n))]
+    peers = [
+        Peer(f"TRL GRPO {label}", "trl", "trl_grpo.py", [*flags, "--precision", p])
+        for p, label in (("f32", "f32"), ("bf16", "bf16 autocast"))
+    ]
+    return Comparison("step", model, both(args), peers)
+
+
 def all_comparisons():
-    out = []
+    out = [step(model) for model in STEPS]
     for model in ("15m", "135m"):
         out += [train(model), trees(model)]
         out += [decode(model, paths) for paths in (1, 8, 32, 128)]

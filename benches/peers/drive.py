@@ -94,6 +94,8 @@ class Bench:
         os.makedirs(self.logs, exist_ok=True)
 
     def weights(self, model):
+        if model == "quickstart":
+            return os.path.join(REPO, "recipes", "quickstart", "model")
         directory = os.path.join(self.args.peers_dir, "weights", model)
         if not os.path.exists(os.path.join(directory, "model.safetensors")):
             subprocess.run([self.args.bench, "weights", model, directory], check=True)
