@@ -86,8 +86,11 @@ pub const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 /// Files that may hold `unsafe`, and do.
 pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-engine/src/checkpoint/map.rs",
+    "crates/aepo-engine/src/gemm/kernel.rs",
+    "crates/aepo-engine/src/gemm/mod.rs",
+    "crates/aepo-engine/src/gemm/pack.rs",
+    "crates/aepo-engine/src/huge.rs",
     "crates/aepo-engine/src/kernels/lanes/avx512.rs",
-    "crates/aepo-engine/src/matmul.rs",
     "crates/aepo-engine/src/team.rs",
     "crates/aepo-engine/tests/allocations.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
