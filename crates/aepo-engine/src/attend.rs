@@ -28,6 +28,8 @@ const MANY_LANES: usize = 12;
 pub(crate) struct AttendPlan<'a> {
     rows: Vec<PlannedRow<'a>>,
     tiles: Vec<Tile>,
+    /// Rows of a tile at most.
+    tile_rows: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -77,7 +79,9 @@ impl<'a> AttendPlan<'a> {
             blocks: &caches[row.path].blocks[..=row.position / BLOCK],
         };
         let mut rows: Vec<PlannedRow<'a>> = rows.iter().enumerate().map(row).collect();
-        rows.sort_by(|a, b| a.blocks.cmp(b.blocks).then(a.position.cmp(&b.position)));
+        rows.sort_unstable_by(|a, b| {
+            a.blocks.cmp(b.blocks).then(a.position.cmp(&b.position)).then(a.index.cmp(&b.index))
+        });
         // Enough tiles for all threads, and yet whole vectors.
         let wanted = rows.len() * n_kv / (4 * n_threads);
         let n_rows = wanted.clamp(LANES.div_ceil(group), TILE_LANES.div_ceil(group));
@@ -86,7 +90,7 @@ impl<'a> AttendPlan<'a> {
             Tile { reads: reads(&rows[range.clone()], group), rows: range }
         };
         let tiles = (0..rows.len()).step_by(n_rows).map(tile).collect();
-        AttendPlan { rows, tiles }
+        AttendPlan { rows, tiles, tile_rows: n_rows }
     }
 }
 
@@ -133,9 +137,24 @@ impl PlannedRow<'_> {
     }
 }
 
+/// Buffers, reused from step to step.
+#[derive(Default)]
+pub(crate) struct AttendBuffers {
+    /// `[tiles, key heads][rows of a tile][group · head_dim]`
+    tiles: Vec<f32>,
+    scratch: Vec<Scratch>,
+}
+
+impl AttendBuffers {
+    /// Buffers for each of so many threads.
+    pub(crate) fn fit(&mut self, n_threads: usize) {
+        self.scratch.resize_with(n_threads, Scratch::default);
+    }
+}
+
 /// Buffers of a thread.
 #[derive(Default)]
-pub(crate) struct Scratch {
+struct Scratch {
     tile: QueryTile<f32>,
     /// `[lanes]`, positions that lanes of a read see.
     first: Vec<i32>,
@@ -159,34 +178,36 @@ impl Model<f32> {
         layer: usize,
         qkv: &[f32],
         out: &mut [f32],
-        scratch: &mut [Scratch],
+        b: &mut AttendBuffers,
     ) {
         let c = &self.config;
         let (group, hd, n_kv) = (c.group_size(), c.head_dim, c.num_key_value_heads);
-        let out = &mut out[..plan.rows.len() * c.q_dim()];
-        let mut parts: Vec<Option<&mut [f32]>> = out.chunks_exact_mut(group * hd).map(Some).collect();
-        let mut tasks = Vec::with_capacity(plan.tiles.len() * n_kv);
+        let (n_tiles, width) = (plan.tiles.len(), group * hd);
+        // Of each tile and key head there is a chunk, so that tasks write apart; rows are put in their places below.
         // Rows of later positions read more: they come first.
-        for tile in plan.tiles.iter().rev() {
-            for kv in 0..n_kv {
-                let of = |row: &PlannedRow<'_>| parts[row.index * n_kv + kv].take();
-                let out: Vec<&mut [f32]> = plan.rows[tile.rows.clone()].iter().filter_map(of).collect();
-                tasks.push((tile, kv, out));
-            }
-        }
-        self.team.split_with(scratch, (&mut tasks[..], 1), |scratch, _, task| {
-            let (tile, kv, ref mut out) = task[0];
+        let chunk = plan.tile_rows * width;
+        let at = |tile: usize, kv: usize| ((n_tiles - 1 - tile) * n_kv + kv) * chunk;
+        fit(&mut b.tiles, n_tiles * n_kv * chunk);
+        self.team.split_with(&mut b.scratch, (&mut b.tiles[..], chunk), |scratch, i, out| {
+            let (tile, kv) = (&plan.tiles[n_tiles - 1 - i / n_kv], i % n_kv);
             let rows = &plan.rows[tile.rows.clone()];
-            let queries = |row: &PlannedRow<'_>| &qkv[row.index * c.qkv_dim() + kv * group * hd..][..group * hd];
+            let queries = |row: &PlannedRow<'_>| &qkv[row.index * c.qkv_dim() + kv * width..][..width];
             let window = c.window(layer).unwrap_or(usize::MAX);
             let keys = |block: u32| pool.read(block, layer, kv);
-            attend(rows, &tile.reads, group, hd, window, queries, keys, std::mem::take(out), scratch);
+            attend(rows, &tile.reads, group, hd, window, queries, keys, &mut out[..rows.len() * width], scratch);
         });
+        for (i, tile) in plan.tiles.iter().enumerate() {
+            for kv in 0..n_kv {
+                for (row, from) in plan.rows[tile.rows.clone()].iter().zip(b.tiles[at(i, kv)..].chunks_exact(width)) {
+                    out[row.index * c.q_dim() + kv * width..][..width].copy_from_slice(from);
+                }
+            }
+        }
     }
 }
 
 /// One tile and one key head. `queries` gives a row's `[group][head_dim]`, `keys` a block's keys and values; `out`:
-/// `[group][head_dim]` of each row.
+/// `[rows][group][head_dim]`.
 #[allow(clippy::too_many_arguments)]
 fn attend<'a>(
     rows: &[PlannedRow<'_>],
@@ -196,7 +217,7 @@ fn attend<'a>(
     window: usize,
     queries: impl Fn(&PlannedRow<'_>) -> &'a [f32],
     keys: impl Fn(u32) -> (&'a [f32], &'a [f32]) + Copy,
-    out: Vec<&mut [f32]>,
+    out: &mut [f32],
     s: &mut Scratch,
 ) {
     let lanes = rows.len() * group;
@@ -288,7 +309,7 @@ fn attend<'a>(
             }
         }
     }
-    for (i, out) in out.into_iter().enumerate() {
+    for (i, out) in out.chunks_exact_mut(group * hd).enumerate() {
         let of_row = i * group..(i + 1) * group;
         if !s.is_alone[i] {
             let (top, sum) = (&mut s.top[of_row.clone()], &mut s.sum[of_row.clone()]);

@@ -5,7 +5,7 @@
 //! through the same code. Each row's bits depend on its own
 //! path only, because every product's do.
 
-use crate::attend::{self, AttendPlan};
+use crate::attend::{AttendBuffers, AttendPlan};
 use crate::cache::{BlockPool, PathCache};
 use crate::kernels::norm::rms_norm;
 use crate::kernels::product::{self, Columns, Weight};
@@ -44,7 +44,7 @@ pub struct DecodeBuffers {
     products: crate::gemm::Buffers,
     /// One for each thread.
     scratch: Vec<Scratch>,
-    attend: Vec<attend::Scratch>,
+    attend: AttendBuffers,
 }
 
 impl DecodeBuffers {
@@ -87,7 +87,7 @@ impl Model<f32> {
         fit(&mut b.wide, n * c.q_dim().max(f));
         gather_rows(team, self.params.matrix(self.layout.embed.clone()), d, &b.tokens, &mut b.x);
         b.scratch.resize_with(team.n_threads(), Scratch::default);
-        b.attend.resize_with(team.n_threads(), attend::Scratch::default);
+        b.attend.fit(team.n_threads());
         let plan = AttendPlan::new(rows, caches, c.group_size(), c.num_key_value_heads, team.n_threads());
         for (layer, w) in self.layout.layers.iter().enumerate() {
             rms_norm(team, &b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
