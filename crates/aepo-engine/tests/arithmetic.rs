@@ -52,7 +52,7 @@ fn batch() -> TreeBatch {
 }
 
 const STEP: StepParams =
-    StepParams { learning_rate: 3e-3, weight_decay: 0.0, beta1: 0.9, beta2: 0.95, eps: 1e-8, max_grad_norm: 1.0 };
+    StepParams { learning_rate: 1e-3, weight_decay: 0.0, beta1: 0.9, beta2: 0.95, eps: 1e-8, max_grad_norm: 1.0 };
 
 fn engine(family: Family, arithmetic: Arithmetic, threads: usize) -> Engine {
     Engine::random_as(config(family), Seed(5), &Setup { arithmetic, ..Setup::full(threads) }).unwrap()
@@ -105,8 +105,8 @@ fn log_probabilities_and_gradients_are_near_those_of_f32() {
 
 #[test]
 fn it_learns_as_f32_does() {
-    let [narrow, full] = [Arithmetic::Bf16, Arithmetic::F32].map(|a| learn(&mut engine(Family::Qwen3, a, 2), 40));
-    assert!(full[39] < 0.5 * full[0], "{full:?}");
+    let [narrow, full] = [Arithmetic::Bf16, Arithmetic::F32].map(|a| learn(&mut engine(Family::Qwen3, a, 2), 50));
+    assert!(full[49] < 0.5 * full[0], "{full:?}");
     for (a, b) in narrow.iter().zip(&full) {
         assert!((a / b - 1.0).abs() < 0.03, "{a} {b}");
     }

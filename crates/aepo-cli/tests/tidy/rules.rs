@@ -95,6 +95,7 @@ pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-engine/src/huge.rs",
     "crates/aepo-engine/src/kernels/lanes/avx512.rs",
     "crates/aepo-engine/src/team.rs",
+    "crates/aepo-engine/tests/allocations.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
     "crates/aepo-tools/src/python/message.rs",
     "crates/aepo-tools/src/mcp/process.rs",
