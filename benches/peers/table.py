@@ -50,8 +50,28 @@ def cell_text(text):
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def best_limits(rows):
+    """The best of what our programs of a comparison found, each for itself: a busy moment gives less, never more."""
+    found = [row["limits"] for row in rows if row.get("limits")]
+    numbers = [k for k, x in found[0].items() if isinstance(x, float)] if found else []
+    return {k: max(limits[k] or 0 for limits in found) for k in numbers}
+
+
+def with_shares(row, limits):
+    """The row with its shares of these limits instead of its own."""
+    out = dict(row)
+    matrix = limits.get("bf16_matrix_gflops") if row["precision"] == "bf16" else None
+    if "flop_per_sec" in row and limits:
+        out["share_of_matrix_peak"] = row["flop_per_sec"] / 1e9 / (matrix or limits["f32_matrix_gflops"])
+    if "weight_bytes" in row and limits:
+        out["share_of_bandwidth"] = row["weight_bytes"] / row["secs"] / 1e9 / limits["read_gb_s"]
+    return out
+
+
 def section(measured):
     """The table of one comparison."""
+    limits = best_limits(measured["ours"])
+    measured["ours"] = [row if "failed" in row else with_shares(row, limits) for row in measured["ours"]]
     ours = [row for row in measured["ours"] if "failed" not in row]
     tokens = ours[0]["tokens"] if ours else None
     labels = [row["label"] for row in ours]
@@ -80,11 +100,10 @@ def section(measured):
                 r = row["ratios"].get(label)
                 cells.append(f"{r['median']:.2f} ({r['least']:.2f}–{r['most']:.2f})" if r else "")
         lines.append("| " + " | ".join(cells + [""] * (len(head) - len(cells))) + " |")
-    limits = next((row["limits"] for row in ours if row.get("limits")), None)
     commits = ", ".join(sorted({row["commit"] for row in ours}))
     said = [f"Commit {commits}; {ours[0]['machine']}; {measured['threads']} threads"] if ours else []
     if limits:
-        bf16 = limits["bf16_matrix_gflops"]
+        bf16 = limits.get("bf16_matrix_gflops")
         said.append(
             f"matrix peak {number(limits['f32_matrix_gflops'])} GFLOP/s in f32"
             + (f", {number(bf16)} in bf16" if bf16 else "")
