@@ -92,6 +92,7 @@ pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-engine/src/gemm/kernel.rs",
     "crates/aepo-engine/src/gemm/mod.rs",
     "crates/aepo-engine/src/gemm/pack.rs",
+    "crates/aepo-engine/src/gemm/tests.rs",
     "crates/aepo-engine/src/huge.rs",
     "crates/aepo-engine/src/kernels/lanes/avx512.rs",
     "crates/aepo-engine/src/team.rs",

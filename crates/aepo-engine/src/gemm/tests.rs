@@ -1,3 +1,5 @@
+//! Are the products what they are said to be? Against their definition, number by number.
+
 use super::*;
 
 fn numbers(seed: u64, n: usize) -> Vec<f32> {
