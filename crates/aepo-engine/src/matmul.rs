@@ -1,4 +1,4 @@
-//! How are matrices multiplied? As views into slices: in `f32` by [`gemm`](crate::gemm), else by the definition.
+//! How are matrices multiplied? As views into slices: in `f32` by [`gemm`], else by the definition.
 
 use crate::gemm::{self, Along, Arithmetic, Buffers, Factor, Numbers, Right, Target};
 use crate::real::Real;

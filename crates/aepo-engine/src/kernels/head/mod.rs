@@ -53,7 +53,7 @@ pub struct HeadGradient<'a, T> {
 }
 
 /// `hidden`: `[n, d]`; `targets`: `[n]`; writes `logprobs` and `stats`, `[n]` each. This is the definition; in `f32`
-/// [`fused`] computes the same.
+/// `fused` computes the same.
 pub fn head_forward<T: Real>(
     head: Head<'_, T>,
     hidden: &[T],
@@ -79,7 +79,7 @@ pub fn head_forward<T: Real>(
 }
 
 /// The backward pass of [`head_forward`]: overwrites `dhidden`, adds to `dweight` where it is wanted. This is the
-/// definition; in `f32` [`fused`] computes the same.
+/// definition; in `f32` `fused` computes the same.
 pub fn head_backward<T: Real>(
     head: Head<'_, T>,
     of: HeadGradient<'_, T>,

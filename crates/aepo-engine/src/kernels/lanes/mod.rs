@@ -3,7 +3,7 @@
 //!
 //! Scores stand as `[keys][queries]`, so a softmax goes down columns and nothing is summed across lanes; what a query
 //! gets does not depend on the queries beside it. The functions here are the definition, over any [`Real`]; on a
-//! processor with AVX-512 those over `f32` are done by [`avx512`] with the same operations in the same order.
+//! processor with AVX-512 those over `f32` are done by `avx512` with the same operations in the same order.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
