@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cases::step::Recipe;
 use crate::shapes::Shape;
 
 /// Measures the engine on this machine. Each case prints one JSON line.
@@ -30,6 +31,10 @@ pub enum Case {
     Prefill(PrefillArgs),
     /// Training steps over one tree that grows, or over one long trajectory.
     Scale(ScaleArgs),
+    /// What is neither model nor tool: driver, records, losses around turns that are ready.
+    Controller(ControllerArgs),
+    /// A whole step of reinforcement learning by a recipe, with tools that answer at once.
+    Step(StepArgs),
     /// Writes a model directory of random weights, so that other programs measure the same model.
     Weights(WeightsArgs),
 }
@@ -40,7 +45,7 @@ pub struct Common {
     /// Threads of the engine; the machine's limits are measured on as many.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
-    /// Numbers of the arithmetic or, where the engine computes in f32 alone, of the stored weights.
+    /// Numbers that matrices are multiplied in, and that weights are kept in where nothing is trained.
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Rounds measured, of which the median is told.
@@ -178,6 +183,37 @@ pub struct ScaleArgs {
     /// Keeps only the input of each block and computes blocks again in the backward pass.
     #[arg(long)]
     pub recompute: bool,
+    /// What every case takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `controller`.
+#[derive(clap::Args)]
+pub struct ControllerArgs {
+    /// Trajectories of a step, each number measured alone; somewhat more than half of them are open at once.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 18_000])]
+    pub paths: Vec<usize>,
+    /// Leaves of each tree.
+    #[arg(long, default_value_t = 8)]
+    pub k: usize,
+    /// Rounds measured, of which the median is told.
+    #[arg(long, default_value_t = 5)]
+    pub median_of: usize,
+}
+
+/// Options of `step`.
+#[derive(clap::Args)]
+pub struct StepArgs {
+    /// Whose step.
+    #[arg(long, value_enum, default_value_t = Recipe::Quickstart)]
+    pub recipe: Recipe,
+    /// Questions of a step, instead of the recipe's number.
+    #[arg(long)]
+    pub tasks: Option<usize>,
+    /// Optimiser steps of a step, instead of the recipe's number.
+    #[arg(long)]
+    pub minibatches: Option<usize>,
     /// What every case takes.
     #[command(flatten)]
     pub common: Common,

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p aepo-bench -- CASE [options]`
 
+mod agent;
 mod args;
 mod cases;
 mod flops;
@@ -10,6 +11,7 @@ mod memory;
 mod peaks;
 mod rounds;
 mod row;
+mod script;
 mod shapes;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
         Case::Decode(args) => cases::decode::decode(&args),
         Case::Prefill(args) => cases::prefill::prefill(&args),
         Case::Scale(args) => cases::scale::scale(&args),
+        Case::Controller(args) => cases::controller::controller(&args),
+        Case::Step(args) => cases::step::step(&args),
         Case::Weights(args) => cases::weights::weights(&args),
     };
     match done {

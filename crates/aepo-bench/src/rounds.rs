@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, Write as _};
 
-use crate::args::{Common, Precision};
+use crate::args::Common;
 use crate::limits::Limits;
 use crate::memory;
 use crate::row::{COMMIT, Row, machine, median};
@@ -67,9 +67,7 @@ pub fn print(row: &impl serde::Serialize) -> anyhow::Result<()> {
 fn row(common: &Common, limits: &Limits, work: &Work, rounds: Vec<f64>, peak_rss_mib: Option<f64>) -> Row {
     let secs = median(&rounds);
     let per_sec = |n: u64| n as f64 / secs.max(1e-12);
-    // An engine that multiplies in f32 over weights stored in bf16 is held against the peak of f32; which it is, the
-    // case says.
-    let precision: Precision = common.precision;
+    let precision = common.precision;
     Row {
         case: work.case.clone(),
         engine: "aepo",

@@ -18,7 +18,7 @@ pub struct Row {
     pub model: &'static str,
     /// Threads of the engine.
     pub threads: usize,
-    /// Numbers of the arithmetic, or of the stored weights.
+    /// Numbers that matrices were multiplied in.
     pub precision: &'static str,
     /// Tokens of a round.
     pub tokens: u64,

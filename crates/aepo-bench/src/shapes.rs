@@ -1,9 +1,6 @@
 //! Which models are measured?
 
-use std::path::Path;
-
 use aepo::config::{Arithmetic, Stored};
-use aepo::policy::PolicyError;
 use aepo::seed::Seed;
 use aepo_engine::Engine;
 use aepo_engine::config::rope::RopeScaling;
@@ -79,21 +76,22 @@ pub enum For {
 pub fn engine(shape: Shape, purpose: For, common: &Common) -> anyhow::Result<Engine> {
     let setup = setup(purpose, common);
     let made = match &common.weights {
-        Some(dir) => load(dir, &setup),
+        Some(dir) => Engine::load_as(dir, &setup),
         None => Engine::random_as(shape.config(), Seed(1), &setup),
     };
     Ok(made?)
 }
 
-fn load(dir: &Path, setup: &Setup) -> Result<Engine, PolicyError> {
-    Engine::load_as(dir, setup)
-}
-
+/// In bf16 matrices are multiplied in bf16, and weights that no step may change are kept in it too.
 fn setup(purpose: For, common: &Common) -> Setup {
-    let (frozen, arithmetic) = match common.precision {
-        Precision::F32 => (Stored::F32, Arithmetic::F32),
-        Precision::Bf16 => (Stored::Bf16, Arithmetic::Bf16),
+    let (arithmetic, frozen) = match common.precision {
+        Precision::F32 => (Arithmetic::F32, Stored::F32),
+        Precision::Bf16 => (Arithmetic::Bf16, Stored::Bf16),
     };
-    let train = if purpose == For::Sampling { Train::Nothing } else { Train::All };
-    Setup { train, frozen, arithmetic, recompute: purpose == For::Recomputing, ..Setup::full(common.threads) }
+    let (train, recompute) = match purpose {
+        For::Training => (Train::All, false),
+        For::Recomputing => (Train::All, true),
+        For::Sampling => (Train::Nothing, false),
+    };
+    Setup { train, frozen, arithmetic, recompute, ..Setup::full(common.threads) }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use aepo_engine::matmul::{Mat, MatMut, Store, matmul};
+use aepo::config::Arithmetic;
+use aepo_engine::gemm::{Along, Buffers, Factor, Numbers, Packed, Right, Target, multiply};
+use aepo_engine::team::Team;
 
 /// Certificates to trust instead of those of the public web, where the environment names a file of them.
 pub fn certificates() -> Option<std::path::PathBuf> {
@@ -98,24 +100,27 @@ fn left_in_groups(groups: &str, read: &dyn Fn(&str) -> Option<String>) -> Option
     least
 }
 
-/// Operations per second of the product of `rows` rows with a matrix of at most `rows_of_b · cols` numbers, on
-/// `n_threads` threads, measured for a fifth of a second.
-pub fn product_speed(rows: usize, rows_of_b: usize, cols: usize, n_threads: usize) -> f64 {
-    let a = vec![0.5f32; rows * rows_of_b];
-    let b = vec![0.25f32; rows_of_b * cols];
+/// Operations per second of the product of `rows` rows of `inner` numbers with packed weights of `cols` columns, as the
+/// engine makes it, on `n_threads` threads, measured for a fifth of a second; 0 where no threads can be started.
+pub fn product_speed(rows: usize, inner: usize, cols: usize, n_threads: usize, arithmetic: Arithmetic) -> f64 {
+    let Ok(team) = Team::new(n_threads) else { return 0.0 };
+    let (a, b) = (vec![0.5f32; rows * inner], vec![0.25f32; inner * cols]);
     let mut out = vec![0.0f32; rows * cols];
+    let factor = |numbers, outer| Factor::new(Numbers::F32(numbers), outer, inner, inner, Along::Inner);
+    let (left, right) = (factor(&a, rows), Packed::new(factor(&b, cols), arithmetic, &team));
+    let mut buffers = Buffers::default();
     let mut product = || {
-        let out = MatMut::new(&mut out, rows, cols);
-        matmul(out, Store::Replace, Mat::new(&a, rows, rows_of_b), Mat::new(&b, rows_of_b, cols), n_threads);
+        let target = Target { data: &mut out, stride: cols, add: false };
+        multiply(target, left, Right::Packed(&right), arithmetic, &team, &mut buffers);
     };
-    // Threads start and pages are mapped in the first.
+    // Pages are mapped in the first.
     product();
     let (clock, mut n) = (Instant::now(), 0);
     while n < 1 || clock.elapsed().as_secs_f64() < 0.2 {
         product();
         n += 1;
     }
-    (n * 2 * rows * rows_of_b * cols) as f64 / clock.elapsed().as_secs_f64().max(1e-9)
+    (n * 2 * rows * inner * cols) as f64 / clock.elapsed().as_secs_f64().max(1e-9)
 }
 
 /// The processor, its cores and the memory, in words.
@@ -190,7 +195,9 @@ mod tests {
 
     #[test]
     fn a_product_has_a_speed() {
-        assert!(product_speed(16, 64, 64, 1) > 0.0);
+        for arithmetic in [Arithmetic::F32, Arithmetic::Bf16] {
+            assert!(product_speed(16, 64, 64, 1, arithmetic) > 0.0);
+        }
     }
 
     #[test]

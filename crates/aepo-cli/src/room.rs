@@ -4,7 +4,6 @@ use aepo::config::{Config, Settings, Stored};
 use aepo::prompt::Protocol;
 use aepo_engine::config::ModelConfig;
 use aepo_engine::layout::Layout;
-use aepo_engine::matmul::MIN_ROWS;
 use aepo_engine::memory::{Estimate, Plan, Reference, estimate};
 use aepo_engine::setup::{Setup, Train};
 use aepo_tools::hub::What;
@@ -228,8 +227,9 @@ pub fn measure(settings: &Settings, shape: &ModelConfig) -> Speed {
     // A matrix of the largest models would take longer to make than to multiply with.
     let (inner, cols) = (shape.hidden_size.min(2048), shape.intermediate_size.min(4096));
     let n_paths = (settings.train.tasks_per_step * settings.rollout.k).min(settings.rollout.max_live_paths);
-    let speed = |rows: usize| machine::product_speed(rows, inner, cols, settings.train.threads.max(1));
-    Speed { few_rows: speed(n_paths.clamp(MIN_ROWS, 128)), many_rows: speed(512) }
+    let (threads, arithmetic) = (settings.train.threads.max(1), settings.model.arithmetic);
+    let speed = |rows: usize| machine::product_speed(rows, inner, cols, threads, arithmetic);
+    Speed { few_rows: speed(n_paths.clamp(1, 128)), many_rows: speed(512) }
 }
 
 /// Seconds of a run, from the shortest to the longest that is likely.

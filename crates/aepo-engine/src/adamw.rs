@@ -3,7 +3,7 @@
 use aepo::policy::{StepParams, StepReport};
 
 use crate::layout::Tensor;
-use crate::real::vectorize;
+use crate::real::{fit, vectorize};
 use crate::team::Team;
 
 /// Weights that one task moves.
@@ -37,8 +37,8 @@ pub fn step(
         team.split((grads, CHUNK), |_, g| g.fill(0.0));
         return StepReport { grad_norm, applied: false };
     }
-    moments.first.resize(params.len(), 0.0);
-    moments.second.resize(params.len(), 0.0);
+    fit(&mut moments.first, params.len());
+    fit(&mut moments.second, params.len());
     moments.n_steps += 1;
     let (b1, b2) = (settings.beta1, settings.beta2);
     let clip = if grad_norm > settings.max_grad_norm { settings.max_grad_norm / grad_norm } else { 1.0 };

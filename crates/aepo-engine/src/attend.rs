@@ -58,6 +58,12 @@ struct Read {
     is_together: bool,
 }
 
+/// Numbers that decoding's attention holds for each thread.
+pub(crate) fn n_numbers(group: usize, head_dim: usize) -> usize {
+    let lanes = TILE_LANES.div_ceil(group) * group;
+    QueryTile::<f32>::n_numbers(lanes, head_dim) + lanes * (2 * head_dim + 4)
+}
+
 impl<'a> AttendPlan<'a> {
     /// For `rows` of paths with these caches, whose query heads share keys in groups of `group`, on so many threads.
     pub(crate) fn new(

@@ -21,6 +21,7 @@ use crate::layout::{Layout, Tensor};
 use crate::live::Step;
 use crate::lora::Lora;
 use crate::model::{Keep, Model, Workspace};
+use crate::real::fit;
 use crate::setup::{Setup, Train};
 use crate::team::Team;
 use crate::weights::Weights;
@@ -80,7 +81,8 @@ impl Engine {
     /// [`Engine::random`] made for something else than training all weights.
     pub fn random_as(config: ModelConfig, seed: Seed, setup: &Setup) -> Result<Engine, PolicyError> {
         let layout = Layout::new(&config);
-        let mut params = vec![0.0; layout.n_parameters()];
+        let mut params = Vec::new();
+        fit(&mut params, layout.n_parameters());
         for (i, tensor) in layout.tensors.iter().enumerate() {
             let residual = tensor.name.ends_with("o_proj.weight") || tensor.name.ends_with("down_proj.weight");
             let std = 0.02 / if residual { (2.0 * config.num_hidden_layers as f64).sqrt() } else { 1.0 };
@@ -214,7 +216,7 @@ impl Model<f32> {
                 Cow::Owned(wide)
             }
         };
-        match self.lora.as_ref().and_then(|lora| lora.product(&tensor.name)) {
+        match self.lora.as_ref().and_then(|lora| lora.product(&tensor.name, &self.team)) {
             Some(added) => own.iter().zip(added).map(|(w, b_a)| w + b_a).collect(),
             None => own,
         }

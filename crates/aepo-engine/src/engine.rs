@@ -17,6 +17,7 @@ use crate::decode::DecodeBuffers;
 use crate::error::EngineError;
 use crate::live::{LivePath, ROOM, Step};
 use crate::model::{Keep, Model, Workspace};
+use crate::real::fit;
 
 /// The embedded CPU engine.
 pub struct Engine {
@@ -247,7 +248,7 @@ impl Policy for Engine {
             return Err(PolicyError::Misuse(message));
         }
         let (model, work, grads) = (&self.model, &mut self.work, &mut self.grads);
-        grads.resize(model.n_trained(), 0.0);
+        fit(grads, model.n_trained());
         model.backward(batch, dlogp, dentropy, work, grads);
         Ok(())
     }
@@ -262,7 +263,7 @@ impl Policy for Engine {
         let (model, grads, moments) = (&mut self.model, &mut self.grads, &mut self.moments);
         model.unpack();
         let team = Arc::clone(&model.team);
-        grads.resize(model.n_trained(), 0.0);
+        fit(grads, model.n_trained());
         let Some((tensors, weights)) = model.trained_mut().filter(|_| self.keep != Keep::Nothing) else {
             return Err(PolicyError::Misuse("this policy was made to learn nothing".into()));
         };

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod gemm;
 pub mod gguf;
+mod huge;
 pub mod kernels;
 pub mod layout;
 mod linear;

@@ -71,10 +71,10 @@ impl Step {
 }
 
 /// The paths with these numbers; both in order.
-fn those<'a>(
-    paths: &'a mut BTreeMap<u64, LivePath>,
+fn those(
+    paths: &mut BTreeMap<u64, LivePath>,
     numbers: impl Iterator<Item = u64>,
-) -> impl Iterator<Item = &'a mut LivePath> {
+) -> impl Iterator<Item = &mut LivePath> {
     let mut paths = paths.iter_mut();
     numbers.filter_map(move |number| paths.find(|&(&id, _)| id == number).map(|(_, path)| path))
 }

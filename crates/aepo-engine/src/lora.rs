@@ -9,10 +9,12 @@ use aepo::config::lora::Projection;
 use aepo::seed::Seed;
 
 use crate::config::ModelConfig;
+use crate::gemm::{Arithmetic, Buffers};
 use crate::layout::Tensor;
-use crate::matmul::{Mat, MatMut, Store, matmul};
+use crate::matmul::{How, Mat, MatMut, Store, multiply};
 use crate::real::Real;
 use crate::setup::LoraSpec;
+use crate::team::Team;
 
 /// `A` and `B` of one projection, and which columns of the product they add to.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +153,7 @@ impl<T: Real> Lora<T> {
 
     /// `(α/r)·B·A` of the weights with a name, `[out, in]`; `None` where nothing is added to them.
     #[must_use]
-    pub fn product(&self, weight: &str) -> Option<Vec<T>> {
+    pub fn product(&self, weight: &str, team: &Team) -> Option<Vec<T>> {
         let name = format!("base_model.model.{}.lora_A.weight", weight.strip_suffix(".weight")?);
         let a = self.layout.tensors.iter().position(|t| t.name == name)?;
         let (a, b) = (&self.layout.tensors[a], &self.layout.tensors[a + 1]);
@@ -159,7 +161,9 @@ impl<T: Real> Lora<T> {
         let mut product = vec![T::ZERO; rows * columns];
         let down = Mat::new(&self.params[a.range.clone()], rank, columns);
         let up = Mat::new(&self.params[b.range.clone()], rows, rank);
-        matmul(MatMut::new(&mut product, rows, columns), Store::Replace, up, down, 1);
+        let how = How { arithmetic: Arithmetic::F32, team };
+        let out = MatMut::new(&mut product, rows, columns);
+        multiply(out, Store::Replace, up, down, how, &mut Buffers::default());
         let scale = T::of(self.spec.scale());
         product.iter_mut().for_each(|x| *x = *x * scale);
         Some(product)

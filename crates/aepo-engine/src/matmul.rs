@@ -1,6 +1,4 @@
-//! How are matrices multiplied? By the `gemm` crate, behind a checked interface; the one door to its unsafe call.
-
-use std::any::TypeId;
+//! How are matrices multiplied? As views into slices: in `f32` by [`gemm`](crate::gemm), else by the definition.
 
 use crate::gemm::{self, Along, Arithmetic, Buffers, Factor, Numbers, Right, Target};
 use crate::real::Real;
@@ -116,65 +114,6 @@ fn factor<'a, T>(numbers: Numbers<'a>, m: Mat<'_, T>) -> Factor<'a> {
     }
 }
 
-/// `out = a·b` or `out += a·b` on `threads` threads of the current rayon pool.
-///
-/// With [`MIN_ROWS`] rows or more, every output element is one sequential sum over the inner dimension, so it does not
-/// depend on how many other rows there are (tested below): that is what makes a sampled path independent of its
-/// company.
-pub fn matmul<T: Real>(out: MatMut<'_, T>, store: Store, a: Mat<'_, T>, b: Mat<'_, T>, threads: usize) {
-    assert_eq!((out.rows, out.cols, a.cols), (a.rows, b.cols, b.rows), "matrix shapes");
-    if out.rows == 0 || out.cols == 0 {
-        return;
-    }
-    assert!(TypeId::of::<T>() == TypeId::of::<f32>() || TypeId::of::<T>() == TypeId::of::<f64>());
-    let parallelism = match threads {
-        0 | 1 => ::gemm::Parallelism::None,
-        n => ::gemm::Parallelism::Rayon(n),
-    };
-    let mut done = 0;
-    while done < a.cols || (done == 0 && store == Store::Replace) {
-        let depth = K_BLOCK.min(a.cols - done);
-        // SAFETY: the constructors checked that every index of the three views lies in its slice, and this block's
-        // inner indices `done..done + depth` are among them; the output is borrowed mutably and so does not overlap
-        // the inputs; `T` is one of the types `gemm` knows.
-        unsafe {
-            ::gemm::gemm(
-                out.rows,
-                out.cols,
-                depth,
-                out.data.as_mut_ptr(),
-                1,
-                out.row_stride as isize,
-                store == Store::Add || done > 0,
-                a.data.as_ptr().add(done * a.col_stride),
-                a.col_stride as isize,
-                a.row_stride as isize,
-                b.data.as_ptr().add(done * b.row_stride),
-                b.col_stride as isize,
-                b.row_stride as isize,
-                T::ONE,
-                T::ONE,
-                false,
-                false,
-                false,
-                parallelism,
-            );
-        }
-        if depth == 0 {
-            break;
-        }
-        done += depth;
-    }
-}
-
-/// From this many rows on (and 17 columns), the library takes its general route; below, it has special kernels that
-/// sum in another order. Whoever needs a row to be independent of its company goes by [`crate::kernels::product`].
-pub const MIN_ROWS: usize = 16;
-
-/// Inner dimension handed to the library at once. The library would choose its own blocks by the shape of the whole
-/// product, and with them the order of summation; up to this depth it always uses one block.
-pub(crate) const K_BLOCK: usize = 512;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +125,8 @@ mod tests {
 
     #[test]
     fn equals_the_definition_in_every_orientation() {
+        let team = Team::new(1).unwrap();
+        let how = How { arithmetic: Arithmetic::F32, team: &team };
         let (m, n, k) = (7, 5, 9);
         let (a, at) = (random(1, m * k), random(2, k * m));
         let (b, bt) = (random(3, k * n), random(4, n * k));
@@ -197,33 +138,11 @@ mod tests {
         for (x, y) in pairs {
             let at = |v: &Mat<'_, f32>, i: usize, j: usize| v.data[i * v.row_stride + j * v.col_stride];
             let mut out = vec![1.0; m * n];
-            matmul(MatMut::new(&mut out, m, n), Store::Add, x, y, 1);
+            multiply(MatMut::new(&mut out, m, n), Store::Add, x, y, how, &mut Buffers::default());
             for i in 0..m {
                 for j in 0..n {
                     let exact: f32 = (0..k).map(|l| at(&x, i, l) * at(&y, l, j)).sum();
                     assert!((out[i * n + j] - 1.0 - exact).abs() < 1e-5);
-                }
-            }
-        }
-    }
-
-    /// The promise behind `Policy`: a row's product has the same bits whatever rows stand beside it.
-    #[test]
-    fn a_row_does_not_depend_on_its_company() {
-        for (n, k) in [(576, 192), (1024, 192), (192, 512), (2048, 256), (96, 1536), (17, 40)] {
-            let most = 300;
-            let a = random(1, most * k);
-            let w = random(2, n * k);
-            let mut all = vec![0.0; most * n];
-            let wt = Mat::new(&w, n, k).t();
-            matmul(MatMut::new(&mut all, most, n), Store::Replace, Mat::new(&a, most, k), wt, 2);
-            for m in [MIN_ROWS, 17, 64, 129] {
-                let first = most - m;
-                for threads in [1, 2] {
-                    let mut some = vec![0.0; m * n];
-                    let rows = Mat::new(&a[first * k..], m, k);
-                    matmul(MatMut::new(&mut some, m, n), Store::Replace, rows, wt, threads);
-                    assert!(some == all[first * n..], "m={m} n={n} k={k} threads={threads}");
                 }
             }
         }
@@ -234,6 +153,15 @@ mod tests {
     fn refuses_shapes_that_do_not_fit() {
         let a = [0.0f32; 6];
         let mut out = [0.0f32; 4];
-        matmul(MatMut::new(&mut out, 2, 2), Store::Replace, Mat::new(&a, 2, 3), Mat::new(&a, 2, 3), 1);
+        let team = Team::new(1).unwrap();
+        let how = How { arithmetic: Arithmetic::F32, team: &team };
+        multiply(
+            MatMut::new(&mut out, 2, 2),
+            Store::Replace,
+            Mat::new(&a, 2, 3),
+            Mat::new(&a, 2, 3),
+            how,
+            &mut Buffers::default(),
+        );
     }
 }

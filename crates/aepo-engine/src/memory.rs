@@ -13,8 +13,9 @@
 //! - backward, while it runs: `4n·(2d + max(q, f) + 2c)`, and `8n·r` for LoRA of rank `r`;
 //! - head: `4n·4d` of hidden rows, and of `m = min(n, 2048)` rows at once 384 logits a thread, four sums for each 384 of
 //!   the vocabulary and ten rows of gradients and factors, `4m·(384t + vocab/96 + 10d)`;
-//! - attention, for each thread keys, values and scores of the longest path, `s` tokens: `4t·s·(2·hd + 64)`, backward
-//!   twice that;
+//! - attention, for each thread a block of queries, which does not grow with the length of paths: of `b` queries (at
+//!   most about 100, or 16 of each head that shares keys), `4t·b·(2·hd + 67)`, backward `4t·(b·(5·hd + 130) + 128·hd)`
+//!   more, and in decoding `4t·b·(4·hd + 71)`;
 //! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
 //! - decoding: `4·rows·(2d + c + max(q, f) + 2f)`, where prompts are read 1024 tokens at once, and `4·128·(2d + vocab)`
 //!   of logits; all matrices once more, packed, `4P` or in bf16 arithmetic `2P`, while paths are sampled;
@@ -26,10 +27,12 @@
 
 use aepo::config::{Arithmetic, Stored};
 
+use crate::attend;
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
 use crate::engine::Engine;
 use crate::gemm::{DEPTH, WIDTH};
+use crate::kernels::attention::{self, AttentionShape};
 use crate::kernels::head::CHUNK;
 use crate::kernels::head::fused::{GROUPS, ROWS};
 use crate::kernels::stats::BLOCK as COLUMNS;
@@ -133,7 +136,10 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
     };
     let of_reference = if *reference == Reference::None { 0 } else { of_block + of_pass };
     let of_backward = if learns { 2 * d + q.max(f) + 2 * qkv + 2 * rank } else { 0 };
-    let of_attention = threads * path_tokens.min(n) * (2 * config.head_dim + 64) * if learns { 2 } else { 1 };
+    let (group, head_dim) = (config.group_size(), config.head_dim);
+    let (n_q, n_kv) = (config.num_attention_heads, config.num_key_value_heads);
+    let shape = AttentionShape { n_q, n_kv, head_dim, window: None };
+    let of_attention = threads * (attention::n_numbers(shape, learns) + attend::n_numbers(group, head_dim));
     let n_rows = if *live_paths == 0 { 0 } else { *live_paths.max(&MAX_ROWS) };
     let rounded = if setup.arithmetic == Arithmetic::Bf16 { *n.max(&n_rows) } else { 0 };
     let of_products = DEPTH * rounded.max(if learns { qkv.max(2 * f) } else { 0 });

@@ -227,6 +227,7 @@ pub(crate) fn fit<T: Real>(buffer: &mut Vec<T>, n: usize) {
     if buffer.capacity() < n {
         *buffer = Vec::new();
         buffer.reserve_exact(n);
+        crate::huge::advise(buffer);
     }
     buffer.resize(n, T::ZERO);
 }

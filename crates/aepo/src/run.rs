@@ -16,6 +16,7 @@ use crate::score::{overlong_punishment, score};
 use crate::seed::Seed;
 use crate::tool::{ToolName, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
+use crate::train::pack::TrainGroup;
 use crate::train::update::{UpdateError, UpdateStage, update};
 
 /// What a run tells while it works.
@@ -98,7 +99,7 @@ impl Run {
             StepFacts { step, version, trees: &trees, groups: &groups, entropy: &entropy, entropy_tokens, update };
         Ok(StepOutput {
             record: step_record(facts),
-            trees: self.tree_records(step, &tasks, &trees, n_learnt),
+            trees: self.tree_records(step, &tasks, &trees, &groups),
             tool_secs: tool_secs(&trees),
         })
     }
@@ -118,7 +119,9 @@ impl Run {
         on(Event::Stage(Stage::Rollout));
         let trees = rollout(policy, tools, &self.renderer, tasks, &self.config.drive_settings(), seed, on)?;
         on(Event::Stage(Stage::Score));
-        Ok(self.tree_records(0, tasks, &score_trees(tasks, trees), tasks.len()))
+        let trees = score_trees(tasks, trees);
+        let (groups, _) = train_groups(&trees, &self.config.rules().advantage);
+        Ok(self.tree_records(0, tasks, &trees, &groups))
     }
 
     /// The scored trees of a step, those to learn from first, and how many those are: all, or with dynamic sampling as
@@ -180,17 +183,20 @@ impl Run {
         indices.into_iter().map(|i| &self.tasks[i]).collect()
     }
 
-    /// Of the trees behind the first `n_learnt` nothing is learnt: their advantages are written down as 0.
-    fn tree_records(&self, step: u64, tasks: &[&Task], trees: &[ScoredTree], n_learnt: usize) -> Vec<TreeRecord> {
-        let rule = self.config.rules().advantage;
-        let (mut groups, _) = train_groups(&trees[..n_learnt], &rule);
-        let (mut rest, _) = train_groups(&trees[n_learnt..], &rule);
+    /// Of the trees behind the `learnt` groups nothing is learnt: their advantages are written down as 0.
+    fn tree_records(
+        &self,
+        step: u64,
+        tasks: &[&Task],
+        trees: &[ScoredTree],
+        learnt: &[TrainGroup<'_>],
+    ) -> Vec<TreeRecord> {
+        let (mut rest, _) = train_groups(&trees[learnt.len()..], &self.config.rules().advantage);
         rest.iter_mut().flat_map(|g| &mut g.samples).for_each(|s| s.advantages.fill(0.0));
-        groups.append(&mut rest);
         let line = |((task, scored), group)| {
             tree_record(step, task, scored, group, &self.renderer, self.config.rollout.entropy_tokens)
         };
-        tasks.iter().copied().zip(trees).zip(&groups).map(line).collect()
+        tasks.iter().copied().zip(trees).zip(learnt.iter().chain(&rest)).map(line).collect()
     }
 }
 

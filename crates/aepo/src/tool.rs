@@ -224,8 +224,8 @@ pub struct ToolCall {
 pub struct EarlierCall {
     /// Which tool.
     pub tool: ToolName,
-    /// As [`ToolCall::input`].
-    pub input: String,
+    /// As [`ToolCall::input`]; every later call of the path carries it.
+    pub input: Arc<str>,
     /// As [`ToolCall::seed`].
     pub seed: Seed,
     /// How it ended.

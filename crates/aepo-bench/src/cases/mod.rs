@@ -1,9 +1,11 @@
 //! Which cases are there? One file each.
 
+pub mod controller;
 pub mod decode;
 pub mod machine;
 pub mod prefill;
 pub mod scale;
+pub mod step;
 pub mod train;
 pub mod trees;
 pub mod weights;

@@ -64,3 +64,17 @@ fn tree(n: usize, vocab_size: usize) -> TreeBatch {
     }
     batch
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_has_the_tokens_and_leaves_that_it_says() {
+        let batch = tree(1024, 32000);
+        assert_eq!((batch.tokens.len(), trajectory(1024, 32000).tokens.len()), (1024, 1024));
+        let is_parent = |i: usize| batch.segments.iter().any(|s| s.parent == Some(i as u32));
+        assert_eq!((0..batch.segments.len()).filter(|&i| !is_parent(i)).count(), LEAVES);
+        assert_eq!(batch.targets.len(), 1023);
+    }
+}

@@ -102,3 +102,42 @@ fn push_node(batch: &mut TreeBatch, parent: Option<u32>, tokens: &[u32], mask: b
     }
     Some(segment)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The trees that the table is made from.
+    fn records() -> Vec<TreeRecord> {
+        let text = include_str!("../../../../results/speed/trees-quickstart-k16.jsonl");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn unrolled_trajectories_hold_the_trees_paths() {
+        let records = records();
+        let (tree, unrolled) = (as_trees(&records, 32000), as_sequences(&records, 32000));
+        assert!(tree.tokens.len() < unrolled.tokens.len());
+        let roots = |b: &TreeBatch| b.segments.iter().filter(|s| s.parent.is_none()).count();
+        let leaves: usize = records.iter().map(|r| r.leaves.len()).sum();
+        assert_eq!((roots(&tree), roots(&unrolled), leaves), (4, 64, 64));
+        // Every target of the trees is one of some trajectory, with the same tokens before it.
+        let paths = |b: &TreeBatch| -> std::collections::BTreeSet<Vec<u32>> {
+            b.targets.iter().map(|t| before(b, t.from_idx).into_iter().chain([t.token]).collect()).collect()
+        };
+        assert_eq!(paths(&tree), paths(&unrolled));
+    }
+
+    /// The tokens up to one, from its root.
+    fn before(batch: &TreeBatch, idx: u32) -> Vec<u32> {
+        let mut at = batch.segments.iter().position(|s| (s.start_idx..s.start_idx + s.n_tokens).contains(&idx));
+        let (mut end, mut out) = (idx + 1, Vec::new());
+        while let Some(i) = at {
+            let s = batch.segments[i];
+            out.splice(0..0, batch.tokens[s.start_idx as usize..end as usize].iter().copied());
+            at = s.parent.map(|p| p as usize);
+            end = at.map_or(0, |p| batch.segments[p].start_idx + batch.segments[p].n_tokens);
+        }
+        out
+    }
+}

@@ -34,6 +34,7 @@ pub const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("aepo-tools", &["aepo"]),
     ("aepo-report", &["aepo"]),
     ("aepo-cli", &["aepo", "aepo-engine", "aepo-tools", "aepo-report"]),
+    ("aepo-bench", &["aepo", "aepo-engine", "aepo-tools"]),
 ];
 
 /// Paths (and what lies below them) that the pipeline and report crates may not name: they do no IO and read no clock.
@@ -56,8 +57,9 @@ pub const NOT_IN_PIPELINE: &[&str] = &[
 
 /// Files outside `aepo-tools` that start processes. A comparison runs each training in a process of its own, so that
 /// one that fails takes no other with it, memory and processor time are each one's own, and what is compared is what
-/// `aepo train` does. The build asks git for the commit.
-pub const STARTS_PROCESS: &[&str] = &["crates/aepo-cli/src/commands/compare/children.rs", "crates/aepo-cli/build.rs"];
+/// `aepo train` does. Builds ask git for the commit.
+pub const STARTS_PROCESS: &[&str] =
+    &["crates/aepo-cli/src/commands/compare/children.rs", "crates/aepo-cli/build.rs", "crates/aepo-bench/build.rs"];
 
 /// Starting processes: `aepo-tools`, [`STARTS_PROCESS`], and tests that run the binary.
 pub const OPENS_PROCESS: &[&str] = &[
@@ -76,7 +78,7 @@ pub const OPENS_PROCESS: &[&str] = &[
 /// Opening sockets: `aepo-tools` alone.
 pub const OPENS_SOCKET: &[&str] = &["std::net", "std::os::unix::net", "libc::socket", "ureq"];
 
-/// Printing: `aepo-cli` alone, and examples, which are programs of their own.
+/// Printing: `aepo-cli` and `aepo-bench` alone, and examples, which are programs of their own.
 pub const PRINTS: &[&str] =
     &["println!", "eprintln!", "print!", "eprint!", "std::io::stdout", "std::io::stderr", "io::stdout", "io::stderr"];
 
@@ -85,9 +87,14 @@ pub const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 
 /// Files that may hold `unsafe`, and do.
 pub const UNSAFE_FILES: &[&str] = &[
+    "crates/aepo-bench/src/peaks.rs",
     "crates/aepo-engine/src/checkpoint/map.rs",
+    "crates/aepo-engine/src/gemm/kernel.rs",
+    "crates/aepo-engine/src/gemm/mod.rs",
+    "crates/aepo-engine/src/gemm/pack.rs",
+    "crates/aepo-engine/src/gemm/tests.rs",
+    "crates/aepo-engine/src/huge.rs",
     "crates/aepo-engine/src/kernels/lanes/avx512.rs",
-    "crates/aepo-engine/src/matmul.rs",
     "crates/aepo-engine/src/team.rs",
     "crates/aepo-engine/tests/allocations.rs",
     "crates/aepo-tools/src/probe/kernel.rs",
@@ -225,10 +232,10 @@ pub const SAYS_SKIPPED: &[&str] = &[
 
 pub fn only_cli_prints(f: &Source) -> Vec<Fault> {
     let may = f.path.contains("/examples/") || SAYS_SKIPPED.contains(&f.path.as_str());
-    if f.krate() == Some("aepo-cli") || may {
+    if matches!(f.krate(), Some("aepo-cli" | "aepo-bench")) || may {
         return vec![];
     }
-    f.forbid(PRINTS, "only aepo-cli prints")
+    f.forbid(PRINTS, "only aepo-cli and aepo-bench print")
 }
 
 pub fn nothing_is_unfinished(f: &Source) -> Vec<Fault> {

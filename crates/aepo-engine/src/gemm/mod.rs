@@ -96,7 +96,8 @@ impl Units {
     fn fit(&mut self, n: usize) -> &mut [u32] {
         let lines = n.div_ceil(16);
         if self.0.len() < lines {
-            self.0 = Vec::new();
+            self.0 = Vec::with_capacity(lines);
+            crate::huge::advise(&self.0);
             self.0.resize(lines, Line::default());
         }
         &mut self.0.as_flattened_mut()[..n]

@@ -1,3 +1,5 @@
+//! Are the products what they are said to be? Against their definition, number by number.
+
 use super::*;
 
 fn numbers(seed: u64, n: usize) -> Vec<f32> {
@@ -144,7 +146,7 @@ fn neither_company_nor_threads_change_a_row() {
 #[test]
 fn rounding_keeps_what_is_not_a_number() {
     let x = [f32::NAN, f32::INFINITY, f32::MAX, -0.0, 1e-40, 1.0039062, 1.0117188];
-    let mut units = vec![0; 7];
+    let mut units = [0; 7];
     pack::row(&Factor::new(Numbers::F32(&x), 1, 7, 7, Along::Inner), Arithmetic::Bf16, 0, 0, &mut units[..4]);
     for (i, x) in x.iter().enumerate() {
         let half = bf16::from_bits((units[i / 2] >> (16 * (i % 2))) as u16);

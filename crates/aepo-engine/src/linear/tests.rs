@@ -80,7 +80,7 @@ fn lora_is_the_model_with_its_product_added() {
         let with = model(family, false, Some(lora::<f64>(family, 5, &Projection::ALL)));
         let mut merged = params(family, false);
         for tensor in &with.layout.tensors {
-            if let Some(added) = with.lora.as_ref().unwrap().product(&tensor.name) {
+            if let Some(added) = with.lora.as_ref().unwrap().product(&tensor.name, &with.team) {
                 merged[tensor.range.clone()].iter_mut().zip(added).for_each(|(w, x)| *w += x);
             }
         }

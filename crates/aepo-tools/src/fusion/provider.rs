@@ -38,7 +38,7 @@ impl FusionTool {
         let ran = |c: &&EarlierCall| {
             self.sessions && c.tool == call.tool && matches!(c.outcome, ToolOutcome::Ok | ToolOutcome::Raised)
         };
-        call.earlier.iter().filter(ran).map(|c| Cell { code: c.input.clone(), seed: c.seed }).collect()
+        call.earlier.iter().filter(ran).map(|c| Cell { code: c.input.as_ref().to_owned(), seed: c.seed }).collect()
     }
 }
 

@@ -90,7 +90,7 @@ fn cells(call: &ToolCall) -> Vec<Cell> {
     let ran = |earlier: &&EarlierCall| {
         earlier.tool == call.tool && matches!(earlier.outcome, ToolOutcome::Ok | ToolOutcome::Raised)
     };
-    let cell = |earlier: &EarlierCall| Cell { code: earlier.input.clone(), seed: earlier.seed };
+    let cell = |earlier: &EarlierCall| Cell { code: earlier.input.as_ref().to_owned(), seed: earlier.seed };
     call.earlier.iter().filter(ran).map(cell).collect()
 }
 

@@ -117,7 +117,7 @@ fn equal_calls_under_way_are_one() {
             .iter()
             .map(|input| EarlierCall {
                 tool: ToolName::SEARCH,
-                input: (*input).to_owned(),
+                input: (*input).into(),
                 seed: Seed(0),
                 outcome: ToolOutcome::Ok,
             })

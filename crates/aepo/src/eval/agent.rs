@@ -206,7 +206,7 @@ impl<'a> Agent<'a> {
         let Some((tool, input)) = self.calling.take() else { return Next::End };
         let seed = self.call_seed();
         let mut earlier = self.earlier.to_vec();
-        earlier.push(EarlierCall { tool: tool.clone(), input, seed, outcome });
+        earlier.push(EarlierCall { tool: tool.clone(), input: input.into(), seed, outcome });
         self.earlier = earlier.into();
         if outcome == ToolOutcome::Unavailable {
             let why = format!("{tool}: {result}");

@@ -109,6 +109,10 @@ pub fn tree_record(
     entropy_tokens: usize,
 ) -> TreeRecord {
     let tree = &scored.tree;
+    let mut samples = vec![None; tree.leaves.len()];
+    for sample in &group.samples {
+        samples[sample.leaf_idx] = Some(sample);
+    }
     let node = |node: &Node| {
         let (parent, tokens) = (node.parent.map(|p| p.0), node.kind.ids());
         let text = renderer.decode(&tokens);
@@ -135,7 +139,7 @@ pub fn tree_record(
         }
     };
     let leaf = |(idx, leaf): (usize, &Leaf)| {
-        let sample = group.samples.iter().find(|s| s.leaf_idx == idx);
+        let sample = samples[idx];
         LeafRecord {
             key: leaf.key.clone(),
             node: leaf.node.0,

@@ -101,28 +101,49 @@ impl<'a> Trajectory<'a> {
     /// nothing was sampled.
     #[must_use]
     pub fn root_entropy(&self, entropy_tokens: usize) -> Option<f64> {
-        self.kinds()
-            .find(|kind| !kind.sampled().is_empty())
-            .and_then(|kind| head_entropy(kind.sampled(), entropy_tokens))
+        root_entropy(self.kinds(), entropy_tokens)
     }
 
     /// For each tool result after which something was sampled: the mean entropy of the first `entropy_tokens` tokens
     /// of the turn that follows, nats per token.
     #[must_use]
     pub fn tool_entropies(&self, entropy_tokens: usize) -> Vec<f64> {
-        let mut after_result = false;
-        let mut entropies = Vec::new();
-        for kind in self.kinds() {
-            match kind {
-                NodeKind::Context { call, .. } => after_result = call.is_some(),
-                NodeKind::Sampled { tokens, .. } if after_result => {
-                    entropies.extend(head_entropy(tokens, entropy_tokens));
-                }
-                NodeKind::Sampled { .. } => {}
-            }
-        }
-        entropies
+        tool_entropies(self.kinds(), entropy_tokens)
     }
+}
+
+/// [`Trajectory::root_entropy`] of a path's nodes.
+fn root_entropy<'a>(mut kinds: impl Iterator<Item = &'a NodeKind>, entropy_tokens: usize) -> Option<f64> {
+    let first = kinds.find(|kind| !kind.sampled().is_empty())?;
+    head_entropy(first.sampled(), entropy_tokens)
+}
+
+/// [`Trajectory::tool_entropies`] of a path's nodes.
+fn tool_entropies<'a>(kinds: impl Iterator<Item = &'a NodeKind>, entropy_tokens: usize) -> Vec<f64> {
+    let mut after_result = false;
+    let mut entropies = Vec::new();
+    for kind in kinds {
+        match kind {
+            NodeKind::Context { call, .. } => after_result = call.is_some(),
+            NodeKind::Sampled { tokens, .. } if after_result => {
+                entropies.extend(head_entropy(tokens, entropy_tokens));
+            }
+            NodeKind::Sampled { .. } => {}
+        }
+    }
+    entropies
+}
+
+/// H_root and H̄_tool of a path by its nodes, nats per token: 0 where nothing was sampled, and H_root for H̄_tool where
+/// nothing was sampled behind a result.
+pub(super) fn first_entropies<'a>(
+    kinds: impl Iterator<Item = &'a NodeKind> + Clone,
+    entropy_tokens: usize,
+) -> (f64, f64) {
+    let root = root_entropy(kinds.clone(), entropy_tokens).unwrap_or(0.0);
+    let after = tool_entropies(kinds, entropy_tokens);
+    let tool = if after.is_empty() { root } else { after.iter().sum::<f64>() / after.len() as f64 };
+    (root, tool)
 }
 
 /// Mean entropy of the first `n_first` tokens, nats per token; `None` for no tokens.

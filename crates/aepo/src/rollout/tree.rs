@@ -1,5 +1,7 @@
 //! What was sampled for one task? A tree of nodes, each holding only the tokens it adds.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{PolicyVersion, SampledToken};
@@ -192,18 +194,21 @@ impl RolloutTree {
     /// Trajectories that others were forked off.
     #[must_use]
     pub fn n_forking(&self) -> usize {
-        self.leaves.iter().filter(|leaf| self.has_children(leaf)).count()
+        let parents = self.forking_keys();
+        self.leaves.iter().filter(|leaf| parents.contains(&leaf.key.0[..])).count()
     }
 
     /// Trajectories on a fork: forked off another, or with another forked off them.
     #[must_use]
     pub fn n_on_fork(&self) -> usize {
-        self.leaves.iter().filter(|leaf| leaf.key.is_forked() || self.has_children(leaf)).count()
+        let parents = self.forking_keys();
+        self.leaves.iter().filter(|leaf| leaf.key.is_forked() || parents.contains(&leaf.key.0[..])).count()
     }
 
-    fn has_children(&self, leaf: &Leaf) -> bool {
-        let n = leaf.key.0.len();
-        self.leaves.iter().any(|other| other.key.0.len() == n + 2 && other.key.0.starts_with(&leaf.key.0))
+    /// Keys of the paths that others were forked off.
+    fn forking_keys(&self) -> HashSet<&[u32]> {
+        let forked = self.leaves.iter().filter(|leaf| leaf.key.is_forked());
+        forked.filter_map(|leaf| leaf.key.0.split_last_chunk::<2>()).map(|(parent, _)| parent).collect()
     }
 
     /// Number of tokens in the tree, each counted once.

@@ -64,7 +64,8 @@ pub struct Member {
     pub root: usize,
     /// The model's turns, in order.
     pub turns: Vec<Turn>,
-    /// `[n_sampled]`, equal within the group exactly where trajectories share the token.
+    /// `[n_sampled]`, equal within the group exactly where trajectories share the token; read only by
+    /// [`SharedTokens::Mean`] and [`Baseline::Turns`].
     pub token_ids: Vec<usize>,
     /// `[n_sampled]`, H_t when the token was sampled, nats.
     pub entropies: Vec<f64>,
@@ -101,11 +102,11 @@ pub struct EntropyStats {
 impl EntropyStats {
     /// Over these entropies, in nats. Equal entropies have standard deviation 0 exactly, whatever rounding does to
     /// their mean.
-    pub fn over(entropies: impl Iterator<Item = f64> + Clone) -> Self {
-        let (mean, std) = mean_std(entropies.clone());
-        let mut sorted: Vec<f64> = entropies.collect();
-        sorted.sort_by(f64::total_cmp);
-        let high = sorted.len().checked_sub(1).map_or(0.0, |last| sorted[last * 4 / 5]);
+    pub fn over(entropies: impl Iterator<Item = f64>) -> Self {
+        let mut entropies: Vec<f64> = entropies.collect();
+        let (mean, std) = mean_std(entropies.iter().copied());
+        let rank = entropies.len().checked_sub(1).map(|last| last * 4 / 5);
+        let high = rank.map_or(0.0, |rank| *entropies.select_nth_unstable_by(rank, f64::total_cmp).1);
         EntropyStats { mean, std, high }
     }
 

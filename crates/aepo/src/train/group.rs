@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::{NodeKind, RolloutTree};
 use crate::score::Score;
-use crate::train::advantage::{AdvantageRule, EntropyStats, Member, Turn, all_equal, token_advantages};
+use crate::train::advantage::{
+    AdvantageRule, Baseline, EntropyStats, Member, SharedTokens, Turn, all_equal, token_advantages,
+};
 use crate::train::pack::{TrainGroup, TrainSample};
 
 /// A tree with the verdict on each of its trajectories.
@@ -36,7 +38,7 @@ pub fn train_groups<'a>(trees: &'a [ScoredTree], rule: &AdvantageRule) -> (Vec<T
         .map(|t| Trajectory::all(&t.tree).into_iter().enumerate().filter(|(_, t)| t.counts()).collect())
         .collect();
     let members: Vec<Vec<Member>> =
-        trees.iter().zip(&counted).map(|(scored, counted)| members(scored, counted)).collect();
+        trees.iter().zip(&counted).map(|(scored, counted)| members(scored, counted, rule)).collect();
     let (advantages, stats) = token_advantages(rule, &members);
     let groups = trees
         .iter()
@@ -52,9 +54,11 @@ pub fn train_groups<'a>(trees: &'a [ScoredTree], rule: &AdvantageRule) -> (Vec<T
     (groups, stats)
 }
 
-/// What the advantage rules need to know of a tree's counted trajectories. A turn's state is what the model read last:
+/// What the advantage rule needs to know of a tree's counted trajectories. A turn's state is what the model read last:
 /// the prompt, or the tool result before the turn, token by token.
-fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)]) -> Vec<Member> {
+fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)], rule: &AdvantageRule) -> Vec<Member> {
+    let reads_surprisals = rule.baseline == Baseline::Turns;
+    let reads_ids = reads_surprisals || rule.shared == SharedTokens::Mean;
     let tree = &scored.tree;
     let mut first_id = vec![0; tree.nodes.len()];
     let mut n_ids = 0;
@@ -66,6 +70,7 @@ fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)]) -> Vec<Memb
     let mut of = |(leaf_idx, trajectory): &(usize, Trajectory<'_>)| {
         let root = tree.leaves[*leaf_idx].key.0.first().map_or(0, |&ordinal| ordinal as usize);
         let mut member = Member { reward: scored.scores[*leaf_idx].reward, root, ..Member::default() };
+        member.entropies.reserve_exact(trajectory.n_sampled());
         let mut state: &[u32] = &[];
         for node in &trajectory.nodes {
             match &tree.nodes[node.0 as usize].kind {
@@ -74,10 +79,14 @@ fn members(scored: &ScoredTree, counted: &[(usize, Trajectory<'_>)]) -> Vec<Memb
                     let n_anchors = anchors.len();
                     let anchor = *anchors.entry(state).or_insert(n_anchors);
                     member.turns.push(Turn { n_tokens: tokens.len(), anchor });
-                    let first = first_id[node.0 as usize];
-                    member.token_ids.extend(first..first + tokens.len());
                     member.entropies.extend(tokens.iter().map(|t| f64::from(t.entropy)));
-                    member.surprisals.extend(tokens.iter().map(|t| -f64::from(t.logprob)));
+                    if reads_ids {
+                        let first = first_id[node.0 as usize];
+                        member.token_ids.extend(first..first + tokens.len());
+                    }
+                    if reads_surprisals {
+                        member.surprisals.extend(tokens.iter().map(|t| -f64::from(t.logprob)));
+                    }
                 }
             }
         }
@@ -136,7 +145,8 @@ mod tests {
         let scored = ScoredTree { tree, scores: [1.0, 1.0, 1.0, 9.0].map(score).to_vec() };
         assert!(!scored.has_signal(), "the trajectory that a tool spoilt does not count");
         let counted: Vec<_> = Trajectory::all(&scored.tree).into_iter().enumerate().take(3).collect();
-        let members = members(&scored, &counted);
+        let rule = AdvantageRule { baseline: Baseline::Turns, shared: SharedTokens::Own, entropy_weight: 0.0 };
+        let members = members(&scored, &counted, &rule);
         let turns = |m: &Member| m.turns.iter().map(|t| (t.n_tokens, t.anchor)).collect::<Vec<_>>();
         assert_eq!(
             members.iter().map(turns).collect::<Vec<_>>(),

@@ -138,6 +138,12 @@ struct Scratch<T> {
     strips: Vec<Strip>,
 }
 
+/// Numbers that a thread holds beside those of the forward pass.
+pub fn n_numbers(lanes: usize, head_dim: usize) -> usize {
+    let width = head_dim.next_multiple_of(LANES);
+    lanes * (3 * head_dim + 2 * width + 2 * KEY_BLOCK + 2) + KEY_BLOCK * (width + head_dim)
+}
+
 fn run<T: Real>(
     visible: &Visibility,
     shape: AttentionShape,

@@ -47,6 +47,14 @@ impl AttentionShape {
     }
 }
 
+/// Numbers that attention holds for each thread, however long paths are.
+#[must_use]
+pub fn n_numbers(shape: AttentionShape, learns: bool) -> usize {
+    let lanes = shape.n_q / shape.n_kv * shape.block_rows();
+    let backward = if learns { backward::n_numbers(lanes, shape.head_dim) } else { 0 };
+    QueryTile::<f32>::n_numbers(lanes, shape.head_dim) + backward
+}
+
 /// Blocks of queries in a task.
 const TASK_BLOCKS: usize = 2;
 

@@ -167,3 +167,12 @@ fn backward_is_the_derivative() {
         assert_gradient(&heads, &dheads, |heads| dot(&forward(&batch, shape, heads).0, &c));
     }
 }
+
+#[test]
+fn buffers_hold_what_the_formula_says() {
+    for (lanes, head_dim) in [(48, 64), (50, 7)] {
+        let mut tile = QueryTile::<f32>::default();
+        tile.begin(lanes, head_dim);
+        assert_eq!(tile.n_held(), QueryTile::<f32>::n_numbers(lanes, head_dim));
+    }
+}

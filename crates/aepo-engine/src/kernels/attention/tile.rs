@@ -44,6 +44,18 @@ impl<T: Real> QueryTile<T> {
     /// nothing of a block compute 0, not NaN.
     pub const LOWEST: f64 = -1e30;
 
+    /// Numbers that a tile of so many lanes holds.
+    #[must_use]
+    pub fn n_numbers(lanes: usize, head_dim: usize) -> usize {
+        lanes.next_multiple_of(LANES) * (2 * head_dim + MAX_KEYS + 3)
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_held(&self) -> usize {
+        let buffers = [&self.queries, &self.scores, &self.outputs, &self.top, &self.sum, &self.shrink];
+        buffers.map(Vec::capacity).iter().sum()
+    }
+
     /// Begins with lanes that have read nothing, with queries of 0; as many as a multiple of [`LANES`] holds.
     pub fn begin(&mut self, lanes: usize, head_dim: usize) {
         self.lanes = lanes.next_multiple_of(LANES);

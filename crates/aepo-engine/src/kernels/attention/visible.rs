@@ -5,7 +5,6 @@
 //! first. Where chains meet they are one, so the walk's work is bounded by the queries and by the runs that any of them
 //! reads, and its memory by the queries alone.
 
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use aepo::train::batch::TreeBatch;
@@ -163,8 +162,8 @@ type Piece = (u32, u32, u64);
 /// The walk from a block of queries towards the roots; kept from block to block for its memory.
 #[derive(Debug, Default)]
 pub struct Walk {
-    /// Where queries (bits) enter the runs that are still to come: at this token.
-    entries: BinaryHeap<(u32, u64)>,
+    /// Where queries (bits) enter the runs that are still to come: at these tokens, in ascending order.
+    entries: Vec<(u32, u64)>,
     /// Where the walk goes on inside a run: at this token, with these queries, in this run.
     here: Option<(u32, u64, usize)>,
     /// What the last block left of a piece.
@@ -173,6 +172,8 @@ pub struct Walk {
     first_depths: Vec<u32>,
     wanted: Range<u32>,
     n_queries: usize,
+    /// The first query, where all lie in one run and their own tokens have not been met.
+    own: Option<u32>,
     /// Of the block that is filled, last tokens first.
     pieces: Vec<Piece>,
     block: KeyBlock,
@@ -189,7 +190,17 @@ impl Walk {
         self.rest = None;
         self.wanted = wanted.start as u32..wanted.end as u32;
         self.n_queries = n;
-        let mut run = visible.run_of(queries.start as u32);
+        self.own = None;
+        let first = queries.start as u32;
+        let mut run = visible.run_of(first);
+        let is_one_run = visible.runs.get(run + 1).is_none_or(|r| r.start as usize >= queries.end);
+        let is_apart = wanted.end <= queries.start || (wanted.start <= queries.start && queries.end <= wanted.end);
+        if is_one_run && is_apart && window.is_none() {
+            // Nearly all blocks: each query sees those before it, and all see what is before the block.
+            self.own = Some(first).filter(|_| wanted.end > queries.start);
+            self.go_on(visible, first, u64::MAX >> (64 - n), run);
+            return;
+        }
         for (i, token) in (0..).zip(queries) {
             let token = token as u32;
             if visible.runs.get(run + 1).is_some_and(|r| r.start <= token) {
@@ -203,10 +214,30 @@ impl Walk {
         }
     }
 
+    /// Queries `bits` go on before token `token` of a run.
+    fn go_on(&mut self, visible: &Visibility, token: u32, bits: u64, run: usize) {
+        let Run { start, parent, .. } = visible.runs[run];
+        if token > start {
+            self.here = Some((token - 1, bits, run));
+        } else if let Some(parent) = parent {
+            let at = self.entries.partition_point(|(entry, _)| *entry < parent);
+            match self.entries.get_mut(at).filter(|(entry, _)| *entry == parent) {
+                Some((_, others)) => *others |= bits,
+                None => self.entries.insert(at, (parent, bits)),
+            }
+        }
+    }
+
     /// The next keys towards the roots; `None` where there are no more.
     pub fn next(&mut self, visible: &Visibility) -> Option<&KeyBlock> {
         let mut room = KEY_BLOCK as u32;
         self.pieces.clear();
+        if let Some(first) = self.own.take() {
+            let all = u64::MAX >> (64 - self.n_queries);
+            let of = |i: u32| (first + i, first + i, all << i & all);
+            self.pieces.extend((0..self.n_queries as u32).rev().map(of));
+            room -= self.n_queries as u32;
+        }
         while room > 0 {
             let Some((first, last, bits)) = self.rest.take().or_else(|| self.piece(visible)) else { break };
             if first >= self.wanted.end {
@@ -258,11 +289,10 @@ impl Walk {
                 Some(here) => here,
                 None => self.entries.pop().map(|(token, bits)| (token, bits, visible.run_of(token)))?,
             };
-            while let Some((_, more)) = self.entries.peek().filter(|(token, _)| *token == last) {
+            while let Some((_, more)) = self.entries.pop_if(|(token, _)| *token == last) {
                 bits |= more;
-                self.entries.pop();
             }
-            let Run { start, depth, parent } = visible.runs[run];
+            let Run { start, depth, .. } = visible.runs[run];
             let mut first = start;
             if !self.first_depths.is_empty() {
                 let depth = depth + last - start;
@@ -279,16 +309,12 @@ impl Walk {
                     continue;
                 }
             }
-            if let Some(&(token, _)) = self.entries.peek()
+            if let Some(&(token, _)) = self.entries.last()
                 && token >= first
             {
                 first = token + 1;
             }
-            if first > start {
-                self.here = Some((first - 1, bits, run));
-            } else if let Some(parent) = parent {
-                self.entries.push((parent, bits));
-            }
+            self.go_on(visible, first, bits, run);
             return Some((first, last, bits));
         }
     }

@@ -147,6 +147,8 @@ unsafe fn rows<const R: usize, const C: usize>(job: Job) {
 /// For `i < R`, `t < depth`, `j < 16·C`: `out` may be read and written at `i·out_stride + j`, `a` read at
 /// `i·a_row + t·a_step`, `b` at `t·b_stride + j` and a scale at `j`.
 #[target_feature(enable = "avx512f")]
+// Constant bounds and plain indices are what keeps the sums in registers.
+#[allow(clippy::needless_range_loop)]
 unsafe fn tile<const R: usize, const C: usize>(job: Job) {
     let mut sums = [[_mm512_setzero_ps(); C]; R];
     // SAFETY: the indices are those of the precondition; pointers are moved past what was read only.

@@ -229,6 +229,8 @@ impl<T: Real> pulp::NullaryFnOnce for Product<'_, T> {
 }
 
 impl<T: Real> Product<'_, T> {
+    // Constant bounds and plain indices are what keeps the sums in registers.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     fn rows<const N: usize>(&mut self, row: usize, column: usize) {
         let mut sums = [[T::ZERO; LANES]; N];

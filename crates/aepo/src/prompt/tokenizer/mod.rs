@@ -2,6 +2,7 @@
 
 mod guard;
 mod load;
+mod pieces;
 mod train;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ struct Added {
 /// *special*; the difference is what a decoder may leave out, and matters little here.
 pub struct Tokenizer {
     plain: load::Plain,
+    /// Encodes as `plain` does, where its steps are known.
+    pieces: Option<pieces::Pieces>,
     added: BTreeMap<String, Added>,
     /// By id: whether it is an added token, and a special one.
     kinds: Vec<(bool, bool)>,
@@ -87,6 +90,7 @@ impl Tokenizer {
             finders: [first?, second?],
             special_guards: guard::Guards::new(special)?,
             guards: guard::Guards::new(parts.added.into_values().map(|token| token.content).collect())?,
+            pieces: pieces::Pieces::new(parts.plain.get_pre_tokenizer()),
             plain: parts.plain,
         })
     }
@@ -95,21 +99,31 @@ impl Tokenizer {
     /// vocabulary lacks are left out; [`Tokenizer::uncovered_bytes`] names them.
     #[must_use]
     pub fn encode_text(&self, text: &str) -> Vec<u32> {
-        let encoding = match self.plain.encode_fast(text, false) {
-            Ok(encoding) => encoding,
+        let mut ids = Vec::with_capacity(text.len() / 2);
+        if !self.pieces.as_ref().is_some_and(|pieces| pieces.encode(&self.plain, text, &mut ids)) {
+            ids = self.encode_by_library(text);
+        }
+        match ids.iter().any(|&id| self.is_added(id)) {
+            true => ids.into_iter().flat_map(|id| self.spelled_out(id)).collect(),
+            false => ids,
+        }
+    }
+
+    fn encode_by_library(&self, text: &str) -> Vec<u32> {
+        match self.plain.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
             // `load` has made sure that no step of the encoding has a reason to fail: no dropout, no unknown token.
             Err(error) => unreachable!("a byte-level vocabulary encodes every text: {error}"),
-        };
-        let mut ids = Vec::with_capacity(encoding.get_ids().len());
-        for &id in encoding.get_ids() {
-            if self.is_added(id) {
-                // The vocabulary's merges spell the added token; its bytes say the same without being it.
-                ids.extend(self.bytes[id as usize].iter().filter_map(|&byte| self.byte_ids[usize::from(byte)]));
-            } else {
-                ids.push(id);
-            }
         }
-        ids
+    }
+
+    /// The id itself, or, of an added token that the vocabulary's merges spell, its bytes: they say the same without being
+    /// it.
+    fn spelled_out(&self, id: u32) -> Vec<u32> {
+        match self.is_added(id) {
+            true => self.bytes[id as usize].iter().filter_map(|&byte| self.byte_ids[usize::from(byte)]).collect(),
+            false => vec![id],
+        }
     }
 
     /// Ids of a rendered conversation: added tokens become their ids, as in `transformers`, unless `guard` stands
@@ -183,8 +197,12 @@ impl Tokenizer {
     /// nothing.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.token_bytes(id)).flatten().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut bytes = Vec::with_capacity(4 * ids.len());
+        ids.iter().filter_map(|&id| self.token_bytes(id)).for_each(|piece| bytes.extend_from_slice(piece));
+        match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }
     }
 
     /// The bytes that `id` adds to a text; nothing for an id that no token has.
@@ -274,6 +292,7 @@ fn byte_letters() -> impl Iterator<Item = (u8, char)> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::seed::Seed;
 
     /// A small tokenizer that knows the protocol.
     pub(crate) fn tiny() -> Tokenizer {
@@ -331,6 +350,53 @@ pub(crate) mod tests {
         let tokenizer = tiny();
         let end = tokenizer.special("<|end|>").unwrap();
         assert_eq!(tokenizer.decode(&[end, 1_000_000, end]), "<|end|><|end|>");
+    }
+
+    /// Texts of words, signs, digits, white space and characters outside ASCII, some of them not in normal form.
+    fn mixed_text(seed: Seed) -> String {
+        const PARTS: [&str; 28] = [
+            "a", "The", " town", "'s", "'ll", "Algiers", "12", "7", "²", "٣", "½", " ", "  ", "\n", "\r\n", "\t", ".",
+            "...", " (", "é", "e\u{301}", "東京", "\u{212b}", "🏔", "<|end|>", "_x", "\u{a0}", "\0",
+        ];
+        let n = (seed.uniform(0) * 40.0) as u64;
+        (1..=n).map(|i| PARTS[(seed.uniform(i) * PARTS.len() as f64) as usize]).collect()
+    }
+
+    #[test]
+    fn pieces_are_encoded_as_the_library_encodes_the_whole() {
+        let own = train_tokenizer((0..300).map(|i| mixed_text(Seed(9).child(i))), 400).unwrap();
+        let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
+        let level = |use_regex| {
+            serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
+            "use_regex": use_regex})
+        };
+        let digits = |each| serde_json::json!({"type": "Digits", "individual_digits": each});
+        let split = |pattern: &str, behavior: &str, invert: bool| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert});
+        let words =
+            r"(?i:'s|'ll)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let steps = [
+            (vec![level(true)], true),
+            (vec![digits(true), level(true)], true),
+            (vec![digits(false), level(false)], true),
+            (vec![split(words, "Isolated", false), level(false)], true),
+            (vec![split(r"\p{L}*", "Isolated", true), digits(true), level(true)], true),
+            (vec![split(r"\s", "MergedWithNext", false), level(false)], false),
+        ];
+        for (steps, by_pieces) in steps {
+            for normalizer in [serde_json::Value::Null, serde_json::json!({"type": "NFC"})] {
+                let mut json = own.clone();
+                json["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": steps});
+                json["normalizer"] = normalizer;
+                let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+                assert_eq!(tokenizer.pieces.is_some(), by_pieces, "{steps:?}");
+                for i in 0..400 {
+                    let text = mixed_text(Seed(10).child(i));
+                    let by_library = tokenizer.encode_by_library(&text);
+                    let expected: Vec<u32> = by_library.into_iter().flat_map(|id| tokenizer.spelled_out(id)).collect();
+                    assert_eq!(tokenizer.encode_text(&text), expected, "{steps:?} {text:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -78,14 +78,15 @@ impl Growth {
     /// Other turns that were sampled from where this one was. A state on a path is the end of a tool result from which
     /// that path sampled a turn of its own; nobody's own turn follows the prompt.
     fn n_siblings(&self, turn: &Turn) -> usize {
-        self.n_from(turn.from) - usize::from(turn.from.is_none())
+        let from = turn.from.map(|(path, at)| (path, at.n_calls));
+        self.books.n_from(from) - usize::from(from.is_none())
     }
 
     /// `per_round` turns below each root sample, drawn evenly; the first draw of every root sample before the second
     /// of any, in case the tree has not room for all.
     fn choose_evenly<'a>(&self, round: u32, turns: &'a [Turn], per_round: usize) -> Vec<Choice<'a>> {
         let mut chosen = Vec::new();
-        for root in 0..self.n_from(None) as u32 {
+        for root in 0..self.books.n_from(None) as u32 {
             let below: Vec<&Turn> = turns.iter().filter(|t| self.paths[t.path].key.0[0] == root).collect();
             let drawn = draw_evenly(self.expand_seed(round, root), per_round, below.len());
             for (order, i) in drawn.into_iter().enumerate() {

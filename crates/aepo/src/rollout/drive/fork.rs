@@ -17,18 +17,8 @@ impl Growth {
     /// Takes the next decision off the queue if it is due (see the file's first lines). With `no_budget` every
     /// decision is due: nothing can come of it.
     pub fn next_due(&mut self, no_budget: bool) -> Option<Pending> {
-        let (idx, next) = self
-            .pending
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, d)| (d.time, &self.paths[d.path].key, d.at.n_calls))
-            .map(|(idx, d)| (idx, d.time))?;
-        let due = no_budget || self.paths.iter().all(|p| !p.is_live() || p.clock >= next);
-        due.then(|| {
-            let decision = self.pending.swap_remove(idx);
-            self.paths[decision.path].n_pending -= 1;
-            decision
-        })
+        let least = self.books.least_clock();
+        self.take_first(|time| no_budget || least.is_none_or(|clock| clock >= time))
     }
 }
 
@@ -51,8 +41,8 @@ impl Driver<'_> {
         let Some(entropy) = head_entropy(&path.turn, n_first) else {
             return;
         };
-        path.n_pending += 1;
-        growth.pending.push(Pending { time: path.clock, path: idx, at, entropy });
+        let time = path.clock;
+        growth.put_off(Pending { time, path: idx, at, entropy });
     }
 
     /// Takes the next decision if it is due, forks if `rule` (of ΔH_t and l) says so, and records it; false when none

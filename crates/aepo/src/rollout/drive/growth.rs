@@ -1,12 +1,14 @@
 //! What is known of one tree while it grows? Its paths, the decisions that wait, and in the end the tree itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::books::{Books, Place, Standing};
 use crate::policy::{PathId, PolicyVersion, SampledToken};
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
 use crate::rollout::expand::Expansion;
-use crate::rollout::trajectory::{Trajectory, head_entropy, reference_entropy};
+use crate::rollout::trajectory::{first_entropies, head_entropy, reference_entropy};
 use crate::rollout::tree::{CallRecord, Leaf, Node, NodeId, NodeKind, PathKey, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::tool::{EarlierCall, ToolName};
@@ -46,8 +48,8 @@ pub(super) struct Path {
     pub n_consecutive: u32,
     /// Where the path stood when the result came in whose fork is to be decided on the turn being sampled.
     pub fork_point: Option<ForkPoint>,
-    /// Decisions that wait; the policy path stays open for them.
-    pub n_pending: usize,
+    /// Decisions that wait, by the calls made before each; the policy path stays open for them.
+    pub undecided: Vec<u32>,
     /// Ended, but turns of it may still be expanded; the policy path stays open for that.
     pub kept: bool,
     pub state: State,
@@ -70,6 +72,9 @@ pub(super) struct Pending {
     pub at: ForkPoint,
     pub entropy: f64,
 }
+
+/// The order in which decisions are taken: logical time, the path's name, the calls that it had made.
+pub(super) type Turn = (usize, PathKey, u32);
 
 /// How a branch rule measures the entropy of a turn.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +104,8 @@ pub(super) struct Growth {
     /// The policy's path that holds the prompt.
     pub base: PathId,
     pub paths: Vec<Path>,
-    pub pending: Vec<Pending>,
+    pub books: Books,
+    pub pending: BTreeMap<Turn, Pending>,
     pub decisions: Vec<Decision>,
     pub expansions: Vec<Expansion>,
     /// c: rounds of drawn forks in a row that added a path.
@@ -147,14 +153,27 @@ impl Path {
         self.nodes.push(NodeKind::Sampled { tokens: std::mem::take(&mut self.turn), version });
     }
 
+    /// Where the path stands.
+    pub fn standing(&self) -> Standing {
+        Standing { clock: self.clock, n_calls: self.n_calls }
+    }
+
+    /// The place behind the path's last call, which is on the path that it was forked off if it has made none itself.
+    fn last_call(&self, idx: usize) -> Place {
+        match self.born {
+            Some((parent, at)) if at.n_calls == self.n_calls => (parent, at.n_calls),
+            _ => (idx, self.n_calls),
+        }
+    }
+
     /// Takes note of a result that the model gets to read.
-    pub fn add_result(&mut self, tokens: Vec<u32>, call: CallRecord) {
+    fn add_result(&mut self, tokens: Vec<u32>, call: CallRecord) {
         self.n_tokens += tokens.len();
         self.n_response += tokens.len();
         self.clock += tokens.len();
         let earlier = EarlierCall {
             tool: call.tool.clone(),
-            input: call.input.clone(),
+            input: call.input.as_str().into(),
             seed: self.call_seed(),
             outcome: call.outcome,
         };
@@ -181,7 +200,8 @@ impl Growth {
             seed,
             base,
             paths: Vec::new(),
-            pending: Vec::new(),
+            books: Books::default(),
+            pending: BTreeMap::new(),
             decisions: Vec::new(),
             expansions: Vec::new(),
             n_adding_rounds: 0,
@@ -190,9 +210,61 @@ impl Growth {
         }
     }
 
+    /// Takes a path in; returns its place among [`Growth::paths`].
+    pub fn start(&mut self, path: Path) -> usize {
+        let idx = self.paths.len();
+        self.books.start(idx, path.born.map(|(parent, at)| (parent, at.n_calls)), path.standing());
+        self.paths.push(path);
+        idx
+    }
+
+    /// The model has sampled more of a path's turn.
+    pub fn add_sampled(&mut self, idx: usize, tokens: Vec<SampledToken>) {
+        let path = &mut self.paths[idx];
+        let (n_new, before) = (tokens.len(), path.standing());
+        match path.turn.is_empty() {
+            true => path.turn = tokens,
+            false => path.turn.extend(tokens),
+        }
+        path.n_tokens += n_new;
+        path.n_response += n_new;
+        path.clock += n_new;
+        self.books.go_on(before, path.standing());
+    }
+
+    /// A path gets the result of its call to read.
+    pub fn add_result(&mut self, idx: usize, tokens: Vec<u32>, call: CallRecord) {
+        let path = &mut self.paths[idx];
+        let before = path.standing();
+        path.add_result(tokens, call);
+        self.books.go_on(before, path.standing());
+    }
+
+    /// A live path ends.
+    pub fn end(&mut self, idx: usize, stop: StopReason) {
+        let path = &mut self.paths[idx];
+        path.state = State::Ended(stop);
+        self.books.end(path.standing());
+    }
+
+    /// Puts a decision in its place in the order.
+    pub fn put_off(&mut self, decision: Pending) {
+        let path = &mut self.paths[decision.path];
+        path.undecided.push(decision.at.n_calls);
+        self.pending.insert((decision.time, path.key.clone(), decision.at.n_calls), decision);
+    }
+
+    /// Takes the first decision in the order, if `is_due` says so of its time.
+    pub fn take_first(&mut self, is_due: impl FnOnce(usize) -> bool) -> Option<Pending> {
+        let first = self.pending.first_entry().filter(|entry| is_due(entry.key().0))?;
+        let decision = first.remove();
+        self.paths[decision.path].undecided.retain(|&n_calls| n_calls != decision.at.n_calls);
+        Some(decision)
+    }
+
     /// A further path from the root, numbered on from those there are.
     pub fn root_path(&self, policy_path: PathId) -> Path {
-        let ordinal = self.n_from(None) as u32;
+        let ordinal = self.books.n_from(None) as u32;
         Path {
             key: PathKey(vec![ordinal]),
             seed: self.seed.child(CHILD).child(u64::from(ordinal)),
@@ -208,7 +280,7 @@ impl Growth {
             root_entropy: None,
             n_consecutive: 0,
             fork_point: None,
-            n_pending: 0,
+            undecided: Vec::new(),
             kept: false,
             state: State::Sampling,
         }
@@ -217,7 +289,7 @@ impl Growth {
     /// A further child of `parent` at a tool result's end, numbered on from those there are; `clock` is its logical
     /// time.
     pub fn child_path(&self, parent: usize, at: ForkPoint, clock: usize, policy_path: PathId) -> Path {
-        let ordinal = self.n_from(Some((parent, at))) as u32;
+        let ordinal = self.books.n_from(Some((parent, at.n_calls))) as u32;
         let from = &self.paths[parent];
         let mut key = from.key.clone();
         key.0.extend([at.n_calls, ordinal]);
@@ -236,15 +308,10 @@ impl Growth {
             root_entropy: from.root_entropy,
             n_consecutive: from.n_consecutive,
             fork_point: None,
-            n_pending: 0,
+            undecided: Vec::new(),
             kept: false,
             state: State::Sampling,
         }
-    }
-
-    /// How many paths were started at that place.
-    pub fn n_from(&self, born: Option<(usize, ForkPoint)>) -> usize {
-        self.paths.iter().filter(|p| p.born == born).count()
     }
 
     /// The seed of the draws of a round of expansions among the paths of a root sample.
@@ -256,28 +323,28 @@ impl Growth {
     /// just those, or one that may still be forked off there. `n_free` paths may still be started, and with `expands`
     /// behind any call.
     pub fn is_shared(&self, idx: usize, n_free: usize, expands: bool) -> bool {
-        let path = &self.paths[idx];
-        let same = |other: &Path| other.earlier.get(..path.earlier.len()) == Some(&*path.earlier);
-        let beside = |(i, other): (usize, &Path)| {
-            i != idx && other.state == State::Sampling && other.n_calls == path.n_calls && same(other)
+        let place @ (maker, n_calls) = self.paths[idx].last_call(idx);
+        if n_calls == 0 {
+            return false;
+        }
+        let beside = |&other: &usize| {
+            let path = &self.paths[other];
+            other != idx && path.n_calls == n_calls && matches!(path.state, State::Sampling)
         };
-        let undecided = || self.pending.iter().any(|d| d.at.n_calls == path.n_calls && same(&self.paths[d.path]));
-        path.n_calls > 0 && (self.paths.iter().enumerate().any(beside) || (n_free > 0 && (expands || undecided())))
-    }
-
-    pub fn n_live(&self) -> usize {
-        self.paths.iter().filter(|p| p.is_live()).count()
+        beside(&maker)
+            || self.books.children(place).iter().any(beside)
+            || (n_free > 0 && (expands || self.paths[maker].undecided.contains(&n_calls)))
     }
 
     /// H_root and H̄_tool of the first trajectory, by which an entropy rule divides the budget. As means (nats per
     /// token) H̄_tool is over the turns after a tool result, and H_root where there is none; as the released code
     /// measures them H̄_tool is over all turns, the first one included.
     pub fn first_entropies(&self, measure: Measure) -> (f64, f64) {
-        let tree = self.build_nodes(&[0]);
+        let Some(first) = self.paths.first() else { return (0.0, 0.0) };
         match measure {
-            Measure::Mean { n_first } => entropies_of_first(&tree, n_first),
+            Measure::Mean { n_first } => first_entropies(first.nodes.iter(), n_first),
             Measure::Reference { .. } => {
-                let turns: Vec<f64> = tree.nodes.iter().filter_map(|node| measure.of(node.kind.sampled())).collect();
+                let turns: Vec<f64> = first.nodes.iter().filter_map(|kind| measure.of(kind.sampled())).collect();
                 let mean = turns.iter().sum::<f64>() / turns.len().max(1) as f64;
                 (turns.first().copied().unwrap_or(0.0), mean)
             }
@@ -286,58 +353,32 @@ impl Growth {
 
     /// The finished tree, in an order that depends on keys only.
     pub fn finish(self, entropy_tokens: usize) -> RolloutTree {
-        let mut order: Vec<usize> = (0..self.paths.len()).collect();
-        order.sort_by(|&a, &b| self.paths[a].key.cmp(&self.paths[b].key));
-        let mut tree = self.build_nodes(&order);
-        (tree.root_entropy, tree.tool_entropy) = entropies_of_first(&tree, entropy_tokens);
-        tree.decisions = self.decisions;
-        tree.expansions = self.expansions;
-        tree.decisions.sort_by(|a, b| (a.time, &a.path, a.n_calls).cmp(&(b.time, &b.path, b.n_calls)));
-        tree
-    }
-
-    /// Nodes and leaves of the paths in `order`, parents first.
-    fn build_nodes(&self, order: &[usize]) -> RolloutTree {
-        let mut nodes =
-            vec![Node { parent: None, kind: NodeKind::Context { tokens: self.prompt.clone(), call: None } }];
-        let mut leaves = Vec::new();
-        // Per path, the tree's ids of its own nodes.
-        let mut own: Vec<Vec<NodeId>> = vec![Vec::new(); self.paths.len()];
-        for &idx in order {
-            let path = &self.paths[idx];
-            let mut at = match path.born {
-                Some((parent, at)) => own[parent][at.n_nodes - 1],
-                None => NodeId(0),
-            };
-            for kind in &path.nodes {
-                nodes.push(Node { parent: Some(at), kind: kind.clone() });
-                at = NodeId(nodes.len() as u32 - 1);
-                own[idx].push(at);
+        let Growth { prompt, mut paths, mut decisions, expansions, budget, .. } = self;
+        let mut order: Vec<usize> = (0..paths.len()).collect();
+        order.sort_by(|&a, &b| paths[a].key.cmp(&paths[b].key));
+        let (root_entropy, tool_entropy) =
+            order.first().map_or((0.0, 0.0), |&first| first_entropies(paths[first].nodes.iter(), entropy_tokens));
+        let mut nodes = Vec::with_capacity(1 + paths.iter().map(|path| path.nodes.len()).sum::<usize>());
+        nodes.push(Node { parent: None, kind: NodeKind::Context { tokens: prompt, call: None } });
+        let mut leaves = Vec::with_capacity(paths.len());
+        // Per path, the tree's id of its own first node; the others follow it. A path stands behind the one it was forked
+        // off.
+        let mut own = vec![0; paths.len()];
+        for idx in order {
+            let path = &mut paths[idx];
+            own[idx] = nodes.len();
+            let mut at = path.born.map_or(0, |(parent, at)| own[parent] + at.n_nodes - 1);
+            for kind in std::mem::take(&mut path.nodes) {
+                nodes.push(Node { parent: Some(NodeId(at as u32)), kind });
+                at = nodes.len() - 1;
             }
-            if let State::Ended(stop) = &path.state {
-                leaves.push(Leaf { node: at, key: path.key.clone(), stop: stop.clone() });
+            let key = std::mem::replace(&mut path.key, PathKey(Vec::new()));
+            if let State::Ended(stop) = std::mem::replace(&mut path.state, State::Sampling) {
+                leaves.push(Leaf { node: NodeId(at as u32), key, stop });
             }
         }
-        let budget = self.budget.unwrap_or(SamplingBudget { total: 1, n_global: 1, n_branch: 0 });
-        RolloutTree {
-            nodes,
-            leaves,
-            budget,
-            root_entropy: 0.0,
-            tool_entropy: 0.0,
-            decisions: Vec::new(),
-            expansions: Vec::new(),
-        }
+        decisions.sort_by(|a, b| (a.time, &a.path, a.n_calls).cmp(&(b.time, &b.path, b.n_calls)));
+        let budget = budget.unwrap_or(SamplingBudget { total: 1, n_global: 1, n_branch: 0 });
+        RolloutTree { nodes, leaves, budget, root_entropy, tool_entropy, decisions, expansions }
     }
-}
-
-fn entropies_of_first(tree: &RolloutTree, entropy_tokens: usize) -> (f64, f64) {
-    let Some(leaf) = tree.leaves.first() else {
-        return (0.0, 0.0);
-    };
-    let first = Trajectory::new(tree, leaf);
-    let root = first.root_entropy(entropy_tokens).unwrap_or(0.0);
-    let after = first.tool_entropies(entropy_tokens);
-    let tool = if after.is_empty() { root } else { after.iter().sum::<f64>() / after.len() as f64 };
-    (root, tool)
 }

@@ -19,16 +19,12 @@ use crate::rollout::branch::{
 impl Growth {
     /// Takes the decisions of the next round off the queue, by key, once no live path can add to them.
     fn next_round(&mut self) -> Option<Vec<Pending>> {
-        let round = self.pending.iter().map(|d| d.at.n_calls).min()?;
-        if self.paths.iter().any(|p| p.is_live() && p.n_calls < round) {
+        // A round is the time of its decisions.
+        let (round, ..) = *self.pending.first_key_value()?.0;
+        if self.books.fewest_calls().is_some_and(|n_calls| (n_calls as usize) < round) {
             return None;
         }
-        let (mut due, later) = self.pending.drain(..).partition(|d: &Pending| d.at.n_calls == round);
-        self.pending = later;
-        let paths = &mut self.paths;
-        due.sort_by(|a: &Pending, b: &Pending| paths[a.path].key.cmp(&paths[b.path].key));
-        due.iter().for_each(|d| paths[d.path].n_pending -= 1);
-        Some(due)
+        Some(std::iter::from_fn(|| self.take_first(|time| time == round)).collect())
     }
 }
 
@@ -37,7 +33,7 @@ impl Driver<'_> {
     pub(super) fn note_round(&mut self, tree: usize, idx: usize) {
         let measure = self.measure;
         let growth = &mut self.trees[tree];
-        let path = &mut growth.paths[idx];
+        let path = &growth.paths[idx];
         if growth.budget.is_some_and(|b| path.key.0[0] as usize >= b.n_global) {
             // It fills up a tree whose rounds are over; there is no room for forks.
             return;
@@ -45,8 +41,8 @@ impl Driver<'_> {
         // The turn that made the call lies before the result.
         let called = path.nodes.iter().rev().find_map(|kind| measure.of(kind.sampled()));
         if let Some(entropy) = called {
-            path.n_pending += 1;
-            growth.pending.push(Pending { time: path.n_calls as usize, path: idx, at: path.here(), entropy });
+            let (time, at) = (path.n_calls as usize, path.here());
+            growth.put_off(Pending { time, path: idx, at, entropy });
         }
     }
 

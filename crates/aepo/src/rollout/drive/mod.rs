@@ -4,6 +4,7 @@
 //! not depend on the order in which they come: `fork` says how forks that entropies decide come about, `lockstep` those
 //! that are drawn, `expand` how a finished tree grows on, and `growth` holds what is known of a tree meanwhile.
 
+mod books;
 mod expand;
 mod fork;
 mod growth;
@@ -59,7 +60,7 @@ impl Limits {
     /// Whether another call of `tool` with `input` would be one more equal call than a path may make.
     #[must_use]
     pub fn repeats(&self, earlier: &[EarlierCall], tool: &ToolName, input: &str) -> bool {
-        let n_equal = earlier.iter().filter(|call| call.tool == *tool && call.input == input).count();
+        let n_equal = earlier.iter().filter(|call| call.tool == *tool && *call.input == *input).count();
         self.n_equal_calls > 0 && n_equal >= self.n_equal_calls
     }
 }
@@ -319,8 +320,7 @@ impl Driver<'_> {
     }
 
     fn start_path(&mut self, tree: usize, path: Path) -> Result<(), RolloutError> {
-        self.trees[tree].paths.push(path);
-        let idx = self.trees[tree].paths.len() - 1;
+        let idx = self.trees[tree].start(path);
         self.sample_on(tree, idx)
     }
 
@@ -366,13 +366,8 @@ impl Driver<'_> {
         let Some((tree, idx)) = self.sampling.remove(&completion.path) else {
             return Err(PolicyError::Misuse(format!("{:?} completed without a request", completion.path)).into());
         };
-        let n_new = completion.tokens.len();
-        self.progress.n_sampled += n_new;
-        let path = &mut self.trees[tree].paths[idx];
-        path.turn.extend(completion.tokens);
-        path.n_tokens += n_new;
-        path.n_response += n_new;
-        path.clock += n_new;
+        self.progress.n_sampled += completion.tokens.len();
+        self.trees[tree].add_sampled(idx, completion.tokens);
         self.note_decision(tree, idx, completion.stop);
         match completion.stop {
             SampleStop::StopToken => self.act(tree, idx)?,
@@ -442,13 +437,16 @@ impl Driver<'_> {
             None
         };
         if let Some(stop) = stop {
-            path.add_result(Vec::new(), record);
+            self.trees[tree].add_result(idx, Vec::new(), record);
             self.end_path(tree, idx, stop)?;
         } else {
             self.policy.append(path.policy_path, &tokens)?;
-            path.add_result(tokens, record);
+            self.trees[tree].add_result(idx, tokens, record);
             match self.settings.branch {
-                BranchRule::Entropy { .. } => path.fork_point = Some(path.here()),
+                BranchRule::Entropy { .. } => {
+                    let path = &mut self.trees[tree].paths[idx];
+                    path.fork_point = Some(path.here());
+                }
                 BranchRule::DrawnAepo | BranchRule::DrawnArpo => self.note_round(tree, idx),
                 BranchRule::None | BranchRule::ExpandEvenly { .. } | BranchRule::ExpandBest { .. } => {}
             }
@@ -461,7 +459,7 @@ impl Driver<'_> {
         let version = self.policy.version();
         let path = &mut self.trees[tree].paths[idx];
         path.end_turn(version, self.measure);
-        path.state = State::Ended(stop);
+        self.trees[tree].end(idx, stop);
         self.progress.n_ended += 1;
         self.trees[tree].paths[idx].kept = self.is_expandable(tree, idx);
         self.close_if_unneeded(tree, idx);
@@ -471,7 +469,7 @@ impl Driver<'_> {
     /// An ended path stays open in the policy while children may still be forked off it.
     fn close_if_unneeded(&mut self, tree: usize, idx: usize) {
         let path = &self.trees[tree].paths[idx];
-        if !path.is_live() && path.n_pending == 0 && !path.kept {
+        if !path.is_live() && path.undecided.is_empty() && !path.kept {
             self.policy.close(path.policy_path);
         }
     }
@@ -485,14 +483,14 @@ impl Driver<'_> {
     /// Divides the budget, forks, expands or fills up, whichever is next; false when nothing can be done yet.
     fn advance(&mut self, tree: usize) -> Result<bool, RolloutError> {
         let growth = &mut self.trees[tree];
-        let is_live = growth.n_live() > 0;
+        let is_live = growth.books.n_live() > 0;
         if growth.budget.is_none() {
             let pre_monitors =
                 matches!(self.settings.budget, BudgetRule::Entropy { .. } | BudgetRule::EntropyReference);
             if pre_monitors && is_live {
                 return Ok(false);
             }
-            let (root, tool) = growth.first_entropies(self.measure);
+            let (root, tool) = if pre_monitors { growth.first_entropies(self.measure) } else { (0.0, 0.0) };
             let budget = self.settings.budget.split(self.settings.k, root, tool);
             growth.budget = Some(budget);
             let n_started = growth.paths.len();
@@ -528,7 +526,7 @@ impl Driver<'_> {
     /// After an error: nothing may stay open behind it.
     fn close_all(&mut self) {
         for growth in &self.trees {
-            for path in growth.paths.iter().filter(|p| p.is_live() || p.n_pending > 0 || p.kept) {
+            for path in growth.paths.iter().filter(|p| p.is_live() || !p.undecided.is_empty() || p.kept) {
                 self.policy.close(path.policy_path);
             }
             if !growth.done {

@@ -2,6 +2,7 @@
 //! calls counted that are made again, and are results never read as turns?
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::prompt::Action;
@@ -40,15 +41,16 @@ fn a_call_carries_the_calls_before_it_those_before_a_fork_included() {
         // By what a record can tell of it: the calls up to and with this one.
         let mut submitted = HashMap::new();
         for call in &calls {
-            let mut chain: Vec<_> = call.earlier.iter().map(|e| (e.tool.clone(), e.input.clone())).collect();
-            chain.push((call.tool.clone(), call.input.clone()));
+            let mut chain: Vec<(ToolName, Arc<str>)> =
+                call.earlier.iter().map(|e| (e.tool.clone(), e.input.clone())).collect();
+            chain.push((call.tool.clone(), call.input.as_str().into()));
             submitted.entry(chain).or_insert_with(Vec::new).push(call);
         }
         let mut n_deep = 0;
         for t in trees.iter().flat_map(Trajectory::all) {
             let made: Vec<_> = t.calls().collect();
             for n in 1..=made.len() {
-                let chain: Vec<_> = made[..n].iter().map(|c| (c.tool.clone(), c.input.clone())).collect();
+                let chain: Vec<_> = made[..n].iter().map(|c| (c.tool.clone(), c.input.as_str().into())).collect();
                 let outcomes: Vec<_> = made[..n - 1].iter().map(|c| c.outcome).collect();
                 let alike = &submitted[&chain];
                 assert!(alike.iter().any(|c| c.earlier.iter().map(|e| e.outcome).eq(outcomes.iter().copied())));
@@ -59,7 +61,7 @@ fn a_call_carries_the_calls_before_it_those_before_a_fork_included() {
         // Earlier calls are those that were submitted, seeds included.
         let all: Vec<(&str, Seed)> = calls.iter().map(|c| (c.input.as_str(), c.seed)).collect();
         for EarlierCall { input, seed, .. } in calls.iter().flat_map(|c| c.earlier.iter()) {
-            assert!(all.contains(&(input.as_str(), *seed)));
+            assert!(all.contains(&(&**input, *seed)));
         }
     }
 }
