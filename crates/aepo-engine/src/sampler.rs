@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use aepo::policy::{N_TOP, SampleParams, SampledToken};
 
 use crate::kernels::stats::{BLOCK, Block, RowStats, Total, block};
-use crate::real::{Real, sum_lanes, vectorize_op};
+use crate::real::{Real, sum, sum_lanes, vectorize_op};
 
 /// Buffers of one thread, reused from row to row.
 #[derive(Default)]
@@ -199,7 +199,7 @@ fn draw(weights: impl Iterator<Item = f32>, mut left: f64) -> Option<usize> {
 
 /// Draws from the tokens that survive `top_k` and `top_p`.
 #[inline(always)]
-fn draw_cut(weights: &[f32], params: SampleParams, u: f64, buffer: &mut Vec<Candidate>) -> usize {
+fn draw_cut(weights: &mut [f32], params: SampleParams, u: f64, buffer: &mut Vec<Candidate>) -> usize {
     let mut last = (u32::MAX, 0.0);
     if params.top_k > 0 {
         last = last_inside(weights, Enough::Tokens(params.top_k), buffer);
@@ -211,31 +211,29 @@ fn draw_cut(weights: &[f32], params: SampleParams, u: f64, buffer: &mut Vec<Cand
         let outside = ties.filter(|&&w| w == last.1).count() as f64 * f64::from(last.1);
         last = last_inside(weights, Enough::Mass(f64::from(params.top_p) * (mass - outside)), buffer);
     }
-    let inside = |i: usize, w: f32| w > last.1 || (w == last.1 && i as u32 <= last.0);
-    let block_mass = |i: usize, part: &[f32]| {
-        let mut lanes = [0.0f32; 16];
-        for (j, part) in part.chunks(16).enumerate() {
-            for (l, &w) in part.iter().enumerate() {
-                lanes[l] += if inside(i * BLOCK + 16 * j + l, w) { w } else { 0.0 };
-            }
-        }
-        f64::from(sum_lanes(lanes))
-    };
-    let mut left = u * weights.chunks(BLOCK).enumerate().map(|(i, part)| block_mass(i, part)).sum::<f64>();
+    // What is cut off weighs nothing from here on.
+    for w in weights.iter_mut() {
+        *w = if *w >= last.1 { *w } else { 0.0 };
+    }
+    let after = (last.0 as usize).saturating_add(1).min(weights.len());
+    for w in &mut weights[after..] {
+        *w = if *w > last.1 { *w } else { 0.0 };
+    }
+    let masses = weights.chunks(BLOCK).map(|part| f64::from(sum(part)));
+    let mut left = u * masses.clone().sum::<f64>();
     let mut found = None;
-    for (i, part) in weights.chunks(BLOCK).enumerate() {
-        let mass = block_mass(i, part);
+    for (i, mass) in masses.enumerate() {
         if mass > 0.0 {
-            found = Some((i, part, left.min(mass)));
+            found = Some((i, left.min(mass)));
         }
         left -= mass;
         if left < 0.0 {
             break;
         }
     }
-    let Some((i, part, left)) = found else { return 0 };
-    let survivors = part.iter().enumerate().map(|(j, &w)| if inside(i * BLOCK + j, w) { w } else { 0.0 });
-    i * BLOCK + draw(survivors, left).unwrap_or(0)
+    let Some((i, left)) = found else { return 0 };
+    let end = weights.len().min((i + 1) * BLOCK);
+    i * BLOCK + draw(weights[i * BLOCK..end].iter().copied(), left).unwrap_or(0)
 }
 
 /// When a set of likeliest tokens is large enough.
