@@ -74,14 +74,13 @@ pub(super) unsafe fn plain(
             let n = NARROW.min(width - start);
             // SAFETY: row and columns are among those the caller promises.
             let out = unsafe { std::slice::from_raw_parts_mut(c.add(row * stride + start), n) };
-            let mut sums = [0.0; NARROW];
-            if add {
-                sums[..n].copy_from_slice(out);
-            }
+            let sums = [0.0; NARROW];
             let a = a.units.get(row * a.row..).unwrap_or_default().iter().copied().step_by(a.unit.max(1));
             let b = b.chunks_exact(WIDTH).map(|b| &b[start..start + NARROW]);
             let sums = crate::real::vectorize_op(Chain { arithmetic, a, b, sums });
-            out.copy_from_slice(&sums[..n]);
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = if add { *out + sum } else { sum };
+            }
         }
     }
 }
@@ -162,17 +161,6 @@ mod avx512 {
                 };
                 let masks = [lanes(0), lanes(1), lanes(2)];
                 let mut sums = [[_mm512_setzero_ps(); 3]; M];
-                if out.add {
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        for (i, sum) in sums.iter_mut().enumerate() {
-                            // SAFETY: masked lanes are not read; the caller promises the others.
-                            *sum = unsafe {
-                                let c = out.c.wrapping_add(row * out.stride + 16 * i);
-                                _mm512_maskz_loadu_ps(masks[i], c)
-                            };
-                        }
-                    }
-                }
                 let (mut b, mut at) = (b.as_ptr(), a.units.as_ptr());
                 for _ in 0..units {
                     // SAFETY: the caller promises `units` units of `WIDTH` columns and of `M` rows.
@@ -193,11 +181,13 @@ mod avx512 {
                     }
                 }
                 for (row, sums) in sums.iter().enumerate() {
-                    for (i, sum) in sums.iter().enumerate() {
-                        // SAFETY: masked lanes are not written; the caller promises the others.
+                    for (i, &sum) in sums.iter().enumerate() {
+                        // SAFETY: masked lanes are neither read nor written; the caller promises the others.
                         unsafe {
                             let c = out.c.wrapping_add(row * out.stride + 16 * i);
-                            _mm512_mask_storeu_ps(c, masks[i], *sum);
+                            let held = _mm512_maskz_loadu_ps(if out.add { masks[i] } else { 0 }, c);
+                            let sum = if out.add { _mm512_add_ps(held, sum) } else { sum };
+                            _mm512_mask_storeu_ps(c, masks[i], sum);
                         }
                     }
                 }

@@ -1,7 +1,8 @@
 //! How are large matrices multiplied? From packed panels, in numbers of 32 or of 16 bits, on all threads.
 //!
-//! One number of a product is one chain: its terms are added in the order of the inner dimension, each by a fused
-//! multiplication and addition, beginning with zero or with what the output holds. In [`Arithmetic::Bf16`] both factors
+//! One number of a product is a chain for every 512 units of the inner dimension, whose terms are added in order, each by
+//! a fused multiplication and addition, beginning with zero; and the chains are added in order to what the output holds
+//! or to the first of them. So a small sum is not rounded at each term to what a large output has room for. In [`Arithmetic::Bf16`] both factors
 //! are rounded to bf16 first and their products, which are exact in `f32`, are added in pairs, the odd one before the
 //! even one; that is the order of AVX-512's dot product, so a processor without it gives the same bits. Neither the
 //! other rows, nor blocks, nor threads have a part in the chain: a row has the same bits in any company.
@@ -23,12 +24,10 @@ pub use aepo::config::Arithmetic;
 pub const WIDTH: usize = 48;
 /// Rows of a tile.
 const HEIGHT: usize = 8;
-/// Units of the inner dimension that are multiplied before the next tile.
+/// Units of a chain: what is multiplied of the inner dimension before the next tile.
 pub(crate) const DEPTH: usize = 512;
 /// Panels that one task packs and multiplies: what fits beside the rows into a processor's own cache.
 const GROUP: usize = 4;
-/// Up to this many rows the inner dimension is not cut: a packed panel is read once, in one go.
-const FEW: usize = 4 * HEIGHT;
 
 /// Numbers in memory.
 #[derive(Clone, Copy, Debug)]
@@ -303,8 +302,6 @@ pub fn multiply<'a>(
     }
     assert!(n <= out.stride && (m - 1) * out.stride + n <= out.data.len(), "a product out of its target");
     let n_units = units(arithmetic, k);
-    let few = m <= FEW && matches!(right, Right::Packed(_));
-    let depth = if few { n_units.max(1) } else { DEPTH };
     let n_panels = n.div_ceil(WIDTH);
     let group = n_panels.div_ceil(4 * team.n_threads()).clamp(1, GROUP);
     let n_tasks = n_panels.div_ceil(group);
@@ -313,7 +310,7 @@ pub fn multiply<'a>(
     panels_buffers.resize_with(team.n_threads().max(panels_buffers.len()), Units::default);
     let mut start = 0;
     loop {
-        let end = n_units.min(start + depth);
+        let end = n_units.min(start + DEPTH);
         let rows = match &left {
             Left::Plain(factor) => prepare(factor, arithmetic, start..end, team, rows_buffer),
             Left::Rows(rows) => {

@@ -10,19 +10,17 @@ fn narrow(x: &[f32]) -> Vec<bf16> {
     x.iter().map(|&x| bf16::from_f32(x)).collect()
 }
 
-/// One number of a product, by the definition.
-fn chain(arithmetic: Arithmetic, start: f32, terms: impl Iterator<Item = (f32, f32)>) -> f32 {
-    match arithmetic {
-        Arithmetic::F32 => terms.fold(start, |sum, (a, b)| a.mul_add(b, sum)),
-        Arithmetic::Bf16 => {
-            let round = |x: f32| bf16::from_f32(x).to_f32();
-            let terms: Vec<(f32, f32)> = terms.map(|(a, b)| (round(a), round(b))).collect();
-            terms.chunks(2).fold(start, |sum, pair| {
-                let odd = pair.get(1).map_or(sum, |(a, b)| a.mul_add(*b, sum));
-                pair[0].0.mul_add(pair[0].1, odd)
-            })
-        }
-    }
+/// One number of a product, by the definition: `held` is what the output holds, where it is added to that.
+fn number(arithmetic: Arithmetic, held: Option<f32>, terms: impl Iterator<Item = (f32, f32)>) -> f32 {
+    let terms: Vec<(f32, f32)> = terms.collect();
+    let round = |x: f32| if arithmetic == Arithmetic::Bf16 { bf16::from_f32(x).to_f32() } else { x };
+    let multiply = |sum: f32, (a, b): (f32, f32)| round(a).mul_add(round(b), sum);
+    let of_unit = if arithmetic == Arithmetic::Bf16 { 2 } else { 1 };
+    let chain = |terms: &[(f32, f32)]| {
+        terms.chunks(of_unit).fold(0.0, |sum, unit| unit.iter().rev().fold(sum, |sum, &term| multiply(sum, term)))
+    };
+    let chains = terms.chunks(DEPTH * of_unit).map(chain);
+    held.into_iter().chain(chains).reduce(|sum, chain| sum + chain).unwrap_or(0.0)
 }
 
 const SHAPES: [(usize, usize, usize); 8] =
@@ -65,9 +63,9 @@ fn every_number_is_its_chain_in_every_layout() {
                                 }
                             };
                             let exact = match j < n {
-                                true => chain(
+                                true => number(
                                     arithmetic,
-                                    if add { 0.25 } else { 0.0 },
+                                    add.then_some(0.25),
                                     (0..k).map(|l| (a[at(left_along, ls, i, l)], b(l))),
                                 ),
                                 false => 0.25,
