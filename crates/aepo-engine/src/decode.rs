@@ -2,8 +2,7 @@
 //! with those that share what they read.
 //!
 //! A *row* is one token of one path whose keys are not cached yet: prompts, tool results and just-sampled tokens go
-//! through the same code. Each row's bits depend on its own
-//! path only, because every product's do.
+//! through the same code. Each row's bits depend on its own path only, because every product's do.
 
 use crate::attend::{AttendBuffers, AttendPlan};
 use crate::cache::{BlockPool, PathCache};

@@ -76,7 +76,7 @@ pub enum Store {
     Add,
 }
 
-/// `out = a·b` or `out += a·b`. Each number is one chain of sums over the inner dimension; see [`gemm`].
+/// `out = a·b` or `out += a·b`. Each number is summed in one order; see [`gemm`].
 pub fn multiply<T: Real>(
     out: MatMut<'_, T>,
     store: Store,

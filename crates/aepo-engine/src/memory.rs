@@ -31,7 +31,7 @@ use crate::attend;
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
 use crate::engine::Engine;
-use crate::gemm::{DEPTH, WIDTH};
+use crate::gemm::{DEPTH, Packed};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::kernels::head::CHUNK;
 use crate::kernels::head::fused::{GROUPS, ROWS};
@@ -165,10 +165,7 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
 
 /// Bytes of all matrices in panels.
 fn packed(config: &ModelConfig, arithmetic: Arithmetic) -> u64 {
-    let matrix = |d_out: usize, d_in: usize| {
-        let units = if arithmetic == Arithmetic::Bf16 { d_in.div_ceil(2) } else { d_in };
-        4 * (d_out.next_multiple_of(WIDTH) * units).next_multiple_of(16) as u64
-    };
+    let matrix = |d_out: usize, d_in: usize| Packed::bytes_of(d_out, d_in, arithmetic) as u64;
     let (d, f, q) = (config.hidden_size, config.intermediate_size, config.q_dim());
     let of_block = matrix(config.qkv_dim(), d) + matrix(d, q) + matrix(2 * f, d) + matrix(d, f);
     config.num_hidden_layers as u64 * of_block + matrix(config.vocab_size, d)

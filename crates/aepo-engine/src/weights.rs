@@ -143,15 +143,6 @@ impl<'a, T: Real> Matrix<'a, T> {
         }
     }
 
-    /// One of the numbers.
-    #[inline(always)]
-    pub fn at(self, i: usize) -> T {
-        match self {
-            Matrix::Full(numbers) => numbers[i],
-            Matrix::Bf16(numbers) => T::from_bf16(numbers[i]),
-        }
-    }
-
     /// Copies numbers, widened where they are rounded.
     pub fn copy_to(self, to: &mut [T]) {
         match self {

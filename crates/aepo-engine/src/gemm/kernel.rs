@@ -14,41 +14,43 @@ fn has_bf16() -> bool {
     has_avx512() && is_x86_feature_detected!("avx512bf16")
 }
 
-/// `c = a·b` or `c += a·b` for `height` rows and `width` columns. `b`: `[units][WIDTH]`.
+/// Where a tile goes.
+#[derive(Clone, Copy)]
+pub(super) struct Out {
+    /// Its first number.
+    pub c: *mut f32,
+    /// Distance of rows.
+    pub stride: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Whether it is added to what is there.
+    pub add: bool,
+}
+
+/// `c = a·b` or `c += a·b`. `b`: `[units][WIDTH]`.
 ///
 /// # Safety
 /// Rows `0..height`, `stride` apart, must have `width` numbers behind `c` that nobody else reads or writes.
-#[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn tile(
-    arithmetic: Arithmetic,
-    a: Tiles<'_>,
-    b: &[u32],
-    c: *mut f32,
-    stride: usize,
-    height: usize,
-    width: usize,
-    add: bool,
-) {
-    assert!(height <= HEIGHT && width <= WIDTH && height > 0);
+pub(super) unsafe fn tile(arithmetic: Arithmetic, a: Tiles<'_>, b: &[u32], out: Out) {
+    assert!(out.height <= HEIGHT && out.width <= WIDTH && out.height > 0);
     let units = b.len() / WIDTH;
     if units > 0 {
-        assert!((height - 1) * a.row + (units - 1) * a.unit < a.units.len());
+        assert!((out.height - 1) * a.row + (units - 1) * a.unit < a.units.len());
     }
     #[cfg(target_arch = "x86_64")]
-    {
-        let out = avx512::Out { c, stride, width, add };
-        // SAFETY: the processor has the instructions; `a` and `b` hold what is read (the assertion above), and the
-        // caller promises `c`.
-        unsafe {
-            match arithmetic {
-                Arithmetic::F32 if has_avx512() => return avx512::f32_tile(a, b, units, height, out),
-                Arithmetic::Bf16 if has_bf16() => return avx512::bf16_tile(a, b, units, height, out),
-                _ => {}
-            }
+    // SAFETY: the processor has the instructions; `a` and `b` hold what is read (the assertion above), and the caller
+    // promises `out`.
+    unsafe {
+        match arithmetic {
+            Arithmetic::F32 if has_avx512() => return avx512::f32_tile(a, b, units, out),
+            Arithmetic::Bf16 if has_bf16() => return avx512::bf16_tile(a, b, units, out),
+            _ => {}
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { plain(arithmetic, a, b, c, stride, height, width, add) };
+    unsafe { plain(arithmetic, a, b, out) };
 }
 
 /// Columns of the portable kernel's tile.
@@ -58,28 +60,17 @@ const NARROW: usize = 16;
 ///
 /// # Safety
 /// As for [`tile`].
-#[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn plain(
-    arithmetic: Arithmetic,
-    a: Tiles<'_>,
-    b: &[u32],
-    c: *mut f32,
-    stride: usize,
-    height: usize,
-    width: usize,
-    add: bool,
-) {
-    for row in 0..height {
-        for start in (0..width).step_by(NARROW) {
-            let n = NARROW.min(width - start);
+pub(super) unsafe fn plain(arithmetic: Arithmetic, a: Tiles<'_>, b: &[u32], out: Out) {
+    for row in 0..out.height {
+        for start in (0..out.width).step_by(NARROW) {
+            let n = NARROW.min(out.width - start);
             // SAFETY: row and columns are among those the caller promises.
-            let out = unsafe { std::slice::from_raw_parts_mut(c.add(row * stride + start), n) };
-            let sums = [0.0; NARROW];
+            let to = unsafe { std::slice::from_raw_parts_mut(out.c.add(row * out.stride + start), n) };
             let a = a.units.get(row * a.row..).unwrap_or_default().iter().copied().step_by(a.unit.max(1));
             let b = b.chunks_exact(WIDTH).map(|b| &b[start..start + NARROW]);
-            let sums = crate::real::vectorize_op(Chain { arithmetic, a, b, sums });
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = if add { *out + sum } else { sum };
+            let sums = crate::real::vectorize_op(Chain { arithmetic, a, b });
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = if out.add { *to + sum } else { sum };
             }
         }
     }
@@ -90,7 +81,6 @@ struct Chain<A, B> {
     arithmetic: Arithmetic,
     a: A,
     b: B,
-    sums: [f32; NARROW],
 }
 
 impl<'b, A: Iterator<Item = u32>, B: Iterator<Item = &'b [u32]>> pulp::NullaryFnOnce for Chain<A, B> {
@@ -98,7 +88,8 @@ impl<'b, A: Iterator<Item = u32>, B: Iterator<Item = &'b [u32]>> pulp::NullaryFn
 
     #[inline(always)]
     fn call(self) -> [f32; NARROW] {
-        let Chain { arithmetic, a, b, mut sums } = self;
+        let Chain { arithmetic, a, b } = self;
+        let mut sums = [0.0; NARROW];
         let f = f32::from_bits;
         for (a, b) in a.zip(b) {
             for (sum, &b) in sums.iter_mut().zip(b) {
@@ -120,26 +111,18 @@ mod avx512 {
     use std::arch::x86_64::*;
 
     use super::super::{Tiles, WIDTH};
-
-    /// Where a tile goes.
-    #[derive(Clone, Copy)]
-    pub(super) struct Out {
-        pub c: *mut f32,
-        pub stride: usize,
-        pub width: usize,
-        pub add: bool,
-    }
+    use super::Out;
 
     macro_rules! kernel {
         ($name:ident, $rows:ident, $features:literal, $multiply:expr) => {
             /// # Safety
             /// The processor must have the features; `a` and `b` must hold `units` units of each row and column; `out`
-            /// must be writable, `height` rows of it.
+            /// must be writable.
             #[target_feature(enable = $features)]
-            pub(super) unsafe fn $name(a: Tiles<'_>, b: &[u32], units: usize, height: usize, out: Out) {
+            pub(super) unsafe fn $name(a: Tiles<'_>, b: &[u32], units: usize, out: Out) {
                 // SAFETY: the caller's promise is passed on.
                 unsafe {
-                    match height {
+                    match out.height {
                         1 => $rows::<1>(a, b, units, out),
                         2 => $rows::<2>(a, b, units, out),
                         3 => $rows::<3>(a, b, units, out),

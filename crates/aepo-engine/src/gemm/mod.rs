@@ -2,10 +2,10 @@
 //!
 //! One number of a product is a chain for every 512 units of the inner dimension, whose terms are added in order, each by
 //! a fused multiplication and addition, beginning with zero; and the chains are added in order to what the output holds
-//! or to the first of them. So a small sum is not rounded at each term to what a large output has room for. In [`Arithmetic::Bf16`] both factors
-//! are rounded to bf16 first and their products, which are exact in `f32`, are added in pairs, the odd one before the
-//! even one; that is the order of AVX-512's dot product, so a processor without it gives the same bits. Neither the
-//! other rows, nor blocks, nor threads have a part in the chain: a row has the same bits in any company.
+//! or to the first of them. So a small sum is not rounded at each term to what a large output has room for. In
+//! [`Arithmetic::Bf16`] both factors are rounded to bf16 first and their products, which are exact in `f32`, are added in
+//! pairs, the odd one before the even one; that is the order of AVX-512's dot product, so a processor without it gives the
+//! same bits. Neither the other rows nor threads have a part in the order: a row has the same bits in any company.
 //!
 //! The right factor is packed into panels of [`WIDTH`] columns, `[k][WIDTH]`, of *units*: a number in `f32`, or two
 //! neighbours of the inner dimension in bf16. Weights that are read often are packed once ([`Packed`]), others while
@@ -99,24 +99,18 @@ impl Units {
             crate::huge::advise(&self.0);
             self.0.resize(lines, Line::default());
         }
-        &mut self.0.as_flattened_mut()[..n]
-    }
-}
-
-trait Flat {
-    fn as_flattened(&self) -> &[u32];
-    fn as_flattened_mut(&mut self) -> &mut [u32];
-}
-
-impl Flat for Vec<Line> {
-    fn as_flattened(&self) -> &[u32] {
         // SAFETY: `Line` is sixteen `u32` without padding (its size is its alignment), so the lines of a vector are
-        // `16·len` initialised `u32` in a row; the borrow of the vector is handed on.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * 16) }
+        // `16·len` initialised `u32` in a row, of which there are `n`; the mutable borrow is handed on.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), n) }
     }
-    fn as_flattened_mut(&mut self) -> &mut [u32] {
-        // SAFETY: as above, and the borrow is a mutable one.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * 16) }
+
+    fn all(&self) -> &[u32] {
+        // SAFETY: as above, of all lines, for a shared borrow.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.0.len() * size_of::<Line>()
     }
 }
 
@@ -142,22 +136,22 @@ impl Packed {
     pub fn fill(&mut self, factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) {
         let n_units = units(arithmetic, factor.inner);
         (self.arithmetic, self.outer, self.inner) = (arithmetic, factor.outer, factor.inner);
-        let all = self.panels.fit(factor.outer.div_ceil(WIDTH) * WIDTH * n_units);
+        let all = self.panels.fit(panel_units(factor.outer, n_units));
         team.split((all, (WIDTH * n_units).max(1)), |i, panel| {
             pack::pack::<WIDTH>(&factor, arithmetic, i * WIDTH, 0..n_units, panel);
         });
     }
 
-    /// Columns.
+    /// Bytes that a factor takes in panels.
     #[must_use]
-    pub fn outer(&self) -> usize {
-        self.outer
+    pub fn bytes_of(outer: usize, inner: usize, arithmetic: Arithmetic) -> usize {
+        panel_units(outer, units(arithmetic, inner)).div_ceil(16) * size_of::<Line>()
     }
 
     /// Bytes of it.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        64 * self.panels.0.len()
+        self.panels.n_bytes()
     }
 }
 
@@ -232,9 +226,13 @@ impl Buffers {
     /// Bytes of it.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        let lines: usize = self.panels.iter().map(|units| units.0.len()).sum();
-        64 * (self.left.0.len() + lines)
+        self.left.n_bytes() + self.panels.iter().map(Units::n_bytes).sum::<usize>()
     }
+}
+
+/// Units of all panels of a factor.
+fn panel_units(outer: usize, n_units: usize) -> usize {
+    outer.next_multiple_of(WIDTH) * n_units
 }
 
 /// Units of an inner dimension.
@@ -314,7 +312,7 @@ pub fn multiply<'a>(
         let rows = match &left {
             Left::Plain(factor) => prepare(factor, arithmetic, start..end, team, rows_buffer),
             Left::Rows(rows) => {
-                let units = rows.units.0.as_flattened();
+                let units = rows.units.all();
                 let units = &units[start.min(units.len())..];
                 Tiles { units, row: rows.n_units, unit: 1, tile: HEIGHT * rows.n_units }
             }
@@ -331,7 +329,8 @@ pub fn multiply<'a>(
                     unsafe {
                         let c = address.get().add(tile * HEIGHT * out.stride + panel * WIDTH);
                         let b = &units[i * stride..][..(end - start) * WIDTH];
-                        kernel::tile(arithmetic, rows.of(tile), b, c, out.stride, height, width, add);
+                        let tile_out = kernel::Out { c, stride: out.stride, height, width, add };
+                        kernel::tile(arithmetic, rows.of(tile), b, tile_out);
                     }
                 }
             }
@@ -340,7 +339,7 @@ pub fn multiply<'a>(
         match right {
             Right::Packed(packed) => team.for_each(n_tasks, |index| {
                 let panels = of_task(index);
-                let units = &packed.panels.0.as_flattened()[(panels.start * n_units + start) * WIDTH..];
+                let units = &packed.panels.all()[(panels.start * n_units + start) * WIDTH..];
                 multiply(panels, units, n_units * WIDTH);
             }),
             Right::Plain(factor) => {

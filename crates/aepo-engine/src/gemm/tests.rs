@@ -97,8 +97,9 @@ fn the_portable_kernels_give_the_same_bits() {
                     let (mut quick, mut plain) = (vec![1.5; 8 * 50], vec![1.5; 8 * 50]);
                     // SAFETY: both buffers hold eight rows of 50 numbers.
                     unsafe {
-                        kernel::tile(arithmetic, left, &slow, quick.as_mut_ptr(), 50, height, width, true);
-                        kernel::plain(arithmetic, left, &slow, plain.as_mut_ptr(), 50, height, width, true);
+                        let out = |c| kernel::Out { c, stride: 50, height, width, add: true };
+                        kernel::tile(arithmetic, left, &slow, out(quick.as_mut_ptr()));
+                        kernel::plain(arithmetic, left, &slow, out(plain.as_mut_ptr()));
                     }
                     assert_eq!(quick, plain);
                 }

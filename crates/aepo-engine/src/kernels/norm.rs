@@ -84,12 +84,7 @@ pub fn rms_norm_backward<T: Real>(
             let (x, dy) = (&x[part.clone()], &dy[part]);
             vectorize(
                 #[inline(always)]
-                || {
-                    for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
-                        let row = NormRow::new(x, w, eps, dy);
-                        row.add_dx(dx);
-                    }
-                },
+                || rows_backward(x, w, eps, dy, dx, None),
             );
         });
         return;
@@ -100,16 +95,23 @@ pub fn rms_norm_backward<T: Real>(
         let (x, dy) = (&x[part.clone()], &dy[part]);
         vectorize(
             #[inline(always)]
-            || {
-                for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
-                    let row = NormRow::new(x, w, eps, dy);
-                    row.add_dx(dx);
-                    row.add_dw(dw);
-                }
-            },
+            || rows_backward(x, w, eps, dy, dx, Some(dw)),
         );
     });
     add_up(partials, dw);
+}
+
+/// [`rms_norm_backward`] of some rows.
+#[inline(always)]
+fn rows_backward<T: Real>(x: &[T], w: &[T], eps: f64, dy: &[T], dx: &mut [T], mut dw: Option<&mut [T]>) {
+    let d = w.len();
+    for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
+        let row = NormRow::new(x, w, eps, dy);
+        row.add_dx(dx);
+        if let Some(dw) = dw.as_deref_mut() {
+            row.add_dw(dw);
+        }
+    }
 }
 
 /// What the backward pass needs to know of a row.

@@ -1,12 +1,13 @@
 //! Products with weights: `y = x·Wᵀ` and `dx = dy·W`, from weights that may be in bf16 or packed before.
 //!
-//! Every number of either is one chain of sums whatever way it takes (see [`gemm`]), so a row has the same bits in any
+//! Every number of either is summed in one order whatever way it takes (see [`gemm`]), so a row has the same bits in any
 //! company, and bf16 weights give the bits of the same numbers in full (tested below).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::gemm::{self, Along, Buffers, Factor, Numbers, Packed, Right, Target};
-use crate::matmul::{How, Store};
+use crate::matmul::{How, Mat, MatMut, Store, multiply};
 use crate::real::Real;
 use crate::weights::Matrix;
 
@@ -63,12 +64,8 @@ pub fn forward<T: Real>(
         gemm::multiply(Target { data, stride: y.width, add }, left, right, how.arithmetic, how.team, buffers);
         return;
     }
-    for (out, x) in out.chunks_mut(y.width).zip(x.chunks_exact(d_in)).take(n) {
-        for (j, out) in out[..d_out].iter_mut().enumerate() {
-            let start = if add { *out } else { T::ZERO };
-            *out = x.iter().enumerate().fold(start, |sum, (k, x)| x.mul_add(w.matrix.at(j * d_in + k), sum));
-        }
-    }
+    let (weights, x) = (widened(w.matrix), Mat::new(x, n, d_in));
+    multiply(MatMut::strided(out, n, d_out, y.width), store, x, Mat::new(&weights, d_out, d_in).t(), how, buffers);
 }
 
 /// `dx = dy·W`. `dy`: `[n, d_out]`; `w`: `[d_out, d_in]`; `dx`: `[n, d_in]`.
@@ -90,10 +87,15 @@ pub fn backward<T: Real>(
         gemm::multiply(Target { data, stride: d_in, add: false }, left, right, how.arithmetic, how.team, buffers);
         return;
     }
-    for (dx, dy) in dx.chunks_exact_mut(d_in).zip(dy.chunks_exact(d_out)).take(n) {
-        for (k, dx) in dx.iter_mut().enumerate() {
-            *dx = dy.iter().enumerate().fold(T::ZERO, |sum, (j, dy)| dy.mul_add(w.at(j * d_in + k), sum));
-        }
+    let (weights, dy) = (widened(w), Mat::new(dy, n, d_out));
+    multiply(MatMut::new(dx, n, d_in), Store::Replace, dy, Mat::new(&weights, d_out, d_in), how, buffers);
+}
+
+/// Weights as the definition of a product reads them.
+fn widened<T: Real>(w: Matrix<'_, T>) -> Cow<'_, [T]> {
+    match w {
+        Matrix::Full(numbers) => Cow::Borrowed(numbers),
+        Matrix::Bf16(numbers) => numbers.iter().map(|&x| T::from_bf16(x)).collect(),
     }
 }
 
