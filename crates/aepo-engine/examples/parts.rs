@@ -1,7 +1,7 @@
 //! Where does time go that is no product of matrices? Row operations, the optimiser, sampling and the bookkeeping
 //! around a decoded token, each measured alone; and whole training steps and decoding, for a profiler to look into.
 //!
-//! `cargo run --release -p aepo-engine --example parts [rows | train | decode] [15m | 135m] [paths]`
+//! `cargo run --release -p aepo-engine --example parts [rows | train | decode] [15m | 135m] [f32 | bf16] [paths]`
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,6 +14,7 @@ use aepo_engine::Engine;
 use aepo_engine::adamw::{self, Moments};
 use aepo_engine::config::rope::RopeScaling;
 use aepo_engine::config::{Family, ModelConfig, TokenIds};
+use aepo_engine::gemm::Arithmetic;
 use aepo_engine::kernels::norm::{rms_norm, rms_norm_backward, rms_norm_keeping};
 use aepo_engine::kernels::qkv::{Heads, RopeTable, split_heads, split_heads_backward};
 use aepo_engine::kernels::stats::row_stats;
@@ -21,6 +22,7 @@ use aepo_engine::kernels::swiglu::{swiglu, swiglu_backward_in_place};
 use aepo_engine::layout::Layout;
 use aepo_engine::real::vectorize;
 use aepo_engine::sampler::{Scratch, sample};
+use aepo_engine::setup::Setup;
 use aepo_engine::team::Team;
 
 type Failure = Box<dyn std::error::Error>;
@@ -31,10 +33,19 @@ fn main() -> Result<(), Failure> {
     let config = shape(&arg(1, "15m"))?;
     match arg(0, "rows").as_str() {
         "rows" => rows(config),
-        "train" => train(config),
-        "decode" => decode(config, arg(2, "8").parse()?),
+        "train" => train(config, &setup(&arg(2, "f32"))?),
+        "decode" => decode(config, &setup(&arg(2, "f32"))?, arg(3, "8").parse()?),
         other => Err(format!("`{other}`: rows, train or decode").into()),
     }
+}
+
+fn setup(name: &str) -> Result<Setup, Failure> {
+    let arithmetic = match name {
+        "f32" => Arithmetic::F32,
+        "bf16" => Arithmetic::Bf16,
+        other => return Err(format!("`{other}`: f32 or bf16").into()),
+    };
+    Ok(Setup { arithmetic, ..Setup::full(2) })
 }
 
 fn shape(name: &str) -> Result<ModelConfig, Failure> {
@@ -152,7 +163,7 @@ const STEP: StepParams =
     StepParams { learning_rate: 1e-4, weight_decay: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, max_grad_norm: 1.0 };
 
 /// Training steps of 8 x 256 tokens.
-fn train(config: ModelConfig) -> Result<(), Failure> {
+fn train(config: ModelConfig, setup: &Setup) -> Result<(), Failure> {
     let mut batch = TreeBatch::default();
     for i in 0..8u32 {
         let tokens: Vec<u32> = (0..256).map(|j| (i * 131 + j * 37) % config.vocab_size as u32).collect();
@@ -160,7 +171,7 @@ fn train(config: ModelConfig) -> Result<(), Failure> {
         let start = batch.segments[segment as usize].start_idx;
         batch.targets.extend((0..255).map(|j| Target { from_idx: start + j, token: tokens[j as usize + 1] }));
     }
-    let mut engine = Engine::random(config, Seed(1), 2)?;
+    let mut engine = Engine::random_as(config, Seed(1), setup)?;
     let coefficients = vec![-1.0 / batch.targets.len() as f32; batch.targets.len()];
     for _ in 0..4 {
         let start = Instant::now();
@@ -183,8 +194,8 @@ fn train(config: ModelConfig) -> Result<(), Failure> {
 }
 
 /// 128 tokens on each of some paths that share a prompt of 64.
-fn decode(config: ModelConfig, n_paths: usize) -> Result<(), Failure> {
-    let mut engine = Engine::random(config, Seed(1), 2)?;
+fn decode(config: ModelConfig, setup: &Setup, n_paths: usize) -> Result<(), Failure> {
+    let mut engine = Engine::random_as(config, Seed(1), setup)?;
     let prompt: Vec<u32> = (0..64).map(|i| i % 64).collect();
     let root = engine.open(&prompt)?;
     for _ in 0..2 {

@@ -90,7 +90,7 @@ impl Model<f32> {
         let plan = AttendPlan::new(rows, caches, c.group_size(), c.num_key_value_heads, team.n_threads());
         for (layer, w) in self.layout.layers.iter().enumerate() {
             rms_norm(team, &b.x, self.weight(&w.input_norm), c.rms_norm_eps, &mut b.normed);
-            self.project(layer, Site::Qkv, &b.normed, n, Store::Replace, &mut b.qkv, &mut b.linear);
+            self.project(self.product(layer, Site::Qkv), &b.normed, n, Store::Replace, &mut b.qkv, &mut b.linear);
             if let Some(bias) = &w.qkv_bias {
                 add_bias(team, &mut b.qkv, self.weight(bias));
             }
@@ -100,11 +100,18 @@ impl Model<f32> {
                 pool.write(block, slot, layer, key, value);
             }
             self.attend_rows(&plan, pool, layer, &b.qkv, &mut b.wide, &mut b.attend);
-            self.project(layer, Site::Output, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
+            self.project(self.product(layer, Site::Output), &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
             rms_norm(team, &b.x, self.weight(&w.post_norm), c.rms_norm_eps, &mut b.normed);
-            self.project(layer, Site::GateUp, &b.normed, n, Store::Replace, &mut b.gate_up, &mut b.linear);
+            self.project(
+                self.product(layer, Site::GateUp),
+                &b.normed,
+                n,
+                Store::Replace,
+                &mut b.gate_up,
+                &mut b.linear,
+            );
             swiglu(team, &b.gate_up, f, &mut b.wide[..n * f]);
-            self.project(layer, Site::Down, &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
+            self.project(self.product(layer, Site::Down), &b.wide, n, Store::Add, &mut b.x, &mut b.linear);
         }
         self.read_logits(wanted, b, results, read);
     }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::gemm;
+use crate::gemm::{self, Along, Factor, Packed};
 use crate::kernels::product::{self, Columns, Weight};
 use crate::lora::Pair;
 use crate::matmul::{How, Mat, MatMut, Store, multiply};
@@ -25,6 +25,14 @@ pub(crate) enum Site {
     GateUp,
     /// Output of the MLP.
     Down,
+}
+
+/// A product and its weights, where somebody has packed them for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product<'a> {
+    layer: usize,
+    site: Site,
+    packed: Option<&'a Packed>,
 }
 
 /// Buffers, reused from product to product.
@@ -80,24 +88,49 @@ impl<T: Real> Model<T> {
         }
     }
 
-    /// `y = x·W'ᵀ` or `y += x·W'ᵀ` for `n` rows.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn project(
-        &self,
+    /// A product of few rows: its weights are packed where sampling has done that.
+    pub(crate) fn product(&self, layer: usize, site: Site) -> Product<'_> {
+        Product { layer, site, packed: self.packed.as_ref().map(|packed| packed.of(layer, site)) }
+    }
+
+    /// A product of rows in many parts, forward (with weights along [`Along::Inner`]) or backward (along the other
+    /// dimension): its weights are packed into `panels`, unless sampling has done that.
+    pub(crate) fn product_of_parts<'a>(
+        &'a self,
         layer: usize,
         site: Site,
+        along: Along,
+        panels: &'a mut Packed,
+    ) -> Product<'a> {
+        let done = self.product(layer, site);
+        if done.packed.is_some() && along == Along::Inner {
+            return done;
+        }
+        let (range, d_in, _) = self.site(layer, site);
+        let (d_out, matrix) = (range.len() / d_in, self.params.matrix(range));
+        let packed = product::numbers(matrix).map(|numbers| {
+            let (outer, inner) = if along == Along::Inner { (d_out, d_in) } else { (d_in, d_out) };
+            panels.fill(Factor::new(numbers, outer, inner, d_in, along), self.arithmetic, &self.team);
+            &*panels
+        });
+        Product { layer, site, packed }
+    }
+
+    /// `y = x·W'ᵀ` or `y += x·W'ᵀ` for `n` rows.
+    pub(crate) fn project(
+        &self,
+        product: Product<'_>,
         x: &[T],
         n: usize,
         store: Store,
         y: &mut [T],
         b: &mut Buffers<T>,
     ) {
-        let (range, d_in, pairs) = self.site(layer, site);
+        let (range, d_in, pairs) = self.site(product.layer, product.site);
         let d_out = range.len() / d_in;
         let (x, y) = (&x[..n * d_in], &mut y[..n * d_out]);
         let columns = Columns { data: &mut *y, width: d_out, range: 0..d_out };
-        let packed = self.packed.as_ref().map(|packed| packed.of(layer, site));
-        let weight = Weight { matrix: self.params.matrix(range), packed };
+        let weight = Weight { matrix: self.params.matrix(range), packed: product.packed };
         product::forward(columns, store, x, n, weight, self.how(), &mut b.products);
         for pair in pairs {
             let (params, rank, scale) = self.lora_parts();
@@ -113,8 +146,7 @@ impl<T: Real> Model<T> {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn project_backward(
         &self,
-        layer: usize,
-        site: Site,
+        product: Product<'_>,
         x: &[T],
         n: usize,
         dy: &[T],
@@ -122,10 +154,10 @@ impl<T: Real> Model<T> {
         grads: &mut Grads<'_, T>,
         b: &mut Buffers<T>,
     ) {
-        let (range, d_in, pairs) = self.site(layer, site);
+        let (range, d_in, pairs) = self.site(product.layer, product.site);
         let d_out = range.len() / d_in;
         let (x, dy) = (&x[..n * d_in], &dy[..n * d_out]);
-        let weight = self.params.matrix(range.clone());
+        let weight = Weight { matrix: self.params.matrix(range.clone()), packed: product.packed };
         product::backward(dx, dy, n, weight, d_out, self.how(), &mut b.products);
         let rows = Mat::new(x, n, d_in);
         match grads {

@@ -9,18 +9,20 @@
 //! - gradients `4T`, AdamW's moments `8T`;
 //! - activations: a block keeps `a = 2d + 2c + q + h + 2f` numbers a token. A backward pass needs those of all blocks,
 //!   `4n·L·a`, or with recomputation the inputs of all and the rest of one, `4n·(L·d + a)`; a forward pass alone `4n·a`.
-//!   Beside them the pass itself has `4n·(2d + max(q, f))`;
-//! - backward, while it runs: `4n·(2d + max(q, f) + 2c)`, and `8n·r` for LoRA of rank `r`;
-//! - head: `4n·4d` of hidden rows, and of `m = min(n, 2048)` rows at once 384 logits a thread, four sums for each 384 of
-//!   the vocabulary and ten rows of gradients and factors, `4m·(384t + vocab/96 + 10d)`;
+//!   Beside them the pass itself has `4n·(d + q)`, and of `p = min(n, 512)` rows at once `4p·(d + f)`;
+//! - backward, while it runs: `4n·(d + q + 2c) + 4p·(d + f)`, and `8n·r` for LoRA of rank `r`;
+//! - head: `4n·4d` of hidden rows; of `m = min(n, 2048)` rows at once four sums for each 384 of the vocabulary and ten
+//!   rows of gradients and factors, `4m·(vocab/96 + 10d)`; 384 logits of 256 rows a thread and the weights of those,
+//!   `4t·384·(256 + 2d)`; and, unless there is recomputation, the logits that a backward pass will need, `4n·vocab` but no
+//!   more than 256 MiB;
 //! - attention, for each thread a block of queries, which does not grow with the length of paths: of `b` queries (at
 //!   most about 100, or 16 of each head that shares keys), `4t·b·(2·hd + 67)`, backward `4t·(b·(5·hd + 130) + 128·hd)`
 //!   more, and in decoding `4t·b·(4·hd + 71)`;
 //! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
 //! - decoding: `4·rows·(2d + c + max(q, f) + 2f)`, where prompts are read 1024 tokens at once, and `4·128·(2d + vocab)`
 //!   of logits; all matrices once more, packed, `4P` or in bf16 arithmetic `2P`, while paths are sampled;
-//! - products: 512 units of all rows, `4·512·rows` in bf16 arithmetic, or of all outputs, `4·512·max(c, 2f)` where
-//!   weights are trained.
+//! - products: 512 units of the rows at once, `4·512·rows` in bf16 arithmetic, or of all outputs, `4·512·max(c, 2f)` where
+//!   weights are trained; the matrices of a block, packed.
 //!
 //! What is left out: the program itself with its tools, token ids, the packing buffers of matrix products (a few MiB a
 //! thread), and mapped files while weights are read, which the system takes back.
@@ -34,11 +36,12 @@ use crate::engine::Engine;
 use crate::gemm::{DEPTH, Packed};
 use crate::kernels::attention::{self, AttentionShape};
 use crate::kernels::head::CHUNK;
-use crate::kernels::head::fused::{GROUPS, ROWS};
+use crate::kernels::head::fused::{GROUPS, KEPT_BYTES, NEAR, ROWS, n_kept};
 use crate::kernels::stats::BLOCK as COLUMNS;
 use crate::layout::Layout;
 use crate::live::MAX_ROWS;
 use crate::lora;
+use crate::model::PART;
 use crate::setup::{Setup, Train};
 
 /// What an engine will be used for.
@@ -128,25 +131,31 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
     let (blocks, d, f) = (config.num_hidden_layers, config.hidden_size, config.intermediate_size);
     let (q, qkv, threads) = (config.q_dim(), config.qkv_dim(), setup.n_threads.max(1));
     let of_block = 2 * d + 2 * qkv + q + config.num_attention_heads + 2 * f;
-    let of_pass = 2 * d + q.max(f);
+    let of_pass = d + q;
+    let part = PART.min(*n);
+    let of_part = part * (d + f);
     let of_blocks = match (learns, setup.recompute) {
         (false, _) => of_block,
         (true, false) => blocks * of_block,
         (true, true) => blocks * d + of_block,
     };
-    let of_reference = if *reference == Reference::None { 0 } else { of_block + of_pass };
-    let of_backward = if learns { 2 * d + q.max(f) + 2 * qkv + 2 * rank } else { 0 };
+    let of_reference = if *reference == Reference::None { 0 } else { n * (of_block + of_pass) + of_part };
+    let of_backward = if learns { n * (d + q + 2 * qkv + 2 * rank) + of_part } else { 0 };
     let (group, head_dim) = (config.group_size(), config.head_dim);
     let (n_q, n_kv) = (config.num_attention_heads, config.num_key_value_heads);
     let shape = AttentionShape { n_q, n_kv, head_dim, window: None };
     let of_attention = threads * (attention::n_numbers(shape, learns) + attend::n_numbers(group, head_dim));
     let n_rows = if *live_paths == 0 { 0 } else { *live_paths.max(&MAX_ROWS) };
-    let rounded = if setup.arithmetic == Arithmetic::Bf16 { *n.max(&n_rows) } else { 0 };
+    let rounded = if setup.arithmetic == Arithmetic::Bf16 { part.max(n_rows) } else { 0 };
     let of_products = DEPTH * rounded.max(if learns { qkv.max(2 * f) } else { 0 });
     let rows = n_rows * (2 * d + qkv + q.max(f) + 2 * f);
     let at_once = *n.min(&ROWS);
-    let of_head = at_once * (threads * COLUMNS + 4 * config.vocab_size.div_ceil(COLUMNS) + (GROUPS + 2) * d);
+    let near = if *n == 0 { 0 } else { threads * COLUMNS * (NEAR.min(*n) + 2 * d) };
+    let of_logits_kept =
+        if learns && !setup.recompute { config.vocab_size * n_kept(*n, config.vocab_size, KEPT_BYTES) } else { 0 };
+    let of_head = at_once * (4 * config.vocab_size.div_ceil(COLUMNS) + (GROUPS + 2) * d) + near + of_logits_kept;
     let of_logits = CHUNK * (2 * d + config.vocab_size);
+    let of_panels = if *n == 0 { 0 } else { panels(config, setup.arithmetic) };
     let slots = live_paths * path_tokens.next_multiple_of(BLOCK);
     let of_own = if *reference == Reference::Own { kept(setup.frozen) } else { 0 };
     let bytes = |numbers: usize| 4 * numbers as u64;
@@ -154,21 +163,26 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
         weights: (kept(setup.stored()) + of_own) as u64 + bytes(n_lora),
         gradients: bytes(n_trained),
         moments: 2 * bytes(n_trained),
-        activations: bytes(n * (of_blocks + of_pass + of_reference)),
+        activations: bytes(n * (of_blocks + of_pass) + of_part + of_reference),
         kv_cache: bytes(slots * blocks * 2 * config.kv_dim()),
         head: bytes(of_head + n * 4 * d),
         decoding: if *live_paths == 0 { 0 } else { bytes(rows + of_logits) },
         packed: if *live_paths == 0 { 0 } else { packed(config, setup.arithmetic) },
-        scratch: bytes(n * of_backward + of_attention + of_products),
+        scratch: bytes(of_backward + of_attention + of_products) + of_panels,
     }
 }
 
 /// Bytes of all matrices in panels.
 fn packed(config: &ModelConfig, arithmetic: Arithmetic) -> u64 {
+    let head = Packed::bytes_of(config.vocab_size, config.hidden_size, arithmetic) as u64;
+    config.num_hidden_layers as u64 * panels(config, arithmetic) + head
+}
+
+/// Bytes of a block's matrices in panels.
+fn panels(config: &ModelConfig, arithmetic: Arithmetic) -> u64 {
     let matrix = |d_out: usize, d_in: usize| Packed::bytes_of(d_out, d_in, arithmetic) as u64;
     let (d, f, q) = (config.hidden_size, config.intermediate_size, config.q_dim());
-    let of_block = matrix(config.qkv_dim(), d) + matrix(d, q) + matrix(2 * f, d) + matrix(d, f);
-    config.num_hidden_layers as u64 * of_block + matrix(config.vocab_size, d)
+    matrix(config.qkv_dim(), d) + matrix(d, q) + matrix(2 * f, d) + matrix(d, f)
 }
 
 /// What an engine's buffers hold now; of what is given back after a pass there is nothing.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use aepo::train::batch::TreeBatch;
 
 use crate::config::ModelConfig;
-use crate::gemm::Arithmetic;
+use crate::gemm::{Along, Arithmetic, Packed};
 use crate::kernels::attention::{AttentionShape, Visibility, tree_attention, tree_attention_backward};
+use crate::kernels::head::fused::KEPT_BYTES;
 use crate::kernels::head::{self, Head, HeadGradient, RowStats};
 use crate::kernels::norm::{rms_norm, rms_norm_backward, rms_norm_keeping};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
@@ -25,6 +26,20 @@ use crate::packed::PackedWeights;
 use crate::real::{Real, fit};
 use crate::team::Team;
 use crate::weights::{Matrix, Weights};
+
+/// Rows that go through a block's products one behind the other: what one leaves is still near the processor when the
+/// next reads it. A multiple of the rows whose sums are taken together (`SUM_CHUNK`), so that it changes none.
+pub(crate) const PART: usize = 512;
+
+/// The rows `0..n` in parts.
+fn parts(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(PART).map(move |start| start..n.min(start + PART))
+}
+
+/// Where rows of a width lie.
+fn of(rows: &Range<usize>, width: usize) -> Range<usize> {
+    rows.start * width..rows.end * width
+}
 
 /// A transformer's weights and constants.
 pub struct Model<T> {
@@ -88,10 +103,14 @@ pub struct Workspace<T> {
     positions: Vec<u32>,
     /// `[n, hidden]`, the residual stream.
     x: Vec<T>,
-    /// `[n, hidden]`
+    /// `[PART, hidden]`
     normed: Vec<T>,
-    /// `[n, max(q_dim, intermediate)]`
-    wide: Vec<T>,
+    /// `[n, q_dim]`, what attention gives, or its gradient.
+    merged: Vec<T>,
+    /// `[PART, intermediate]`
+    gated: Vec<T>,
+    /// The weights of a block's products.
+    panels: [Packed; 4],
     /// `[n_targets]`
     sources: Vec<u32>,
     targets: Vec<u32>,
@@ -147,8 +166,6 @@ impl<T: Real> Model<T> {
             work.positions.extend(s.depth..s.depth + s.n_tokens);
         }
         fit(&mut work.x, n * d);
-        fit(&mut work.normed, n * d);
-        fit(&mut work.wide, n * self.config.q_dim().max(self.config.intermediate_size));
         gather_rows(&self.team, self.params.matrix(self.layout.embed.clone()), d, &batch.tokens, &mut work.x);
         let n_layers = self.layout.layers.len();
         let wanted = [1, n_layers + 1, n_layers][keep as usize].max(work.layers.len());
@@ -179,7 +196,8 @@ impl<T: Real> Model<T> {
         work.stats.clear();
         work.stats.resize(n_targets, RowStats::default());
         let logits = &mut work.logits;
-        T::head_forward(self.head(temperature), normed, &work.targets, &mut logprobs, &mut work.stats, logits);
+        let (head, keep) = (self.head(temperature), if keep == Keep::All { KEPT_BYTES } else { 0 });
+        T::head_forward(head, normed, &work.targets, keep, &mut logprobs, &mut work.stats, logits);
         (logprobs, work.stats.iter().map(|s| s.entropy).collect())
     }
 
@@ -194,7 +212,6 @@ impl<T: Real> Model<T> {
         fit(&mut dx, n * dim);
         dx.fill(T::ZERO);
         self.head_backward(c, d, work, &mut dx, &mut buffers, &mut grads);
-        fit(&mut buffers.wide, n * self.config.q_dim().max(self.config.intermediate_size));
         for i in (0..self.layout.layers.len()).rev() {
             let slot = if work.kept == Keep::All { i } else { 0 };
             let mut layer = std::mem::take(&mut work.layers[slot]);
@@ -222,10 +239,19 @@ impl<T: Real> Model<T> {
         work: &mut Workspace<T>,
     ) {
         let (w, c, team) = (&self.layout.layers[index], &self.config, &*self.team);
-        let (n, f) = (batch.tokens.len(), c.intermediate_size);
-        self.norm_of_stream(&w.input_norm, keep.then_some(&mut a.x), work);
+        let (n, d, f) = (batch.tokens.len(), c.hidden_size, c.intermediate_size);
+        let Workspace { x, normed, merged, panels: [qkv, output, gate_up, _], linear, .. } = work;
+        let qkv = self.product_of_parts(index, Site::Qkv, Along::Inner, qkv);
+        let output = self.product_of_parts(index, Site::Output, Along::Inner, output);
+        let gate_up = self.product_of_parts(index, Site::GateUp, Along::Inner, gate_up);
+        fit(normed, PART.min(n) * d);
         fit(&mut a.qkv, n * c.qkv_dim());
-        self.project(index, Site::Qkv, &work.normed, n, Store::Replace, &mut a.qkv, &mut work.linear);
+        for rows in parts(n) {
+            let kept = keep.then_some(&mut a.x);
+            self.norm_of_stream(&w.input_norm, &rows, x, normed, kept);
+            let y = &mut a.qkv[of(&rows, c.qkv_dim())];
+            self.project(qkv, normed, rows.len(), Store::Replace, y, linear);
+        }
         if let Some(bias) = &w.qkv_bias {
             add_bias(team, &mut a.qkv, self.weight(bias));
         }
@@ -234,32 +260,51 @@ impl<T: Real> Model<T> {
         fit(&mut a.o, n * c.q_dim());
         fit(&mut a.lse, n * c.num_attention_heads);
         tree_attention(team, &work.visible, self.attention_shape(index), &a.heads, &mut a.o, &mut a.lse);
-        fit(&mut work.wide, n * c.q_dim());
-        merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
-        self.project(index, Site::Output, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
-        self.norm_of_stream(&w.post_norm, keep.then_some(&mut a.x_mid), work);
+        fit(merged, n * c.q_dim());
+        merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, merged);
         fit(&mut a.gate_up, n * 2 * f);
-        self.project(index, Site::GateUp, &work.normed, n, Store::Replace, &mut a.gate_up, &mut work.linear);
+        for rows in parts(n) {
+            let (merged, y) = (&merged[of(&rows, c.q_dim())], &mut x[of(&rows, d)]);
+            self.project(output, merged, rows.len(), Store::Add, y, linear);
+            let kept = keep.then_some(&mut a.x_mid);
+            self.norm_of_stream(&w.post_norm, &rows, x, normed, kept);
+            let y = &mut a.gate_up[of(&rows, 2 * f)];
+            self.project(gate_up, normed, rows.len(), Store::Replace, y, linear);
+        }
     }
 
-    /// `work.normed` from `work.x`, which is copied to `kept` where that is wanted.
-    fn norm_of_stream(&self, norm: &Range<usize>, kept: Option<&mut Vec<T>>, work: &mut Workspace<T>) {
+    /// Some rows of the stream `x`, normed to the beginning of `normed`, and copied to `kept` where that is wanted.
+    fn norm_of_stream(
+        &self,
+        norm: &Range<usize>,
+        rows: &Range<usize>,
+        x: &[T],
+        normed: &mut [T],
+        kept: Option<&mut Vec<T>>,
+    ) {
         let (weight, eps) = (self.weight(norm), self.config.rms_norm_eps);
+        let rows = of(rows, self.config.hidden_size);
+        let normed = &mut normed[..rows.len()];
         match kept {
             Some(kept) => {
-                fit(kept, work.x.len());
-                rms_norm_keeping(&self.team, &work.x, weight, eps, &mut work.normed, kept);
+                fit(kept, x.len());
+                rms_norm_keeping(&self.team, &x[rows.clone()], weight, eps, normed, &mut kept[rows]);
             }
-            None => rms_norm(&self.team, &work.x, weight, eps, &mut work.normed),
+            None => rms_norm(&self.team, &x[rows], weight, eps, normed),
         }
     }
 
     /// The last product of a block.
     fn block_output(&self, n: usize, index: usize, a: &LayerActivations<T>, work: &mut Workspace<T>) {
-        let f = self.config.intermediate_size;
-        fit(&mut work.wide, n * f);
-        swiglu(&self.team, &a.gate_up, f, &mut work.wide);
-        self.project(index, Site::Down, &work.wide, n, Store::Add, &mut work.x, &mut work.linear);
+        let (d, f) = (self.config.hidden_size, self.config.intermediate_size);
+        let Workspace { x, gated, panels: [.., down], linear, .. } = work;
+        let down = self.product_of_parts(index, Site::Down, Along::Inner, down);
+        fit(gated, PART.min(n) * f);
+        for rows in parts(n) {
+            let gated = &mut gated[..rows.len() * f];
+            swiglu(&self.team, &a.gate_up[of(&rows, 2 * f)], f, gated);
+            self.project(down, gated, rows.len(), Store::Add, &mut x[of(&rows, d)], linear);
+        }
     }
 
     fn head_backward(
@@ -287,7 +332,7 @@ impl<T: Real> Model<T> {
         let norm = self.weight(&self.layout.final_norm);
         rms_norm(team, &b.hidden, norm, eps, &mut b.normed);
         let head = self.head(work.temperature);
-        let of = HeadGradient { hidden: &b.normed, targets: &targets, stats: &stats, c: &c, d: &d };
+        let of = HeadGradient { hidden: &b.normed, rows: &live, targets: &targets, stats: &stats, c: &c, d: &d };
         T::head_backward(head, of, &mut b.dnormed, grads.of(&self.layout.head), &mut work.logits);
         b.dhidden.fill(T::ZERO);
         let dnorm = grads.of(&self.layout.final_norm);
@@ -309,28 +354,41 @@ impl<T: Real> Model<T> {
     ) {
         let (w, c, team) = (&self.layout.layers[index], &self.config, &*self.team);
         let (n, d, f, eps) = (batch.tokens.len(), c.hidden_size, c.intermediate_size, c.rms_norm_eps);
-        // MLP.
-        fit(&mut work.wide, n * f);
-        swiglu(team, &a.gate_up, f, &mut work.wide);
-        fit(&mut b.wide, n * f);
-        self.project_backward(index, Site::Down, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
-        swiglu_backward_in_place(team, &mut a.gate_up, f, &b.wide);
-        rms_norm(team, &a.x_mid, self.weight(&w.post_norm), eps, &mut work.normed);
-        fit(&mut b.normed, n * d);
-        let linear = &mut work.linear;
-        self.project_backward(index, Site::GateUp, &work.normed, n, &a.gate_up, &mut b.normed, grads, linear);
-        let post_norm = self.weight(&w.post_norm);
-        let dnorm = grads.of(&w.post_norm);
-        rms_norm_backward(team, &a.x_mid, post_norm, eps, &b.normed, dx, dnorm, &mut b.partials);
-        // Attention.
-        fit(&mut work.wide, n * c.q_dim());
-        merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, &mut work.wide);
-        fit(&mut b.wide, n * c.q_dim());
-        self.project_backward(index, Site::Output, &work.wide, n, dx, &mut b.wide, grads, &mut work.linear);
-        unmerge_heads(team, &b.wide, c.num_attention_heads, c.head_dim, &mut work.wide);
+        let Workspace { normed, merged, gated, panels: [qkv, output, gate_up, down], linear, .. } = work;
+        let down = self.product_of_parts(index, Site::Down, Along::Outer, down);
+        let gate_up = self.product_of_parts(index, Site::GateUp, Along::Outer, gate_up);
+        let output = self.product_of_parts(index, Site::Output, Along::Outer, output);
+        let qkv = self.product_of_parts(index, Site::Qkv, Along::Outer, qkv);
+        fit(merged, n * c.q_dim());
+        merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, merged);
+        for buffer in [&mut *normed, &mut b.normed] {
+            fit(buffer, PART.min(n) * d);
+        }
+        for buffer in [&mut *gated, &mut b.gated] {
+            fit(buffer, PART.min(n) * f);
+        }
+        fit(&mut b.merged, n * c.q_dim());
+        for rows in parts(n) {
+            let (m, x_mid, dx) = (rows.len(), &a.x_mid[of(&rows, d)], &mut dx[of(&rows, d)]);
+            // MLP.
+            let gates = &mut a.gate_up[of(&rows, 2 * f)];
+            let (gated, dgated) = (&mut gated[..m * f], &mut b.gated[..m * f]);
+            let (normed, dnormed) = (&mut normed[..m * d], &mut b.normed[..m * d]);
+            swiglu(team, gates, f, gated);
+            self.project_backward(down, gated, m, dx, dgated, grads, linear);
+            swiglu_backward_in_place(team, gates, f, dgated);
+            rms_norm(team, x_mid, self.weight(&w.post_norm), eps, normed);
+            self.project_backward(gate_up, normed, m, gates, dnormed, grads, linear);
+            let (norm, dnorm) = (self.weight(&w.post_norm), grads.of(&w.post_norm));
+            rms_norm_backward(team, x_mid, norm, eps, dnormed, dx, dnorm, &mut b.partials);
+            // Attention.
+            let (merged, dmerged) = (&merged[of(&rows, c.q_dim())], &mut b.merged[of(&rows, c.q_dim())]);
+            self.project_backward(output, merged, m, dx, dmerged, grads, linear);
+        }
+        unmerge_heads(team, &b.merged, c.num_attention_heads, c.head_dim, merged);
         fit(&mut b.heads, n * c.qkv_dim());
         let shape = self.attention_shape(index);
-        tree_attention_backward(team, &work.visible, shape, &a.heads, &a.o, &a.lse, &work.wide, &mut b.heads);
+        tree_attention_backward(team, &work.visible, shape, &a.heads, &a.o, &a.lse, merged, &mut b.heads);
         fit(&mut b.qkv, n * c.qkv_dim());
         // The two norms lie behind each other.
         let dnorm = w.qk_norm.as_ref().and_then(|(q, k)| Some(grads.of(&(q.start..k.end))?.split_at_mut(q.len())));
@@ -339,11 +397,15 @@ impl<T: Real> Model<T> {
         if let Some(dbias) = w.qkv_bias.as_ref().and_then(|bias| grads.of(bias)) {
             add_bias_backward(team, &b.qkv, dbias, &mut b.partials);
         }
-        rms_norm(team, &a.x, self.weight(&w.input_norm), eps, &mut work.normed);
-        self.project_backward(index, Site::Qkv, &work.normed, n, &b.qkv, &mut b.normed, grads, &mut work.linear);
-        let input_norm = self.weight(&w.input_norm);
-        let dnorm = grads.of(&w.input_norm);
-        rms_norm_backward(team, &a.x, input_norm, eps, &b.normed, dx, dnorm, &mut b.partials);
+        for rows in parts(n) {
+            let (m, x, dx) = (rows.len(), &a.x[of(&rows, d)], &mut dx[of(&rows, d)]);
+            let (normed, dnormed) = (&mut normed[..m * d], &mut b.normed[..m * d]);
+            let norm = self.weight(&w.input_norm);
+            rms_norm(team, x, norm, eps, normed);
+            let dy = &b.qkv[of(&rows, c.qkv_dim())];
+            self.project_backward(qkv, normed, m, dy, dnormed, grads, linear);
+            rms_norm_backward(team, x, norm, eps, dnormed, dx, grads.of(&w.input_norm), &mut b.partials);
+        }
     }
 
     /// The numbers of a norm or a bias.
@@ -384,7 +446,7 @@ impl<T> Workspace<T> {
         let of_layer = |a: &LayerActivations<T>| {
             [&a.x, &a.qkv, &a.heads, &a.o, &a.lse, &a.x_mid, &a.gate_up].map(Vec::capacity).iter().sum::<usize>()
         };
-        let of_pass = [&self.x, &self.normed, &self.wide].map(Vec::capacity).iter().sum::<usize>();
+        let of_pass = [&self.x, &self.normed, &self.merged, &self.gated].map(Vec::capacity).iter().sum::<usize>();
         size_of::<T>() * (self.layers.iter().map(of_layer).sum::<usize>() + of_pass)
     }
 }
@@ -394,8 +456,12 @@ impl<T> Workspace<T> {
 struct BackwardBuffers<T> {
     /// `[n, hidden]`, the gradient of the residual stream.
     dx: Vec<T>,
+    /// `[n, q_dim]`
+    merged: Vec<T>,
+    /// `[PART, intermediate]`
+    gated: Vec<T>,
+    /// `[PART, hidden]`, or `[n_targets, hidden]` for the head.
     normed: Vec<T>,
-    wide: Vec<T>,
     heads: Vec<T>,
     qkv: Vec<T>,
     /// `[n_targets, hidden]`: what the head reads, and the gradients of it.

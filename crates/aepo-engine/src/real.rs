@@ -46,11 +46,13 @@ pub trait Real:
     fn as_f32(x: &[Self]) -> Option<&[f32]>;
     /// [`Real::as_f32`] of numbers to be written.
     fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]>;
-    /// [`head::head_forward`], as it is computed in these numbers.
+    /// [`head::head_forward`], as it is computed in these numbers. Of the
+    /// logits it may keep so many bytes for the backward pass.
     fn head_forward(
         head: Head<'_, Self>,
         hidden: &[Self],
         targets: &[u32],
+        keep_bytes: usize,
         logprobs: &mut [Self],
         stats: &mut [RowStats<Self>],
         b: &mut Buffers<Self>,
@@ -127,11 +129,12 @@ impl Real for f32 {
         h: Head<'_, f32>,
         hidden: &[f32],
         targets: &[u32],
+        keep_bytes: usize,
         logprobs: &mut [f32],
         stats: &mut [RowStats<f32>],
         b: &mut Buffers<f32>,
     ) {
-        fused::forward(h, hidden, targets, logprobs, stats, &mut b.fused);
+        fused::forward(h, hidden, targets, keep_bytes, logprobs, stats, &mut b.fused);
     }
     fn head_backward(
         h: Head<'_, f32>,
@@ -190,6 +193,7 @@ impl Real for f64 {
         h: Head<'_, f64>,
         hidden: &[f64],
         targets: &[u32],
+        _keep_bytes: usize,
         logprobs: &mut [f64],
         stats: &mut [RowStats<f64>],
         b: &mut Buffers<f64>,

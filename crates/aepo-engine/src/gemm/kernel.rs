@@ -10,7 +10,7 @@ pub(super) fn has_avx512() -> bool {
 
 /// Whether it multiplies pairs of bf16 in one instruction.
 #[cfg(target_arch = "x86_64")]
-fn has_bf16() -> bool {
+pub(super) fn has_bf16() -> bool {
     has_avx512() && is_x86_feature_detected!("avx512bf16")
 }
 
@@ -143,6 +143,11 @@ mod avx512 {
                     if n == 16 { !0 } else { (1 << n) - 1 }
                 };
                 let masks = [lanes(0), lanes(1), lanes(2)];
+                for row in 0..M {
+                    for i in 0..3 {
+                        _mm_prefetch::<_MM_HINT_ET0>(out.c.wrapping_add(row * out.stride + 16 * i).cast());
+                    }
+                }
                 let mut sums = [[_mm512_setzero_ps(); 3]; M];
                 let (mut b, mut at) = (b.as_ptr(), a.units.as_ptr());
                 for _ in 0..units {

@@ -14,6 +14,8 @@
 mod kernel;
 mod pack;
 
+use std::ops::Range;
+
 use half::bf16;
 
 use crate::team::Team;
@@ -176,6 +178,27 @@ impl Rows {
         round(&factor, arithmetic, 0, n_units, self.units.fit(factor.outer * n_units), team);
         (self.n_units, self.outer, self.inner, self.arithmetic) = (n_units, factor.outer, factor.inner, arithmetic);
     }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> RowsPart<'_> {
+        assert!(rows.end <= self.outer, "rows out of their buffer");
+        let units = &self.units.all()[rows.start * self.n_units..rows.end * self.n_units];
+        RowsPart { units, n_units: self.n_units, outer: rows.len(), inner: self.inner, arithmetic: self.arithmetic }
+    }
+}
+
+/// Rows of a left factor that were rounded before.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsPart<'a> {
+    units: &'a [u32],
+    n_units: usize,
+    outer: usize,
+    inner: usize,
+    arithmetic: Arithmetic,
 }
 
 /// The left factor of a product.
@@ -184,7 +207,7 @@ pub enum Left<'a> {
     /// As it lies in memory.
     Plain(Factor<'a>),
     /// Rounded before.
-    Rows(&'a Rows),
+    Rows(RowsPart<'a>),
 }
 
 impl<'a> From<Factor<'a>> for Left<'a> {
@@ -312,14 +335,13 @@ pub fn multiply<'a>(
         let rows = match &left {
             Left::Plain(factor) => prepare(factor, arithmetic, start..end, team, rows_buffer),
             Left::Rows(rows) => {
-                let units = rows.units.all();
-                let units = &units[start.min(units.len())..];
+                let units = &rows.units[start.min(rows.units.len())..];
                 Tiles { units, row: rows.n_units, unit: 1, tile: HEIGHT * rows.n_units }
             }
         };
         let add = out.add || start > 0;
         // Multiplies all rows with some panels, whose units lie `stride` apart from panel to panel.
-        let multiply = |panels: std::ops::Range<usize>, units: &[u32], stride: usize| {
+        let multiply = |panels: Range<usize>, units: &[u32], stride: usize| {
             for tile in 0..m.div_ceil(HEIGHT) {
                 let height = HEIGHT.min(m - tile * HEIGHT);
                 for (i, panel) in panels.clone().enumerate() {
@@ -366,7 +388,7 @@ pub fn multiply<'a>(
 fn prepare<'a>(
     left: &Factor<'a>,
     arithmetic: Arithmetic,
-    depth: std::ops::Range<usize>,
+    depth: Range<usize>,
     team: &Team,
     buffer: &'a mut Units,
 ) -> Tiles<'a> {

@@ -26,7 +26,7 @@ pub struct Columns<'a, T> {
 pub struct Weight<'a, T> {
     /// `[d_out, d_in]`
     pub matrix: Matrix<'a, T>,
-    /// In panels, for [`forward`].
+    /// In panels, as the product that follows reads them.
     pub packed: Option<&'a Packed>,
 }
 
@@ -73,21 +73,24 @@ pub fn backward<T: Real>(
     dx: &mut [T],
     dy: &[T],
     n: usize,
-    w: Matrix<'_, T>,
+    w: Weight<'_, T>,
     d_out: usize,
     how: How<'_>,
     buffers: &mut Buffers,
 ) {
-    let d_in = w.len() / d_out;
-    if let (Some(dy), Some(numbers)) = (T::as_f32(dy), numbers(w))
+    let d_in = w.matrix.len() / d_out;
+    if let (Some(dy), Some(numbers)) = (T::as_f32(dy), numbers(w.matrix))
         && let Some(data) = T::as_f32_mut(dx)
     {
         let left = Factor::new(Numbers::F32(dy), n, d_out, d_out, Along::Inner);
-        let right = Right::Plain(Factor::new(numbers, d_in, d_out, d_in, Along::Outer));
+        let right = match w.packed {
+            Some(packed) => Right::Packed(packed),
+            None => Right::Plain(Factor::new(numbers, d_in, d_out, d_in, Along::Outer)),
+        };
         gemm::multiply(Target { data, stride: d_in, add: false }, left, right, how.arithmetic, how.team, buffers);
         return;
     }
-    let (weights, dy) = (widened(w), Mat::new(dy, n, d_out));
+    let (weights, dy) = (widened(w.matrix), Mat::new(dy, n, d_out));
     multiply(MatMut::new(dx, n, d_in), Store::Replace, dy, Mat::new(&weights, d_out, d_in), how, buffers);
 }
 
@@ -172,12 +175,16 @@ mod tests {
                 let (dy, narrow) = (numbers(1, n * d_out), numbers(2, d_out * d_in));
                 let narrow: Vec<bf16> = narrow.into_iter().map(bf16::from_f32).collect();
                 let full: Vec<f32> = narrow.iter().map(|x| x.to_f32()).collect();
-                let of = |w| {
-                    let mut dx = vec![9.0; n * d_in];
+                let of = |matrix, packed| {
+                    let (mut dx, w) = (vec![9.0; n * d_in], Weight { matrix, packed });
                     backward(&mut dx, &dy, n, w, d_out, How { arithmetic, team: &team }, &mut Buffers::default());
                     dx
                 };
-                assert!(of(Matrix::Full(&full)) == of(Matrix::Bf16(&narrow)), "{d_out} x {d_in}");
+                let full = of(Matrix::Full(&full), None);
+                assert!(full == of(Matrix::Bf16(&narrow), None), "{d_out} x {d_in}");
+                let factor = Factor::new(Numbers::Bf16(&narrow), d_in, d_out, d_in, Along::Outer);
+                let packed = Packed::new(factor, arithmetic, &team);
+                assert!(full == of(Matrix::Bf16(&narrow), Some(&packed)), "{d_out} x {d_in}, packed");
             }
         }
     }

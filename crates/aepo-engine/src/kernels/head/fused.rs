@@ -1,19 +1,25 @@
-//! The head in `f32` without its logits in memory: blocks of the vocabulary, each of which one thread multiplies, reads and
-//! forgets.
+//! The head in `f32`: blocks of the vocabulary, each of which one thread multiplies and reads. A forward pass keeps the
+//! logits of no more rows than [`KEPT_BYTES`] hold for the backward pass, which computes those of the others again.
 //!
 //! A row's sums are taken block by block and put together in the order of the blocks ([`stats`](super::super::stats)), as
 //! sampling does, so they depend on the row alone and are the same bits. Backward, the gradient of a hidden row is the sum
 //! over [`GROUPS`] parts of the vocabulary, in order, whatever the number of threads.
 
+use std::ops::Range;
+
 use super::{Head, HeadGradient, RowStats, row_backward};
-use crate::gemm::{self, Along, Factor, Numbers, Packed, Right, Rows, Target, multiply};
+use crate::gemm::{self, Along, Factor, Numbers, Packed, Right, Rows, RowsPart, Target, multiply};
 use crate::kernels::product;
 use crate::kernels::stats::{BLOCK, Block, Total, block};
-use crate::real::{Real, vectorize};
+use crate::real::{Real, fit, vectorize};
 use crate::team::Team;
 
 /// Hidden rows handled at once; bounds what lies in memory.
 pub(crate) const ROWS: usize = 2048;
+/// Logits that a forward pass keeps: a quarter less to multiply, where they are read from memory faster than that.
+pub(crate) const KEPT_BYTES: usize = 256 << 20;
+/// Hidden rows that meet a block before the next do: what fits with it into a processor's own cache.
+pub(crate) const NEAR: usize = 256;
 /// Parts of the vocabulary with a gradient of the hidden rows of their own.
 pub(crate) const GROUPS: usize = 8;
 
@@ -35,14 +41,39 @@ pub(crate) struct Buffers {
     parts: Vec<Part>,
     /// `[groups][rows][d]`
     gradients: Vec<f32>,
-    columns: Packed,
+    /// Of each [`NEAR`] hidden rows, the rows as what a product sums over.
+    columns: Vec<Packed>,
+    kept: Kept,
+}
+
+/// Logits of a forward pass's first rows.
+#[derive(Default)]
+struct Kept {
+    n_rows: usize,
+    /// `[blocks][n_rows][columns of the block]`
+    logits: Vec<f32>,
+}
+
+/// Rows of `n` whose logits are kept in so many bytes.
+pub(crate) fn n_kept(n: usize, vocab: usize, bytes: usize) -> usize {
+    n.min(bytes / (4 * vocab.max(1)))
+}
+
+impl Kept {
+    /// Logits of row `row` in columns of the vocabulary that are a block.
+    fn row(&self, row: usize, columns: &Range<usize>) -> Option<&[f32]> {
+        let start = columns.start * self.n_rows + row * columns.len();
+        (row < self.n_rows).then(|| &self.logits[start..start + columns.len()])
+    }
 }
 
 /// Of one thread.
 #[derive(Default)]
 struct Scratch {
     products: gemm::Buffers,
-    /// `[rows, BLOCK]`
+    /// A block of the vocabulary, for logits and for gradients of hidden rows.
+    block: [Packed; 2],
+    /// `[NEAR, BLOCK]`
     logits: Vec<f32>,
 }
 
@@ -53,15 +84,34 @@ impl Scratch {
         &mut all[..team.n_threads()]
     }
 
-    /// Computes the logits of columns `start..end`.
-    fn compute(&mut self, head: &Head<'_, f32>, rows: &Rows, n: usize, start: usize, end: usize) {
-        let width = end - start;
-        self.logits.resize(n * width, 0.0);
-        let Some(weight) = product::numbers(head.weight.part(start * head.d..end * head.d)) else { return };
-        let right = Right::Plain(Factor::new(weight, width, head.d, head.d, Along::Inner));
-        let target = Target { data: &mut self.logits, stride: width, add: false };
-        multiply(target, gemm::Left::Rows(rows), right, head.how.arithmetic, head.how.team, &mut self.products);
+    /// Takes the weights of columns `start..end`; `gradients` is whether those of hidden rows will be wanted.
+    fn take(&mut self, head: &Head<'_, f32>, columns: &Range<usize>, gradients: bool) {
+        let (d, width, how) = (head.d, columns.len(), head.how);
+        let Some(weight) = product::numbers(head.weight.part(columns.start * d..columns.end * d)) else { return };
+        self.block[0].fill(Factor::new(weight, width, d, d, Along::Inner), how.arithmetic, how.team);
+        if gradients {
+            self.block[1].fill(Factor::new(weight, d, width, d, Along::Outer), how.arithmetic, how.team);
+        }
     }
+}
+
+/// Computes the logits of some rows, of as many columns as the block has.
+fn compute(
+    head: &Head<'_, f32>,
+    rows: RowsPart<'_>,
+    block: &Packed,
+    logits: &mut [f32],
+    width: usize,
+    products: &mut gemm::Buffers,
+) {
+    let target = Target { data: logits, stride: width, add: false };
+    let (left, right) = (gemm::Left::Rows(rows), Right::Packed(block));
+    multiply(target, left, right, head.how.arithmetic, head.how.team, products);
+}
+
+/// The rows `0..n`, some at a time.
+fn near(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(NEAR).map(move |start| start..n.min(start + NEAR))
 }
 
 /// [`super::head_forward`].
@@ -69,29 +119,49 @@ pub(crate) fn forward(
     head: Head<'_, f32>,
     hidden: &[f32],
     targets: &[u32],
+    keep_bytes: usize,
     logprobs: &mut [f32],
     stats: &mut [RowStats<f32>],
     b: &mut Buffers,
 ) {
     let (vocab, team) = (head.weight.len() / head.d, head.how.team);
     let inverse = f32::of(1.0 / head.temperature);
-    let Buffers { rows, scratch, parts, .. } = b;
+    let Buffers { rows, scratch, parts, kept, .. } = b;
     let scratch = Scratch::of(scratch, team);
+    kept.n_rows = n_kept(targets.len(), vocab, keep_bytes);
+    let n_kept = kept.n_rows;
+    // Each block has a part, and be it of a number that nobody writes.
+    fit(&mut kept.logits, (n_kept * vocab).max(vocab.div_ceil(BLOCK)));
     let chunks = targets.chunks(ROWS).zip(logprobs.chunks_mut(ROWS)).zip(stats.chunks_mut(ROWS));
-    for (((targets, logprobs), stats), hidden) in chunks.zip(hidden.chunks(ROWS * head.d)) {
+    for ((chunk, ((targets, logprobs), stats)), hidden) in chunks.enumerate().zip(hidden.chunks(ROWS * head.d)) {
         let n = targets.len();
         rows.fill(Factor::new(Numbers::F32(hidden), n, head.d, head.d, Along::Inner), head.how.arithmetic, team);
         let empty = Part { sums: Block { top: 0.0, sum: 0.0, weighted: 0.0 }, target: 0.0 };
         parts.resize(vocab.div_ceil(BLOCK) * n, empty);
-        team.split_with(scratch, (&mut parts[..], n), |own, index, parts| {
-            let (start, end) = (index * BLOCK, vocab.min((index + 1) * BLOCK));
-            own.compute(&head, rows, n, start, end);
-            for ((part, row), &target) in parts.iter_mut().zip(own.logits.chunks_exact(end - start)).zip(targets) {
-                part.sums = vectorize(
-                    #[inline(always)]
-                    || block(row, inverse),
-                );
-                part.target = row.get((target as usize).wrapping_sub(start)).copied().unwrap_or(0.0);
+        let both = ((&mut parts[..], n), (&mut kept.logits[..], (n_kept * BLOCK).max(1)));
+        team.split_with(scratch, both, |own, index, (parts, kept)| {
+            let columns = index * BLOCK..vocab.min((index + 1) * BLOCK);
+            own.take(&head, &columns, false);
+            for at in near(n) {
+                let (row, width) = (chunk * ROWS + at.start, columns.len());
+                let Scratch { products, block: [weights, _], logits } = &mut *own;
+                let logits = match row + at.len() <= n_kept {
+                    true => &mut kept[row * width..][..at.len() * width],
+                    false => {
+                        logits.resize(at.len() * width, 0.0);
+                        &mut logits[..]
+                    }
+                };
+                compute(&head, rows.part(at.clone()), weights, logits, width, products);
+                for (part, (row, &target)) in
+                    parts[at.clone()].iter_mut().zip(logits.chunks_exact(width).zip(&targets[at]))
+                {
+                    part.sums = vectorize(
+                        #[inline(always)]
+                        || block(row, inverse),
+                    );
+                    part.target = row.get((target as usize).wrapping_sub(columns.start)).copied().unwrap_or(0.0);
+                }
             }
         });
         let parts = &*parts;
@@ -116,21 +186,27 @@ pub(crate) fn backward(
     mut dweight: Option<&mut [f32]>,
     b: &mut Buffers,
 ) {
-    let HeadGradient { hidden, targets, stats, c, d } = of;
+    let HeadGradient { hidden, rows: places, targets, stats, c, d } = of;
     let (vocab, dim, how) = (head.weight.len() / head.d, head.d, head.how);
     let inverse = f32::of(1.0 / head.temperature);
     let of_group = vocab.div_ceil(GROUPS).next_multiple_of(BLOCK);
     let n_groups = vocab.div_ceil(of_group);
-    let Buffers { rows, scratch, gradients: parts, columns, .. } = b;
+    let Buffers { rows, scratch, gradients: parts, columns, kept, .. } = b;
+    let kept = &*kept;
     let scratch = Scratch::of(scratch, how.team);
     for (start, hidden) in (0..targets.len()).step_by(ROWS).zip(hidden.chunks(ROWS * dim)) {
         let n = ROWS.min(targets.len() - start);
         let here = start..start + n;
         let (targets, stats, c) = (&targets[here.clone()], &stats[here.clone()], &c[here.clone()]);
-        let d = if d.is_empty() { d } else { &d[here] };
+        let d = if d.is_empty() { d } else { &d[here.clone()] };
+        let places = &places[here];
         let numbers = Numbers::F32(hidden);
         rows.fill(Factor::new(numbers, n, dim, dim, Along::Inner), how.arithmetic, how.team);
-        columns.fill(Factor::new(numbers, dim, n, dim, Along::Outer), how.arithmetic, how.team);
+        columns.resize_with(n.div_ceil(NEAR).max(columns.len()), Packed::default);
+        for (columns, at) in columns.iter_mut().zip(near(n)) {
+            let numbers = Numbers::F32(&hidden[at.start * dim..at.end * dim]);
+            columns.fill(Factor::new(numbers, dim, at.len(), dim, Along::Outer), how.arithmetic, how.team);
+        }
         let (rows, columns) = (&*rows, &*columns);
         parts.clear();
         parts.resize(n_groups * n * dim, 0.0);
@@ -139,30 +215,40 @@ pub(crate) fn backward(
             let last = vocab.min((group + 1) * of_group);
             for first in (group * of_group..last).step_by(BLOCK) {
                 let width = BLOCK.min(last - first);
-                own.compute(&head, rows, n, first, first + width);
-                for (i, row) in own.logits.chunks_exact_mut(width).enumerate() {
-                    let d = d.get(i).copied().unwrap_or(0.0);
-                    vectorize(
-                        #[inline(always)]
-                        || row_backward(row, stats[i], c[i], d, inverse),
-                    );
-                    if let Some(x) = row.get_mut((targets[i] as usize).wrapping_sub(first)) {
-                        *x += c[i] * inverse;
+                own.take(&head, &(first..first + width), true);
+                for (at, columns) in near(n).zip(columns) {
+                    let Scratch { products, block, logits } = &mut *own;
+                    logits.resize(at.len() * width, 0.0);
+                    let vocabulary = first..first + width;
+                    let are_kept = places[at.clone()].iter().all(|&place| kept.row(place, &vocabulary).is_some());
+                    if !are_kept {
+                        compute(&head, rows.part(at.clone()), &block[0], logits, width, products);
                     }
-                }
-                let dlogits = |along| {
-                    let (outer, inner) = if along == Along::Inner { (n, width) } else { (width, n) };
-                    Factor::new(Numbers::F32(&own.logits), outer, inner, width, along)
-                };
-                if let Some(weight) = product::numbers(head.weight.part(first * dim..(first + width) * dim)) {
-                    let right = Right::Plain(Factor::new(weight, dim, width, dim, Along::Outer));
-                    let target = Target { data: &mut *part, stride: dim, add: true };
-                    multiply(target, dlogits(Along::Inner), right, how.arithmetic, how.team, &mut own.products);
-                }
-                if let Some(dweight) = &mut dweight {
-                    let data = &mut dweight[(first - group * of_group) * dim..][..width * dim];
-                    let (target, right) = (Target { data, stride: dim, add: true }, Right::Packed(columns));
-                    multiply(target, dlogits(Along::Outer), right, how.arithmetic, how.team, &mut own.products);
+                    for (i, row) in at.clone().zip(logits.chunks_exact_mut(width)) {
+                        if let Some(z) = kept.row(places[i], &vocabulary).filter(|_| are_kept) {
+                            row.copy_from_slice(z);
+                        }
+                        let d = d.get(i).copied().unwrap_or(0.0);
+                        vectorize(
+                            #[inline(always)]
+                            || row_backward(row, stats[i], c[i], d, inverse),
+                        );
+                        if let Some(x) = row.get_mut((targets[i] as usize).wrapping_sub(first)) {
+                            *x += c[i] * inverse;
+                        }
+                    }
+                    let dlogits = |along| {
+                        let (outer, inner) = if along == Along::Inner { (at.len(), width) } else { (width, at.len()) };
+                        Factor::new(Numbers::F32(logits), outer, inner, width, along)
+                    };
+                    let target = Target { data: &mut part[at.start * dim..at.end * dim], stride: dim, add: true };
+                    let right = Right::Packed(&block[1]);
+                    multiply(target, dlogits(Along::Inner), right, how.arithmetic, how.team, products);
+                    if let Some(dweight) = &mut dweight {
+                        let data = &mut dweight[(first - group * of_group) * dim..][..width * dim];
+                        let (target, right) = (Target { data, stride: dim, add: true }, Right::Packed(columns));
+                        multiply(target, dlogits(Along::Outer), right, how.arithmetic, how.team, products);
+                    }
                 }
             }
         };
@@ -213,20 +299,23 @@ mod tests {
             let (mut logprobs, mut stats) = (vec![0.0; n], vec![RowStats::default(); n]);
             let b = &mut head::Buffers::default();
             head_forward(exact, &hidden, &targets, &mut logprobs, &mut stats, b);
-            let run = |team: &Team, from: usize, with_weight: bool| {
+            let run = |team: &Team, from: usize, keep_bytes: usize, with_weight: bool| {
                 let how = How { arithmetic, team };
                 let head = Head { weight: Matrix::Full(&weight32[..]), d, temperature, how };
                 let (hidden, targets) = (&hidden32[from * d..], &targets[from..]);
                 let (mut logprobs, mut stats) = (vec![0.0; n - from], vec![RowStats::default(); n - from]);
                 let b = &mut Buffers::default();
-                forward(head, hidden, targets, &mut logprobs, &mut stats, b);
-                let of = HeadGradient { hidden, targets, stats: &stats, c: &c32[from..], d: &e32[from..] };
+                forward(head, hidden, targets, keep_bytes, &mut logprobs, &mut stats, b);
+                let rows: Vec<usize> = (0..targets.len()).collect();
+                let of = HeadGradient { hidden, rows: &rows, targets, stats: &stats, c: &c32[from..], d: &e32[from..] };
                 let (mut dhidden, mut dweight) = (vec![9.0; (n - from) * d], vec![0.0; vocab * d]);
                 backward(head, of, &mut dhidden, with_weight.then_some(&mut dweight), b);
                 (logprobs, stats, dhidden, dweight)
             };
-            let all = run(&one, 0, true);
-            let of = HeadGradient { hidden: &hidden, targets: &targets, stats: &stats, c: &c, d: &e };
+            let enough = 4 * n * vocab;
+            let all = run(&one, 0, enough, true);
+            let rows: Vec<usize> = (0..n).collect();
+            let of = HeadGradient { hidden: &hidden, rows: &rows, targets: &targets, stats: &stats, c: &c, d: &e };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
             head_backward(exact, of, &mut dhidden, Some(&mut dweight), &mut head::Buffers::default());
             let entropies = |stats: &[RowStats<f32>]| stats.iter().map(|s| s.entropy).collect::<Vec<f32>>();
@@ -239,9 +328,11 @@ mod tests {
                     assert!((f64::from(*x) - y).abs() < tolerance * scale, "{i}: {x} {y}");
                 }
             }
-            assert!(run(&two, 0, true) == all, "threads");
-            assert!(run(&two, 0, false).2 == all.2, "frozen");
-            let some = run(&one, 7, true);
+            for keep_bytes in [0, 4 * 700 * vocab, 4 * ROWS * vocab] {
+                assert!(run(&two, 0, keep_bytes, true) == all, "threads, {keep_bytes} bytes of logits kept");
+            }
+            assert!(run(&two, 0, enough, false).2 == all.2, "frozen");
+            let some = run(&one, 7, enough, true);
             assert!(some.0 == all.0[7..] && some.1 == all.1[7..] && some.2 == all.2[7 * d..], "company");
         }
     }

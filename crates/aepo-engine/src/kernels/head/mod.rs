@@ -42,6 +42,8 @@ pub struct Buffers<T> {
 pub struct HeadGradient<'a, T> {
     /// `[n, d]`
     pub hidden: &'a [T],
+    /// `[n]`: which rows of the forward pass these are.
+    pub rows: &'a [usize],
     /// `[n]`
     pub targets: &'a [u32],
     /// `[n]`, of the forward pass.
@@ -87,7 +89,7 @@ pub fn head_backward<T: Real>(
     mut dweight: Option<&mut [T]>,
     b: &mut Buffers<T>,
 ) {
-    let HeadGradient { hidden, targets, stats, c, d } = of;
+    let HeadGradient { hidden, targets, stats, c, d, .. } = of;
     let vocab = head.weight.len() / head.d;
     let inverse = T::of(1.0 / head.temperature);
     for (start, hidden) in (0..targets.len()).step_by(CHUNK).zip(hidden.chunks(CHUNK * head.d)) {
@@ -104,7 +106,7 @@ pub fn head_backward<T: Real>(
         });
         let (dlogits, products) = (&b.logits[..n * vocab], &mut b.products);
         let dhidden = &mut dhidden[start * head.d..][..n * head.d];
-        product::backward(dhidden, dlogits, n, head.weight, vocab, head.how, products);
+        product::backward(dhidden, dlogits, n, head.weight.into(), vocab, head.how, products);
         if let Some(dweight) = dweight.as_deref_mut() {
             let dweight = MatMut::new(dweight, vocab, head.d);
             let dlogits = Mat::new(dlogits, n, vocab).t();
@@ -168,7 +170,8 @@ mod tests {
             let head = Head { weight: Matrix::Full(&weight), d, temperature, how };
             let (mut dhidden, mut dweight) = (vec![0.0; n * d], vec![0.0; vocab * d]);
             let b = &mut Buffers::default();
-            let of = HeadGradient { hidden: &hidden, targets: &targets, stats: &stats, c: &c, d: &e };
+            let rows: Vec<usize> = (0..n).collect();
+            let of = HeadGradient { hidden: &hidden, rows: &rows, targets: &targets, stats: &stats, c: &c, d: &e };
             head_backward(head, of, &mut dhidden, Some(&mut dweight), b);
             assert_gradient(&hidden, &dhidden, |h| value(h, &weight));
             assert_gradient(&weight, &dweight, |w| value(&hidden, w));
