@@ -49,6 +49,8 @@ def both(args):
 
 def train(model):
     args = ["train", "--model", model]
+    in_four = ["--passes", "4"]
+    ours = both(args) + [Ours(f"aepo {p}, 4 passes", [*args, *in_four, "--precision", p]) for p in ("f32", "bf16")]
     peers = []
     for compiled in (False, True):
         for precision in ("f32", "bf16"):
@@ -56,7 +58,10 @@ def train(model):
             kind += " f32" if precision == "f32" else " bf16 autocast"
             flags = ["--precision", precision] + (["--compile", "--warm-up", "2"] if compiled else [])
             peers.append(Peer(kind, "torch", "torch_train.py", flags))
-    return Comparison("train 8x256", model, both(args), peers)
+    for precision, kind in (("f32", "f32"), ("bf16", "bf16 autocast")):
+        flags = ["--precision", precision, *in_four]
+        peers.append(Peer(f"PyTorch eager {kind}, 4 passes", "torch", "torch_train.py", flags))
+    return Comparison("train 8x256", model, ours, peers)
 
 
 def trees(model):

@@ -109,6 +109,9 @@ pub struct TrainArgs {
     /// Tokens of a sequence.
     #[arg(long, default_value_t = 256)]
     pub len: usize,
+    /// Forward and backward passes that the sequences are cut into before the optimiser's step.
+    #[arg(long, default_value_t = 1)]
+    pub passes: usize,
     /// What every case takes.
     #[command(flatten)]
     pub common: Common,

@@ -36,14 +36,17 @@ pub fn push_path(batch: &mut TreeBatch, parent: Option<u32>, tokens: &[u32]) -> 
     segment
 }
 
-/// Seconds of a forward pass, a backward pass and an AdamW step over a batch.
-pub fn training_step(engine: &mut Engine, batch: &TreeBatch) -> anyhow::Result<f64> {
-    let coefficients = vec![-1.0 / batch.targets.len().max(1) as f32; batch.targets.len()];
+/// Seconds of a forward and a backward pass over each batch, and of an AdamW step over all of them.
+pub fn training_step(engine: &mut Engine, batches: &[TreeBatch]) -> anyhow::Result<f64> {
+    let n_targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
+    let coefficients = vec![-1.0 / n_targets.max(1) as f32; n_targets];
     let params =
         StepParams { learning_rate: 1e-4, weight_decay: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, max_grad_norm: 1.0 };
     let start = Instant::now();
-    engine.forward(batch, 1.0, true)?;
-    engine.backward(batch, &coefficients, &[])?;
+    for batch in batches {
+        engine.forward(batch, 1.0, true)?;
+        engine.backward(batch, &coefficients[..batch.targets.len()], &[])?;
+    }
     let report = engine.step(&params)?;
     let secs = start.elapsed().as_secs_f64();
     anyhow::ensure!(report.applied, "the gradient of a measured step is not finite: the step is no measure");

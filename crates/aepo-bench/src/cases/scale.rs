@@ -37,7 +37,7 @@ pub fn scale(args: &ScaleArgs) -> anyhow::Result<()> {
         .into_iter()
         .collect(),
     };
-    measure(&args.common, limits, &work, || training_step(&mut engine, &batch))
+    measure(&args.common, limits, &work, || training_step(&mut engine, std::slice::from_ref(&batch)))
 }
 
 /// One sequence.

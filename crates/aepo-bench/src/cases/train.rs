@@ -1,5 +1,7 @@
 //! How fast is a training step over linear sequences?
 
+use std::ops::Range;
+
 use aepo::train::batch::TreeBatch;
 
 use crate::args::TrainArgs;
@@ -15,22 +17,27 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
     let limits = Limits::measure(args.common.threads);
     memory::reset();
     let mut engine = engine(args.model, For::Training, &args.common)?;
-    let batch = sequences(args.sequences, args.len, engine.config().vocab_size);
+    let vocab_size = engine.config().vocab_size;
+    let of_pass = args.sequences.div_ceil(args.passes.max(1)).max(1);
+    let batches: Vec<TreeBatch> = (0..args.sequences)
+        .step_by(of_pass)
+        .map(|first| sequences(first..args.sequences.min(first + of_pass), args.len, vocab_size))
+        .collect();
     let work = Work {
         case: format!("train {}x{}", args.sequences, args.len),
         model: args.model.name(),
-        tokens: batch.tokens.len() as u64,
-        flop: Some(flops::step(engine.config(), &batch)),
+        tokens: batches.iter().map(|batch| batch.tokens.len() as u64).sum(),
+        flop: Some(batches.iter().map(|batch| flops::step(engine.config(), batch)).sum()),
         weight_bytes: None,
-        detail: serde_json::Map::new(),
+        detail: [("passes".to_owned(), batches.len().into())].into_iter().collect(),
     };
-    measure(&args.common, limits, &work, || training_step(&mut engine, &batch))
+    measure(&args.common, limits, &work, || training_step(&mut engine, &batches))
 }
 
 /// Sequences of made-up tokens: token `j` of sequence `i` is number `i·len + j`.
-pub fn sequences(n: usize, len: usize, vocab_size: usize) -> TreeBatch {
+pub fn sequences(which: Range<usize>, len: usize, vocab_size: usize) -> TreeBatch {
     let mut batch = TreeBatch::default();
-    for i in 0..n {
+    for i in which {
         let tokens: Vec<u32> = (0..len).map(|j| token((i * len + j) as u64, vocab_size)).collect();
         push_path(&mut batch, None, &tokens);
     }

@@ -47,7 +47,7 @@ pub fn trees(args: &TreesArgs) -> anyhow::Result<()> {
         .into_iter()
         .collect(),
     };
-    measure(&args.common, limits, &work, || training_step(&mut engine, &batch))
+    measure(&args.common, limits, &work, || training_step(&mut engine, std::slice::from_ref(&batch)))
 }
 
 /// Every node once. A node without tokens is no segment; what follows it follows what is before it.
