@@ -21,8 +21,8 @@
 //! - cache: `16·⌈s/16⌉` slots a path, each of `8·L·kv` bytes, `kv` being the width of the keys;
 //! - decoding: `4·rows·(2d + c + max(q, f) + 2f)`, where prompts are read 1024 tokens at once, and `4·128·(2d + vocab)`
 //!   of logits; all matrices once more, packed, `4P` or in bf16 arithmetic `2P`, while paths are sampled;
-//! - products: 512 units of the rows at once, `4·512·rows` in bf16 arithmetic, or of all outputs, `4·512·max(c, 2f)` where
-//!   weights are trained; the matrices of a block, packed.
+//! - products: the rows at once rounded, `2·rows·max(c, 2f)` in bf16 arithmetic, or where weights are trained the
+//!   gradients of `p` rows, `4p·max(c, 2f)` (half of it in bf16); the matrices of a block, packed.
 //!
 //! What is left out: the program itself with its tools, token ids, the packing buffers of matrix products (a few MiB a
 //! thread), and mapped files while weights are read, which the system takes back.
@@ -33,7 +33,7 @@ use crate::attend;
 use crate::cache::BLOCK;
 use crate::config::ModelConfig;
 use crate::engine::Engine;
-use crate::gemm::{DEPTH, Packed};
+use crate::gemm::Packed;
 use crate::kernels::attention::{self, AttentionShape};
 use crate::kernels::head::CHUNK;
 use crate::kernels::head::fused::{GROUPS, KEPT_BYTES, NEAR, ROWS, n_kept};
@@ -146,8 +146,10 @@ pub fn estimate(config: &ModelConfig, plan: &Plan) -> Estimate {
     let shape = AttentionShape { n_q, n_kv, head_dim, window: None };
     let of_attention = threads * (attention::n_numbers(shape, learns) + attend::n_numbers(group, head_dim));
     let n_rows = if *live_paths == 0 { 0 } else { *live_paths.max(&MAX_ROWS) };
-    let rounded = if setup.arithmetic == Arithmetic::Bf16 { part.max(n_rows) } else { 0 };
-    let of_products = DEPTH * rounded.max(if learns { qkv.max(2 * f) } else { 0 });
+    let widest = qkv.max(2 * f);
+    let units = |numbers: usize| if setup.arithmetic == Arithmetic::Bf16 { numbers.div_ceil(2) } else { numbers };
+    let rounded = if setup.arithmetic == Arithmetic::Bf16 { part.max(n_rows) * units(widest) } else { 0 };
+    let of_products = rounded.max(if learns { widest * units(part) } else { 0 });
     let rows = n_rows * (2 * d + qkv + q.max(f) + 2 * f);
     let at_once = *n.min(&ROWS);
     let near = if *n == 0 { 0 } else { threads * COLUMNS * (NEAR.min(*n) + 2 * d) };

@@ -113,6 +113,10 @@ mod avx512 {
     use super::super::{Tiles, WIDTH};
     use super::Out;
 
+    /// Units of the right factor that are fetched ahead: weights that few rows meet come from memory, and processors do not
+    /// fetch over the end of a page by themselves.
+    const AHEAD: usize = 32;
+
     macro_rules! kernel {
         ($name:ident, $rows:ident, $features:literal, $multiply:expr) => {
             /// # Safety
@@ -143,6 +147,7 @@ mod avx512 {
                     if n == 16 { !0 } else { (1 << n) - 1 }
                 };
                 let masks = [lanes(0), lanes(1), lanes(2)];
+                // What is written at the end is fetched meanwhile.
                 for row in 0..M {
                     for i in 0..3 {
                         _mm_prefetch::<_MM_HINT_ET0>(out.c.wrapping_add(row * out.stride + 16 * i).cast());
@@ -163,6 +168,9 @@ mod avx512 {
                             for (sum, right) in sums.iter_mut().zip(right) {
                                 *sum = $multiply(*sum, left, right);
                             }
+                        }
+                        for line in 0..3 {
+                            _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * WIDTH + 16 * line).cast());
                         }
                         b = b.add(WIDTH);
                         at = at.wrapping_add(a.unit);

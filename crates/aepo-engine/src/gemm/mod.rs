@@ -27,9 +27,11 @@ pub const WIDTH: usize = 48;
 /// Rows of a tile.
 const HEIGHT: usize = 8;
 /// Units of a chain: what is multiplied of the inner dimension before the next tile.
-pub(crate) const DEPTH: usize = 512;
+const DEPTH: usize = 512;
 /// Panels that one task packs and multiplies: what fits beside the rows into a processor's own cache.
 const GROUP: usize = 4;
+/// Panels that one task multiplies at most where there are few rows.
+const FAR: usize = 32;
 
 /// Numbers in memory.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +177,7 @@ impl Rows {
     pub fn fill(&mut self, factor: Factor<'_>, arithmetic: Arithmetic, team: &Team) {
         assert_eq!(factor.along, Along::Inner, "rows that are contiguous");
         let n_units = units(arithmetic, factor.inner);
-        round(&factor, arithmetic, 0, n_units, self.units.fit(factor.outer * n_units), team);
+        round(&factor, arithmetic, n_units, self.units.fit(factor.outer * n_units), team);
         (self.n_units, self.outer, self.inner, self.arithmetic) = (n_units, factor.outer, factor.inner, arithmetic);
     }
 
@@ -324,95 +326,89 @@ pub fn multiply<'a>(
     assert!(n <= out.stride && (m - 1) * out.stride + n <= out.data.len(), "a product out of its target");
     let n_units = units(arithmetic, k);
     let n_panels = n.div_ceil(WIDTH);
-    let group = n_panels.div_ceil(4 * team.n_threads()).clamp(1, GROUP);
+    // Where few rows meet each weight once, what counts is that a thread reads on where it is: panels in long rows. Many
+    // rows want panels that stay near, and enough tasks for all.
+    let (tasks_of_thread, most) = if m <= HEIGHT { (2, FAR) } else { (4, GROUP) };
+    let group = n_panels.div_ceil(tasks_of_thread * team.n_threads()).clamp(1, most);
     let n_tasks = n_panels.div_ceil(group);
     let address = Shared(out.data.as_mut_ptr());
     let Buffers { left: rows_buffer, panels: panels_buffers } = buffers;
     panels_buffers.resize_with(team.n_threads().max(panels_buffers.len()), Units::default);
-    let mut start = 0;
-    loop {
-        let end = n_units.min(start + DEPTH);
-        let rows = match &left {
-            Left::Plain(factor) => prepare(factor, arithmetic, start..end, team, rows_buffer),
-            Left::Rows(rows) => {
-                let units = &rows.units[start.min(rows.units.len())..];
-                Tiles { units, row: rows.n_units, unit: 1, tile: HEIGHT * rows.n_units }
-            }
-        };
-        let add = out.add || start > 0;
-        // Multiplies all rows with some panels, whose units lie `stride` apart from panel to panel.
-        let multiply = |panels: Range<usize>, units: &[u32], stride: usize| {
-            for tile in 0..m.div_ceil(HEIGHT) {
-                let height = HEIGHT.min(m - tile * HEIGHT);
-                for (i, panel) in panels.clone().enumerate() {
-                    let width = WIDTH.min(n - panel * WIDTH);
-                    // SAFETY: the assertion above says that rows `0..m` and columns `0..n` lie in the target; this
-                    // tile's are among them, and its columns belong to this task alone.
-                    unsafe {
-                        let c = address.get().add(tile * HEIGHT * out.stride + panel * WIDTH);
-                        let b = &units[i * stride..][..(end - start) * WIDTH];
-                        let tile_out = kernel::Out { c, stride: out.stride, height, width, add };
-                        kernel::tile(arithmetic, rows.of(tile), b, tile_out);
-                    }
+    let rows = match left {
+        Left::Plain(factor) => prepare(&factor, arithmetic, n_units, team, rows_buffer),
+        Left::Rows(rows) => Tiles { units: rows.units, row: rows.n_units, unit: 1, tile: HEIGHT * rows.n_units },
+    };
+    // Multiplies all rows with some panels over a part of the inner dimension; the panels' units for it lie `stride`
+    // apart from panel to panel.
+    let multiply = |panels: Range<usize>, depth: Range<usize>, units: &[u32], stride: usize| {
+        let add = out.add || depth.start > 0;
+        for tile in 0..m.div_ceil(HEIGHT) {
+            let height = HEIGHT.min(m - tile * HEIGHT);
+            for (i, panel) in panels.clone().enumerate() {
+                let width = WIDTH.min(n - panel * WIDTH);
+                // SAFETY: the assertion above says that rows `0..m` and columns `0..n` lie in the target; this tile's
+                // are among them, and its columns belong to this task alone.
+                unsafe {
+                    let c = address.get().add(tile * HEIGHT * out.stride + panel * WIDTH);
+                    let b = &units[i * stride..][..depth.len() * WIDTH];
+                    let tile_out = kernel::Out { c, stride: out.stride, height, width, add };
+                    kernel::tile(arithmetic, rows.at(tile, depth.start), b, tile_out);
                 }
             }
-        };
-        let of_task = |index: usize| index * group..n_panels.min((index + 1) * group);
-        match right {
-            Right::Packed(packed) => team.for_each(n_tasks, |index| {
-                let panels = of_task(index);
-                let units = &packed.panels.all()[(panels.start * n_units + start) * WIDTH..];
-                multiply(panels, units, n_units * WIDTH);
-            }),
-            Right::Plain(factor) => {
-                let panels_buffers = &mut panels_buffers[..team.n_threads()];
-                team.for_each_with(panels_buffers, n_tasks, |own, index| {
-                    let panels = of_task(index);
-                    let stride = (end - start) * WIDTH;
+        }
+    };
+    // An inner dimension of nothing is a part as well: its product is zero.
+    let depths = || (0..n_units.max(1)).step_by(DEPTH).map(|start| start..n_units.min(start + DEPTH));
+    let panels_buffers = &mut panels_buffers[..team.n_threads()];
+    team.for_each_with(panels_buffers, n_tasks, |own, index| {
+        let panels = index * group..n_panels.min((index + 1) * group);
+        for depth in depths() {
+            match right {
+                Right::Packed(packed) => {
+                    let units = &packed.panels.all()[(panels.start * n_units + depth.start) * WIDTH..];
+                    multiply(panels.clone(), depth, units, n_units * WIDTH);
+                }
+                Right::Plain(factor) => {
+                    let stride = depth.len() * WIDTH;
                     let own = own.fit(panels.len() * stride);
                     for (panel, own) in panels.clone().zip(own.chunks_exact_mut(stride.max(1))) {
-                        pack::pack::<WIDTH>(&factor, arithmetic, panel * WIDTH, start..end, own);
+                        pack::pack::<WIDTH>(&factor, arithmetic, panel * WIDTH, depth.clone(), own);
                     }
-                    multiply(panels, own, stride);
-                });
+                    multiply(panels.clone(), depth, own, stride);
+                }
             }
         }
-        start = end;
-        if start >= n_units {
-            return;
-        }
-    }
+    });
 }
 
-/// The units `depth` of all rows, where and how the kernel can read them.
+/// All rows of a left factor, where and how the kernel can read them.
 fn prepare<'a>(
     left: &Factor<'a>,
     arithmetic: Arithmetic,
-    depth: Range<usize>,
+    n_units: usize,
     team: &Team,
     buffer: &'a mut Units,
 ) -> Tiles<'a> {
-    let (m, len) = (left.outer, depth.len());
+    let m = left.outer;
     match (left.along, arithmetic, left.numbers) {
         (Along::Inner, Arithmetic::F32, Numbers::F32(x)) => {
-            let x = &x[depth.start.min(x.len())..];
             // SAFETY: `f32` and `u32` have one size and alignment, and every bit pattern is either.
             let units = unsafe { std::slice::from_raw_parts(x.as_ptr().cast::<u32>(), x.len()) };
             Tiles { units, row: left.stride, unit: 1, tile: HEIGHT * left.stride }
         }
         (Along::Inner, ..) => {
-            let all = buffer.fit(m * len);
-            round(left, arithmetic, depth.start, len, all, team);
-            Tiles { units: all, row: len, unit: 1, tile: HEIGHT * len }
+            let all = buffer.fit(m * n_units);
+            round(left, arithmetic, n_units, all, team);
+            Tiles { units: all, row: n_units, unit: 1, tile: HEIGHT * n_units }
         }
         (Along::Outer, ..) => {
-            let all = buffer.fit(m.div_ceil(HEIGHT) * HEIGHT * len);
-            team.split((&mut *all, (ROWS * len).max(1)), |chunk, tiles| {
-                for (i, tile) in tiles.chunks_exact_mut(HEIGHT * len).enumerate() {
-                    pack::pack::<HEIGHT>(left, arithmetic, chunk * ROWS + i * HEIGHT, depth.clone(), tile);
+            let all = buffer.fit(m.next_multiple_of(HEIGHT) * n_units);
+            team.split((&mut *all, (ROWS * n_units).max(1)), |chunk, tiles| {
+                for (i, tile) in tiles.chunks_exact_mut(HEIGHT * n_units).enumerate() {
+                    pack::pack::<HEIGHT>(left, arithmetic, chunk * ROWS + i * HEIGHT, 0..n_units, tile);
                 }
             });
-            Tiles { units: all, row: 1, unit: HEIGHT, tile: HEIGHT * len }
+            Tiles { units: all, row: 1, unit: HEIGHT, tile: HEIGHT * n_units }
         }
     }
 }
@@ -420,18 +416,20 @@ fn prepare<'a>(
 /// Rows that one task rounds.
 const ROWS: usize = 32;
 
-/// Writes `len` units of each row of a factor from unit `start` on, one row behind the other.
-fn round(factor: &Factor<'_>, arithmetic: Arithmetic, start: usize, len: usize, to: &mut [u32], team: &Team) {
-    team.split((to, (ROWS * len).max(1)), |chunk, rows| {
-        for (i, row) in rows.chunks_exact_mut(len).enumerate() {
-            pack::row(factor, arithmetic, chunk * ROWS + i, start, row);
+/// Writes the units of each row of a factor, one row behind the other.
+fn round(factor: &Factor<'_>, arithmetic: Arithmetic, n_units: usize, to: &mut [u32], team: &Team) {
+    team.split((to, (ROWS * n_units).max(1)), |chunk, rows| {
+        for (i, row) in rows.chunks_exact_mut(n_units).enumerate() {
+            pack::row(factor, arithmetic, chunk * ROWS + i, row);
         }
     });
 }
 
 impl<'a> Tiles<'a> {
-    fn of(&self, tile: usize) -> Tiles<'a> {
-        Tiles { units: &self.units[(tile * self.tile).min(self.units.len())..], ..*self }
+    /// A tile from unit `start` of the inner dimension on.
+    fn at(&self, tile: usize, start: usize) -> Tiles<'a> {
+        let first = tile * self.tile + start * self.unit;
+        Tiles { units: &self.units[first.min(self.units.len())..], ..*self }
     }
 }
 

@@ -31,11 +31,10 @@ pub(super) fn pack<const W: usize>(
     plain::<W>(factor, arithmetic, first, lines, depth, out);
 }
 
-/// Writes the units of row `index` from unit `start` on, one behind the other; the row is contiguous.
-pub(super) fn row(factor: &Factor<'_>, arithmetic: Arithmetic, index: usize, start: usize, out: &mut [u32]) {
+/// Writes the units of row `index`, one behind the other; the row is contiguous.
+pub(super) fn row(factor: &Factor<'_>, arithmetic: Arithmetic, index: usize, out: &mut [u32]) {
     let per_unit = per_unit(arithmetic);
-    let len = (out.len() * per_unit).min(factor.inner - start * per_unit);
-    let at = index * factor.stride + start * per_unit;
+    let (len, at) = ((out.len() * per_unit).min(factor.inner), index * factor.stride);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the processor has the instructions, and the slices hold what is read and written.
     unsafe {
