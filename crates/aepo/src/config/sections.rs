@@ -263,8 +263,9 @@ sections! {
         beta2: f64 = 0.95;
         /// Adam's ε.
         eps: f64 = 1e-8;
-        /// Tokens per forward pass (a larger tree has a pass to itself); memory grows with it, results do not change.
-        max_batch_tokens: usize = 16384;
+        /// Tokens per forward pass (a larger tree has a pass to itself); memory grows with it, results do not change, and
+        /// speed hardly.
+        max_batch_tokens: usize = 4096;
         /// Keep only what goes into each block for the backward pass and compute the block again there: far less memory,
         /// up to half more time, results do not change.
         recompute: bool = false;
@@ -443,7 +444,7 @@ sections! {
         /// Adam's ε.
         eps: f64 = 1e-8;
         /// Tokens per forward pass.
-        max_batch_tokens: usize = 16384;
+        max_batch_tokens: usize = 4096;
         /// Weight of rows that only repeat: at the start, at the end of the curriculum.
         copy_share: [f64; 2] = [0.5, 0.1];
         /// Weight of rows that only look a fact up: at the start, at the end of the curriculum.

@@ -130,15 +130,19 @@ pub(crate) fn forward(
     let scratch = Scratch::of(scratch, team);
     kept.n_rows = n_kept(targets.len(), vocab, keep_bytes);
     let n_kept = kept.n_rows;
-    // Each block has a part, and be it of a number that nobody writes.
-    fit(&mut kept.logits, (n_kept * vocab).max(vocab.div_ceil(BLOCK)));
+    // Each block has a part, and be it of a number that nobody writes. What is longer stays so: passes that keep nothing
+    // come between others.
+    let held = (n_kept * vocab).max(vocab.div_ceil(BLOCK));
+    if kept.logits.len() < held {
+        fit(&mut kept.logits, held);
+    }
     let chunks = targets.chunks(ROWS).zip(logprobs.chunks_mut(ROWS)).zip(stats.chunks_mut(ROWS));
     for ((chunk, ((targets, logprobs), stats)), hidden) in chunks.enumerate().zip(hidden.chunks(ROWS * head.d)) {
         let n = targets.len();
         rows.fill(Factor::new(Numbers::F32(hidden), n, head.d, head.d, Along::Inner), head.how.arithmetic, team);
         let empty = Part { sums: Block { top: 0.0, sum: 0.0, weighted: 0.0 }, target: 0.0 };
         parts.resize(vocab.div_ceil(BLOCK) * n, empty);
-        let both = ((&mut parts[..], n), (&mut kept.logits[..], (n_kept * BLOCK).max(1)));
+        let both = ((&mut parts[..], n), (&mut kept.logits[..held], (n_kept * BLOCK).max(1)));
         team.split_with(scratch, both, |own, index, (parts, kept)| {
             let columns = index * BLOCK..vocab.min((index + 1) * BLOCK);
             own.take(&head, &columns, false);

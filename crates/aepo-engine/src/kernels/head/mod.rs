@@ -1,4 +1,4 @@
-//! The vocabulary head: log-probability and entropy of chosen positions, never the whole batch's logits.
+//! The vocabulary head: log-probability and entropy of chosen positions, of few rows' logits at a time.
 //!
 //! At temperature `T`: `z = logits/T`, `logp_t = z_t − lse(z)`, `H = lse(z) − Σ p·z`. Backward of `Σ c·logp + Σ d·H`:
 //! `dz_j = c·(1[j = t] − p_j) − d·p_j·(log p_j + H)`, `dlogits = dz/T`.
