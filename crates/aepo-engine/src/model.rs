@@ -17,7 +17,7 @@ use crate::kernels::head::{self, Head, HeadGradient, RowStats};
 use crate::kernels::norm::{rms_norm, rms_norm_backward, rms_norm_keeping};
 use crate::kernels::qkv::{Heads, RopeTable, merge_heads, split_heads, split_heads_backward, unmerge_heads};
 use crate::kernels::swiglu::{swiglu, swiglu_backward_in_place};
-use crate::kernels::{add_bias, add_bias_backward, gather_rows, scatter_add_rows};
+use crate::kernels::{add_bias, add_bias_backward, gather_rows, row_parts, scatter_add_rows};
 use crate::layout::{LayerRanges, Layout, Tensor};
 use crate::linear::{Buffers, Grads, Site};
 use crate::lora::Lora;
@@ -30,11 +30,6 @@ use crate::weights::{Matrix, Weights};
 /// Rows that go through a block's products one behind the other: what one leaves is still near the processor when the
 /// next reads it. A multiple of the rows whose sums are taken together (`SUM_CHUNK`), so that it changes none.
 pub(crate) const PART: usize = 512;
-
-/// The rows `0..n` in parts.
-fn parts(n: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..n).step_by(PART).map(move |start| start..n.min(start + PART))
-}
 
 /// Where rows of a width lie.
 fn of(rows: &Range<usize>, width: usize) -> Range<usize> {
@@ -246,7 +241,7 @@ impl<T: Real> Model<T> {
         let gate_up = self.product_of_parts(index, Site::GateUp, Along::Inner, gate_up);
         fit(normed, PART.min(n) * d);
         fit(&mut a.qkv, n * c.qkv_dim());
-        for rows in parts(n) {
+        for rows in row_parts(n, PART) {
             let kept = keep.then_some(&mut a.x);
             self.norm_of_stream(&w.input_norm, &rows, x, normed, kept);
             let y = &mut a.qkv[of(&rows, c.qkv_dim())];
@@ -263,7 +258,7 @@ impl<T: Real> Model<T> {
         fit(merged, n * c.q_dim());
         merge_heads(team, &a.o, c.num_attention_heads, c.head_dim, merged);
         fit(&mut a.gate_up, n * 2 * f);
-        for rows in parts(n) {
+        for rows in row_parts(n, PART) {
             let (merged, y) = (&merged[of(&rows, c.q_dim())], &mut x[of(&rows, d)]);
             self.project(output, merged, rows.len(), Store::Add, y, linear);
             let kept = keep.then_some(&mut a.x_mid);
@@ -300,7 +295,7 @@ impl<T: Real> Model<T> {
         let Workspace { x, gated, panels: [.., down], linear, .. } = work;
         let down = self.product_of_parts(index, Site::Down, Along::Inner, down);
         fit(gated, PART.min(n) * f);
-        for rows in parts(n) {
+        for rows in row_parts(n, PART) {
             let gated = &mut gated[..rows.len() * f];
             swiglu(&self.team, &a.gate_up[of(&rows, 2 * f)], f, gated);
             self.project(down, gated, rows.len(), Store::Add, &mut x[of(&rows, d)], linear);
@@ -368,7 +363,7 @@ impl<T: Real> Model<T> {
             fit(buffer, PART.min(n) * f);
         }
         fit(&mut b.merged, n * c.q_dim());
-        for rows in parts(n) {
+        for rows in row_parts(n, PART) {
             let (m, x_mid, dx) = (rows.len(), &a.x_mid[of(&rows, d)], &mut dx[of(&rows, d)]);
             // MLP.
             let gates = &mut a.gate_up[of(&rows, 2 * f)];
@@ -397,7 +392,7 @@ impl<T: Real> Model<T> {
         if let Some(dbias) = w.qkv_bias.as_ref().and_then(|bias| grads.of(bias)) {
             add_bias_backward(team, &b.qkv, dbias, &mut b.partials);
         }
-        for rows in parts(n) {
+        for rows in row_parts(n, PART) {
             let (m, x, dx) = (rows.len(), &a.x[of(&rows, d)], &mut dx[of(&rows, d)]);
             let (normed, dnormed) = (&mut normed[..m * d], &mut b.normed[..m * d]);
             let norm = self.weight(&w.input_norm);

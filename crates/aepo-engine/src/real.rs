@@ -46,8 +46,8 @@ pub trait Real:
     fn as_f32(x: &[Self]) -> Option<&[f32]>;
     /// [`Real::as_f32`] of numbers to be written.
     fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]>;
-    /// [`head::head_forward`], as it is computed in these numbers. Of the
-    /// logits it may keep so many bytes for the backward pass.
+    /// [`head::head_forward`], as it is computed in these numbers. It may keep `keep_bytes` of logits for the
+    /// backward pass.
     fn head_forward(
         head: Head<'_, Self>,
         hidden: &[Self],

@@ -14,6 +14,8 @@ pub mod qkv;
 pub mod stats;
 pub mod swiglu;
 
+use std::ops::Range;
+
 use crate::real::{Real, fit, vectorize};
 use crate::team::Team;
 use crate::weights::Matrix;
@@ -27,6 +29,11 @@ pub(crate) const SUM_CHUNK: usize = 128;
 /// Rows of width `d` that one task works on.
 pub(crate) fn rows_of(d: usize) -> usize {
     (TASK / d.max(1)).max(1)
+}
+
+/// The rows `0..n`, `of` at a time.
+pub(crate) fn row_parts(n: usize, of: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(of).map(move |start| start..n.min(start + of))
 }
 
 /// Adds `bias` to each row of `x`.

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::{Head, HeadGradient, RowStats, row_backward};
 use crate::gemm::{self, Along, Factor, Numbers, Packed, Right, Rows, RowsPart, Target, multiply};
-use crate::kernels::product;
 use crate::kernels::stats::{BLOCK, Block, Total, block};
+use crate::kernels::{product, row_parts};
 use crate::real::{Real, fit, vectorize};
 use crate::team::Team;
 
@@ -109,11 +109,6 @@ fn compute(
     multiply(target, left, right, head.how.arithmetic, head.how.team, products);
 }
 
-/// The rows `0..n`, some at a time.
-fn near(n: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..n).step_by(NEAR).map(move |start| start..n.min(start + NEAR))
-}
-
 /// [`super::head_forward`].
 pub(crate) fn forward(
     head: Head<'_, f32>,
@@ -146,7 +141,7 @@ pub(crate) fn forward(
         team.split_with(scratch, both, |own, index, (parts, kept)| {
             let columns = index * BLOCK..vocab.min((index + 1) * BLOCK);
             own.take(&head, &columns, false);
-            for at in near(n) {
+            for at in row_parts(n, NEAR) {
                 let (row, width) = (chunk * ROWS + at.start, columns.len());
                 let Scratch { products, block: [weights, _], logits } = &mut *own;
                 let logits = match row + at.len() <= n_kept {
@@ -207,7 +202,7 @@ pub(crate) fn backward(
         let numbers = Numbers::F32(hidden);
         rows.fill(Factor::new(numbers, n, dim, dim, Along::Inner), how.arithmetic, how.team);
         columns.resize_with(n.div_ceil(NEAR).max(columns.len()), Packed::default);
-        for (columns, at) in columns.iter_mut().zip(near(n)) {
+        for (columns, at) in columns.iter_mut().zip(row_parts(n, NEAR)) {
             let numbers = Numbers::F32(&hidden[at.start * dim..at.end * dim]);
             columns.fill(Factor::new(numbers, dim, at.len(), dim, Along::Outer), how.arithmetic, how.team);
         }
@@ -220,7 +215,7 @@ pub(crate) fn backward(
             for first in (group * of_group..last).step_by(BLOCK) {
                 let width = BLOCK.min(last - first);
                 own.take(&head, &(first..first + width), true);
-                for (at, columns) in near(n).zip(columns) {
+                for (at, columns) in row_parts(n, NEAR).zip(columns) {
                     let Scratch { products, block, logits } = &mut *own;
                     logits.resize(at.len() * width, 0.0);
                     let vocabulary = first..first + width;
