@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
-    StepReport, TokenStats,
+    Completion, Learner, PathId, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, Sampler,
+    StepParams, StepReport, TokenStats,
 };
 use aepo::stop::Stop;
 use aepo::tool::{ToolCall, ToolOutcome, ToolResult, ToolSpec, Toolset};
@@ -132,7 +132,7 @@ impl<'a> Reciting<'a> {
     }
 }
 
-impl Policy for Reciting<'_> {
+impl Sampler for Reciting<'_> {
     fn vocab_size(&self) -> usize {
         self.vocab_size
     }
@@ -172,6 +172,9 @@ impl Policy for Reciting<'_> {
             queue.into_iter().map(answer).collect()
         })
     }
+}
+
+impl Learner for Reciting<'_> {
     fn forward(&mut self, batch: &TreeBatch, _: f32, _: bool) -> Result<TokenStats, PolicyError> {
         metered(&self.meter, || {
             let logprobs: Vec<f32> = (0..batch.targets.len()).map(|i| -0.1 - 1e-4 * (i % 100) as f32).collect();
@@ -211,7 +214,7 @@ impl<'a> Steered<'a> {
     }
 }
 
-impl Policy for Steered<'_> {
+impl Sampler for Steered<'_> {
     fn vocab_size(&self) -> usize {
         self.engine.vocab_size()
     }
@@ -254,6 +257,9 @@ impl Policy for Steered<'_> {
         }
         Ok(done)
     }
+}
+
+impl Learner for Steered<'_> {
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
         metered(&self.meter, || self.engine.forward(batch, temperature, keep))
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use aepo::policy::Policy as _;
+use aepo::policy::Learner as _;
 use aepo_engine::Engine;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, StepParams, StepReport, TokenStats,
+    Completion, Learner, PathId, PolicyError, PolicyVersion, SampleRequest, Sampler, StepParams, StepReport, TokenStats,
 };
 use aepo::train::batch::TreeBatch;
 use aepo_engine::Engine;
@@ -45,7 +45,7 @@ pub fn asked() -> bool {
 /// dropped anywhere; an update is never cut, because only `poll` looks.
 pub struct Interruptible<'a>(pub &'a mut Engine);
 
-impl Policy for Interruptible<'_> {
+impl Sampler for Interruptible<'_> {
     fn vocab_size(&self) -> usize {
         self.0.vocab_size()
     }
@@ -76,6 +76,9 @@ impl Policy for Interruptible<'_> {
         }
         self.0.poll()
     }
+}
+
+impl Learner for Interruptible<'_> {
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
         self.0.forward(batch, temperature, keep)
     }

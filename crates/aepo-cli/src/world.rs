@@ -7,7 +7,7 @@ use aepo::config::{Config, Stored};
 use aepo::data::countries::{Country, Split, parse_countries};
 use aepo::data::questions::quickstart_tasks;
 use aepo::data::task::Task;
-use aepo::policy::Policy as _;
+use aepo::policy::Sampler as _;
 use aepo::prompt::template::{self, ChatTemplate};
 use aepo::prompt::{PromptError, Renderer, Tokenizer};
 use aepo::seed::Seed;

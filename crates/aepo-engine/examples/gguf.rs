@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use aepo::policy::{Policy, SampleParams, SampleRequest};
+use aepo::policy::{SampleParams, SampleRequest, Sampler};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo_engine::Engine;

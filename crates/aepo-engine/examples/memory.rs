@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use aepo::config::Stored;
 use aepo::config::lora::LoraTargets;
-use aepo::policy::{Policy, SampleParams, SampleRequest, StepParams};
+use aepo::policy::{Learner, SampleParams, SampleRequest, Sampler, StepParams};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use aepo::policy::{Policy, PolicyError, SampleParams, SampleRequest, StepParams};
+use aepo::policy::{Learner, PolicyError, SampleParams, SampleRequest, Sampler, StepParams};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};

@@ -150,7 +150,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Reads what [`aepo::policy::Policy::save`] wrote with the optimiser, all weights being trained: training goes on
+    /// Reads what [`aepo::policy::Learner::save`] wrote with the optimiser, all weights being trained: training goes on
     /// exactly.
     pub fn resume(dir: &Path, n_threads: usize) -> Result<Engine, PolicyError> {
         let mut engine = Engine::load(dir, n_threads)?;

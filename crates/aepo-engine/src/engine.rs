@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, StepParams, StepReport, TokenStats,
+    Completion, Learner, PathId, PolicyError, PolicyVersion, SampleRequest, Sampler, StepParams, StepReport, TokenStats,
 };
 use aepo::train::batch::TreeBatch;
 
@@ -131,7 +131,7 @@ impl Engine {
     }
 }
 
-impl Policy for Engine {
+impl Sampler for Engine {
     fn vocab_size(&self) -> usize {
         self.model.config.vocab_size
     }
@@ -222,7 +222,9 @@ impl Policy for Engine {
     fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
         self.sample_all()
     }
+}
 
+impl Learner for Engine {
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
         self.check_batch(batch)?;
         let (model, work) = (&self.model, &mut self.work);

@@ -220,7 +220,7 @@ fn config_parameters(config: &ModelConfig) -> Parameters {
 #[cfg(test)]
 mod tests {
     use aepo::config::lora::LoraTargets;
-    use aepo::policy::{Policy, SampleParams, SampleRequest, StepParams};
+    use aepo::policy::{Learner, SampleParams, SampleRequest, Sampler, StepParams};
     use aepo::seed::Seed;
     use aepo::stop::Stop;
 

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aepo::policy::{Policy, SampleParams, SampleRequest, StepParams};
+use aepo::policy::{Learner, SampleParams, SampleRequest, Sampler, StepParams};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};

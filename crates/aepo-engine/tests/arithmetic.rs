@@ -2,7 +2,7 @@
 //! whose distributions are uneven.
 
 use aepo::config::Arithmetic;
-use aepo::policy::{Policy, SampleParams, SampleRequest, StepParams};
+use aepo::policy::{Learner, SampleParams, SampleRequest, Sampler, StepParams};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use std::path::{Path, PathBuf};
 
-use aepo::policy::{Policy, StepParams};
+use aepo::policy::{Learner, StepParams};
 use aepo::train::batch::{Segment, Target, TreeBatch};
 use aepo_engine::adamw::{self, Moments};
 use aepo_engine::checkpoint::load_model;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aepo::policy::Policy;
+use aepo::policy::Learner;
 use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;

@@ -6,7 +6,7 @@
 
 use aepo::algo::Algorithm;
 use aepo::config::Config;
-use aepo::policy::{Policy, PolicyVersion, SampledToken, StepParams};
+use aepo::policy::{Learner, PolicyVersion, SampledToken, StepParams};
 use aepo::rollout::budget::SamplingBudget;
 use aepo::rollout::trajectory::Trajectory;
 use aepo::rollout::tree::{Leaf, Node, NodeId, NodeKind, PathKey, RolloutTree, StopReason};

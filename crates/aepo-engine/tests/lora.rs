@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aepo::config::Stored;
 use aepo::config::lora::LoraTargets;
-use aepo::policy::{Policy, SampleParams, SampleRequest, SampledToken, StepParams};
+use aepo::policy::{Learner, SampleParams, SampleRequest, SampledToken, Sampler, StepParams};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};

@@ -1,7 +1,8 @@
 //! Does sampling keep its promises? Paths independent of their company, forks that share, and the trainer's agreement.
 
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop, SampledToken, StepParams,
+    Completion, Learner, PathId, PolicyError, SampleParams, SampleRequest, SampleStop, SampledToken, Sampler,
+    StepParams,
 };
 use aepo::seed::Seed;
 use aepo::stop::Stop;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aepo::policy::{Policy, StepParams};
+use aepo::policy::{Learner, StepParams};
 use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;

@@ -157,12 +157,12 @@ pub enum PolicyError {
     Checkpoint(String),
 }
 
-/// A model that samples and learns.
+/// A model that samples.
 ///
 /// Sampling is a small event loop: `submit` any number of requests, then `poll` until each has come back. Paths are
 /// independent: what a path samples never depends on which other paths are live (the embedded engine promises this
 /// bit for bit).
-pub trait Policy {
+pub trait Sampler {
     /// Number of token ids.
     fn vocab_size(&self) -> usize;
     /// Longest path, in tokens.
@@ -184,7 +184,10 @@ pub trait Policy {
     /// Makes progress on every queued request (the embedded engine: one token each) and returns those that ended.
     /// Returns an empty list at once when nothing is queued.
     fn poll(&mut self) -> Result<Vec<Completion>, PolicyError>;
+}
 
+/// A model that learns.
+pub trait Learner {
     /// Log-probabilities (at `temperature`) and entropies of the batch's targets. With `keep`, the activations stay
     /// for one `backward`.
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError>;
@@ -198,3 +201,8 @@ pub trait Policy {
     /// Writes weights (and, with `optimizer`, everything needed to go on exactly) into `dir`, which exists.
     fn save(&mut self, dir: &Path, optimizer: bool) -> Result<(), PolicyError>;
 }
+
+/// A model that samples and learns: one program, or two that share their weights.
+pub trait Policy: Sampler + Learner {}
+
+impl<T: Sampler + Learner> Policy for T {}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::data::sampler::task_indices;
 use crate::data::task::Task;
-use crate::policy::Policy;
+use crate::policy::{Learner, Policy, Sampler};
 use crate::prompt::Renderer;
 pub use crate::record::Stage;
 use crate::record::{StepFacts, StepRecord, TreeRecord, reasons, step_record, tool_secs, tree_record, update_record};
@@ -78,7 +78,7 @@ impl Run {
         &self,
         step: u64,
         policy: &mut dyn Policy,
-        reference: Option<&mut dyn Policy>,
+        reference: Option<&mut dyn Learner>,
         tools: &mut dyn Toolset,
         on: &mut dyn FnMut(Event),
     ) -> Result<StepOutput, RunError> {
@@ -111,7 +111,7 @@ impl Run {
     pub fn explore(
         &self,
         tasks: &[&Task],
-        policy: &mut dyn Policy,
+        policy: &mut dyn Sampler,
         tools: &mut dyn Toolset,
         seed: Seed,
         on: &mut dyn FnMut(Event),
@@ -130,7 +130,7 @@ impl Run {
         &'t self,
         step: u64,
         seed: Seed,
-        policy: &mut dyn Policy,
+        policy: &mut dyn Sampler,
         tools: &mut dyn Toolset,
         on: &mut dyn FnMut(Event),
     ) -> Result<(Vec<&'t Task>, Vec<ScoredTree>, usize), RunError> {
@@ -213,7 +213,7 @@ fn shape(mut trees: Vec<ScoredTree>, share: f64, max_tokens: usize) -> Vec<Score
 
 /// Grows a tree for each task. Training and evaluation both come through here.
 pub(crate) fn rollout(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Sampler,
     tools: &mut dyn Toolset,
     renderer: &Renderer,
     tasks: &[&Task],
@@ -227,7 +227,7 @@ pub(crate) fn rollout(
 
 /// The same with a seed for each task.
 pub(crate) fn rollout_from(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Sampler,
     tools: &mut dyn Toolset,
     renderer: &Renderer,
     tasks: &[&Task],

@@ -16,7 +16,7 @@ use self::rows::{Fit, Row, fit, n_tokens, pack_rows};
 use crate::config::Config;
 use crate::data::demonstrator::Carelessness;
 use crate::data::demos::{DemoSettings, Demonstrator};
-use crate::policy::{Policy, PolicyError, StepParams, TokenStats};
+use crate::policy::{Learner, Policy, PolicyError, StepParams, TokenStats};
 use crate::prompt::demo::encode_demo;
 use crate::prompt::{PromptError, Renderer};
 use crate::seed::Seed;
@@ -331,7 +331,7 @@ struct Drawn {
 }
 
 /// Log-probabilities of the targets of `batch`, as many as there are targets.
-fn forward(policy: &mut dyn Policy, batch: &TreeBatch, keep: bool) -> Result<TokenStats, SftError> {
+fn forward(policy: &mut dyn Learner, batch: &TreeBatch, keep: bool) -> Result<TokenStats, SftError> {
     let stats = policy.forward(batch, 1.0, keep)?;
     let (n_got, n_targets) = (stats.logprobs.len(), batch.targets.len());
     if n_got != n_targets {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::policy::{
-    Completion, N_TOP, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, StepParams,
-    StepReport, TokenStats,
+    Completion, Learner, N_TOP, PathId, PolicyError, PolicyVersion, SampleRequest, SampleStop, SampledToken, Sampler,
+    StepParams, StepReport, TokenStats,
 };
 use crate::prompt::{Action, Malformation, PromptError};
 use crate::seed::Seed;
@@ -101,7 +101,7 @@ impl TablePolicy {
     }
 }
 
-impl Policy for TablePolicy {
+impl Sampler for TablePolicy {
     fn vocab_size(&self) -> usize {
         self.logits.len()
     }
@@ -164,6 +164,9 @@ impl Policy for TablePolicy {
         }
         Ok(done)
     }
+}
+
+impl Learner for TablePolicy {
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
         self.n_forwards += 1;
         self.n_forward_tokens += batch.tokens.len();

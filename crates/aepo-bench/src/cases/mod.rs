@@ -12,7 +12,7 @@ pub mod weights;
 
 use std::time::Instant;
 
-use aepo::policy::{Policy, StepParams};
+use aepo::policy::{Learner, StepParams};
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 

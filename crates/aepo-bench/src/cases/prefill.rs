@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use aepo::policy::{Policy, SampleParams, SampleRequest};
+use aepo::policy::{SampleParams, SampleRequest, Sampler};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 

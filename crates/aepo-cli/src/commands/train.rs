@@ -7,7 +7,7 @@ use aepo::config::{Config, Source};
 use aepo::data::countries::Split;
 use aepo::data::task::Task;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
-use aepo::policy::Policy;
+use aepo::policy::{Learner, Sampler};
 use aepo::record::Timings;
 use aepo::rollout::drive::RolloutError;
 use aepo::run::{Event, Run, RunError};
@@ -320,7 +320,7 @@ impl Trainer {
             }
             Event::Progress(p) => teller.inside(format!("rollout {}/{}", p.n_ended, p.n_total)),
         };
-        let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Policy);
+        let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Learner);
         let version = self.engine.version();
         let policy = &mut Interruptible(&mut self.engine);
         let done = self.run.step(step, policy, reference, &mut self.tools, &mut on);

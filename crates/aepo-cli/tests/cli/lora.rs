@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use aepo::config::Stored;
 use aepo::config::lora::LoraTargets;
-use aepo::policy::Policy as _;
+use aepo::policy::Learner as _;
 use aepo::seed::Seed;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleParams, SampleRequest, SampleStop, SampledToken,
-    StepParams, StepReport, TokenStats,
+    Completion, Learner, PathId, PolicyError, PolicyVersion, SampleParams, SampleRequest, SampleStop, SampledToken,
+    Sampler, StepParams, StepReport, TokenStats,
 };
 use aepo::prompt::{Action, Malformation};
 use aepo::rollout::branch::BranchRule;
@@ -43,7 +43,7 @@ impl Scripted {
     }
 }
 
-impl Policy for Scripted {
+impl Sampler for Scripted {
     fn vocab_size(&self) -> usize {
         VOCAB as usize
     }
@@ -92,6 +92,9 @@ impl Policy for Scripted {
         }
         Ok(done)
     }
+}
+
+impl Learner for Scripted {
     fn forward(&mut self, _: &TreeBatch, _: f32, _: bool) -> Result<TokenStats, PolicyError> {
         Err(PolicyError::Misuse("it only samples".to_owned()))
     }

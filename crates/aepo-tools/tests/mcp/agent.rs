@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use aepo::data::task::{Grader, Task};
 use aepo::policy::{
-    Completion, PathId, Policy, PolicyError, PolicyVersion, SampleParams, SampleRequest, SampleStop, SampledToken,
-    StepParams, StepReport, TokenStats,
+    Completion, Learner, PathId, PolicyError, PolicyVersion, SampleParams, SampleRequest, SampleStop, SampledToken,
+    Sampler, StepParams, StepReport, TokenStats,
 };
 use aepo::prompt::template::ChatTemplate;
 use aepo::prompt::{ChatSettings, Dialect, Renderer, Tokenizer};
@@ -47,7 +47,7 @@ impl Scripted<'_> {
     }
 }
 
-impl Policy for Scripted<'_> {
+impl Sampler for Scripted<'_> {
     fn vocab_size(&self) -> usize {
         self.renderer.tokenizer().vocab_size()
     }
@@ -100,6 +100,9 @@ impl Policy for Scripted<'_> {
         }
         Ok(done)
     }
+}
+
+impl Learner for Scripted<'_> {
     fn forward(&mut self, _: &TreeBatch, _: f32, _: bool) -> Result<TokenStats, PolicyError> {
         Self::sampling_only()
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::data::task::Task;
 use crate::eval::interval::bootstrap;
-use crate::policy::{Policy, PolicyVersion};
+use crate::policy::{PolicyVersion, Sampler};
 use crate::prompt::Renderer;
 use crate::record::reasons;
 use crate::rollout::drive::{DriveSettings, Reasons, RolloutError};
@@ -115,7 +115,7 @@ impl Answer {
 /// # Errors
 /// When the policy fails, the toolset breaks its protocol, or tools are unavailable to every answer.
 pub fn evaluate(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Sampler,
     tools: &mut dyn Toolset,
     renderer: &Renderer,
     tasks: &[Task],
@@ -186,7 +186,7 @@ pub fn evaluate(
 /// # Errors
 /// When the policy fails, a prompt does not fit, or the toolset breaks its protocol.
 pub fn sample(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Sampler,
     tools: &mut dyn Toolset,
     renderer: &Renderer,
     asked: &[(&Task, Seed)],

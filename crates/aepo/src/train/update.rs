@@ -3,7 +3,7 @@
 //! The result is a function of the trees, not of how they are packed: denominators count the whole batch of an
 //! optimiser step, coefficients of shared tokens are summed before the policy sees them.
 
-use crate::policy::{Policy, PolicyError, StepParams, TokenStats};
+use crate::policy::{Learner, PolicyError, StepParams, TokenStats};
 use crate::seed::Seed;
 use crate::train::advantage::batch_returns;
 use crate::train::loss::{LossRules, LossSums, TokenInputs, trajectory_loss};
@@ -112,8 +112,8 @@ pub enum UpdateError {
 /// # Errors
 /// When a policy fails or the reference is missing.
 pub fn update(
-    policy: &mut dyn Policy,
-    reference: Option<&mut dyn Policy>,
+    policy: &mut dyn Learner,
+    reference: Option<&mut dyn Learner>,
     groups: &[TrainGroup<'_>],
     settings: &UpdateSettings,
     on: &mut dyn FnMut(UpdateStage),
@@ -211,7 +211,7 @@ fn fold_kl<'a>(
 /// One optimiser step on the groups of a minibatch.
 #[allow(clippy::too_many_arguments)] // The step's whole state, each part with a name.
 fn optimise(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Learner,
     groups: &[TrainGroup<'_>],
     minibatch: &[usize],
     active: &[bool],
@@ -342,7 +342,7 @@ fn task_order(n: usize, minibatches: usize, seed: Seed) -> Vec<usize> {
 }
 
 fn forward(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Learner,
     micro: &MicroBatch,
     temperature: f32,
     keep: bool,

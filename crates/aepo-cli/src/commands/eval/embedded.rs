@@ -3,7 +3,7 @@
 use aepo::data::task::Task;
 use aepo::eval::answer::{AnswerName, of_trajectory};
 use aepo::eval::sample;
-use aepo::policy::Policy as _;
+use aepo::policy::Sampler as _;
 use aepo::rollout::drive::DriveSettings;
 use aepo::rollout::trajectory::Trajectory;
 use aepo::run::Event;

@@ -6,7 +6,7 @@ mod start;
 use std::path::{Path, PathBuf};
 
 use aepo::config::Config;
-use aepo::policy::Policy as _;
+use aepo::policy::Sampler as _;
 use aepo::sft::{HoldoutReport, SftError, SftRecord, SftRun};
 use aepo_engine::Engine;
 use anyhow::{Context as _, bail};

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::policy::{Completion, PathId, Policy, PolicyError, SampleParams, SampleRequest, SampleStop};
+use crate::policy::{Completion, PathId, PolicyError, SampleParams, SampleRequest, SampleStop, Sampler};
 use crate::prompt::{Action, PromptError};
 use crate::rollout::branch::{BranchRule, entropy_verdict};
 use crate::rollout::budget::BudgetRule;
@@ -191,7 +191,7 @@ pub fn told(reasons: &Reasons) -> String {
 /// # Errors
 /// When the policy fails, a prompt does not fit, or the toolset breaks its protocol. All paths are closed then too.
 pub fn drive(
-    policy: &mut dyn Policy,
+    policy: &mut dyn Sampler,
     tools: &mut dyn Toolset,
     protocol: &Protocol<'_>,
     tasks: &[DriveTask],
@@ -239,7 +239,7 @@ const REASON_CHARS: usize = 300;
 type At = (usize, usize);
 
 struct Driver<'a> {
-    policy: &'a mut dyn Policy,
+    policy: &'a mut dyn Sampler,
     tools: &'a mut dyn Toolset,
     protocol: &'a Protocol<'a>,
     settings: &'a DriveSettings,

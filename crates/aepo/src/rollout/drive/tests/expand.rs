@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{aepo, grow, model, tasks, trees};
-use crate::policy::{Completion, Policy, PolicyError, SampleStop};
+use crate::policy::{Completion, Learner, PolicyError, SampleStop, Sampler};
 use crate::rollout::branch::BranchRule;
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::drive::DriveSettings;
@@ -220,7 +220,7 @@ struct Watched {
     forks_left: usize,
 }
 
-impl Policy for Watched {
+impl Sampler for Watched {
     fn vocab_size(&self) -> usize {
         self.inner.vocab_size()
     }
@@ -253,6 +253,9 @@ impl Policy for Watched {
         assert!(done.iter().all(|c| c.stop != SampleStop::ContextFull || !c.tokens.is_empty()));
         Ok(done)
     }
+}
+
+impl Learner for Watched {
     fn forward(
         &mut self,
         batch: &crate::train::batch::TreeBatch,

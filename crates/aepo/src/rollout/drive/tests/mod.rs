@@ -6,7 +6,7 @@ mod lockstep;
 
 use std::cell::Cell;
 
-use crate::policy::{Policy, SampleParams};
+use crate::policy::{SampleParams, Sampler};
 use crate::rollout::branch::{BranchRule, Outcome, entropy_verdict, next_chain};
 use crate::rollout::budget::BudgetRule;
 use crate::rollout::drive::{DriveSettings, DriveTask, Limits, Progress, Protocol, RolloutError, drive};
