@@ -128,12 +128,21 @@ pub fn adam(max_grad_norm: f32) -> StepParams {
 
 /// The `step`-th update of a run: two epochs, so that ratios are not 1, in batches of one tree.
 pub fn learn(policy: &mut dyn Learner, step: u64, adam: StepParams) -> Result<UpdateReport, UpdateError> {
+    learn_epochs(policy, step, adam, 2)
+}
+
+pub fn learn_epochs(
+    policy: &mut dyn Learner,
+    step: u64,
+    adam: StepParams,
+    epochs: usize,
+) -> Result<UpdateReport, UpdateError> {
     let config = Config::resolve("", "", &[]).unwrap();
     let trees = trees(step);
     let (groups, _) = train_groups(&trees, &config.rules().advantage);
     let settings = UpdateSettings {
         minibatches: 1,
-        epochs: 2,
+        epochs,
         max_batch_tokens: 60,
         step: adam,
         ..config.update_settings(step, Seed(5), f64::INFINITY)
