@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use aepo::policy::Learner as _;
-use aepo_engine::Engine;
+use aepo::policy::Learner;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
@@ -66,12 +65,17 @@ pub struct Found {
 
 /// Writes `checkpoints/step-NNNNNN` under another name, flushes it to the disk, checks it, renames it into place, and
 /// then removes all but the last two.
-pub fn write(dir: &Path, engine: &mut Engine, tokenizer: &TokenizerFiles, state: &State) -> anyhow::Result<PathBuf> {
+pub fn write(
+    dir: &Path,
+    learner: &mut dyn Learner,
+    tokenizer: &TokenizerFiles,
+    state: &State,
+) -> anyhow::Result<PathBuf> {
     let path = dir.join(name(state.step));
     let temporary = dir.join(format!(".{}.tmp", name(state.step)));
-    let fill = |engine: &mut Engine| -> anyhow::Result<()> {
+    let fill = |learner: &mut dyn Learner| -> anyhow::Result<()> {
         std::fs::create_dir(&temporary)?;
-        engine.save(&temporary, true)?;
+        learner.save(&temporary, true)?;
         tokenizer.write(&temporary)?;
         std::fs::write(temporary.join(STATE), serde_json::to_vec_pretty(state)?)?;
         let marks = Manifest { files: marks(&temporary)? };
@@ -88,7 +92,7 @@ pub fn write(dir: &Path, engine: &mut Engine, tokenizer: &TokenizerFiles, state:
         Ok(())
     };
     remove(&temporary)?;
-    fill(engine).with_context(|| format!("cannot write checkpoint {}", path.display())).inspect_err(|_| {
+    fill(learner).with_context(|| format!("cannot write checkpoint {}", path.display())).inspect_err(|_| {
         // The error that matters is the first; what is left over is removed by the next attempt.
         let _ = remove(&temporary);
     })?;
@@ -205,6 +209,7 @@ fn remove(dir: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use aepo::seed::Seed;
+    use aepo_engine::Engine;
     use aepo_engine::config::ModelConfig;
 
     use super::*;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aepo::policy::{
-    Completion, Learner, PathId, PolicyError, PolicyVersion, SampleRequest, Sampler, StepParams, StepReport, TokenStats,
+    Completion, Learner, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, Sampler, StepParams, StepReport,
+    TokenStats,
 };
 use aepo::train::batch::TreeBatch;
-use aepo_engine::Engine;
 use anyhow::Context as _;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -43,7 +43,7 @@ pub fn asked() -> bool {
 
 /// An engine whose sampling ends with an error once somebody asks to stop. A rollout changes no weights, so it can be
 /// dropped anywhere; an update is never cut, because only `poll` looks.
-pub struct Interruptible<'a>(pub &'a mut Engine);
+pub struct Interruptible<'a>(pub &'a mut dyn Policy);
 
 impl Sampler for Interruptible<'_> {
     fn vocab_size(&self) -> usize {

@@ -17,6 +17,7 @@ mod run_dir;
 mod source;
 mod table;
 mod toolbox;
+mod trained;
 mod world;
 
 use std::process::ExitCode;

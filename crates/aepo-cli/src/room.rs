@@ -1,6 +1,6 @@
 //! Does a run fit this machine, and how long will it take? Estimates from shapes and settings, before anything starts.
 
-use aepo::config::{Config, Settings, Stored};
+use aepo::config::{Config, Settings, Stored, TrainEngine};
 use aepo::prompt::Protocol;
 use aepo_engine::config::ModelConfig;
 use aepo_engine::layout::Layout;
@@ -77,7 +77,12 @@ pub fn need(settings: &Settings, needs_reference: bool, shape: &ModelConfig, job
         let prompt = if shares { prompt_tokens(settings).div_ceil(settings.rollout.k) } else { 0 };
         let path_tokens = if shares { prompt + path.saturating_sub(prompt_tokens(settings)) } else { path };
         let t = &settings.train;
-        let of_training = t.max_batch_tokens.max(tree).min(t.tasks_per_step * tree);
+        let of_training = match settings.policy_train.engine {
+            TrainEngine::Embedded => t.max_batch_tokens.max(tree).min(t.tasks_per_step * tree),
+            // Batches go through a server; only a reference policy reads them here.
+            TrainEngine::Tinker if needs_reference => t.max_batch_tokens.max(tree).min(t.tasks_per_step * tree),
+            TrainEngine::Tinker => 1,
+        };
         let n_paths = (t.tasks_per_step * settings.rollout.k).max(settings.eval.n_tasks * settings.eval.samples);
         let reference = match (needs_reference, &setup.train) {
             (false, _) => Reference::None,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aepo::config::Stored;
-use aepo::policy::PolicyError;
+use aepo::policy::{PolicyError, PolicyVersion};
 use aepo::seed::Seed;
 use half::bf16;
 
@@ -165,6 +165,18 @@ impl Engine {
             return Err(PolicyError::Misuse("this policy was made without LoRA".into()));
         };
         lora.params = checkpoint::load_adapter(dir, lora).map_err(checkpoint_error)?;
+        Ok(())
+    }
+
+    /// Takes over LoRA's matrices that another program trained, as the weights of `version`: what
+    /// [`Engine::load_adapter`] does, in an engine that is sampling. Nothing is changed where they do not fit.
+    pub fn take_adapter(&mut self, dir: &Path, version: PolicyVersion) -> Result<(), PolicyError> {
+        if !self.paths.is_empty() {
+            let n = self.paths.len();
+            return Err(PolicyError::Misuse(format!("{n} paths are open: their cache is of the old weights")));
+        }
+        self.load_adapter(dir)?;
+        self.moments.n_steps = version.0;
         Ok(())
     }
 

@@ -62,6 +62,21 @@ impl Engine {
         self.model.lora.is_some()
     }
 
+    /// LoRA's matrices, in the order of their layout; `None` where all weights are trained.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&[f32]> {
+        self.model.lora.as_ref().map(|lora| &lora.params[..])
+    }
+
+    /// Whether LoRA's matrices add anything: they do not before they are trained, when every `B` is zero.
+    #[must_use]
+    pub fn adapter_changes_something(&self) -> bool {
+        self.model.lora.as_ref().is_some_and(|lora| {
+            let b = lora.layout.tensors.iter().skip(1).step_by(2);
+            b.flat_map(|tensor| &lora.params[tensor.range.clone()]).any(|&x| x != 0.0)
+        })
+    }
+
     /// Number of weights.
     #[must_use]
     pub fn n_parameters(&self) -> usize {

@@ -109,6 +109,8 @@ pub fn multiply<T: Real>(
 /// A matrix as a factor whose outer dimension are its rows.
 fn factor<'a, T>(numbers: Numbers<'a>, m: Mat<'_, T>) -> Factor<'a> {
     match m.col_stride {
+        // A single row has no next one; where it is a column that was turned, its stride says 1.
+        1 if m.rows == 1 => Factor::new(numbers, 1, m.cols, m.cols, Along::Inner),
         1 => Factor::new(numbers, m.rows, m.cols, m.row_stride, Along::Inner),
         stride => Factor::new(numbers, m.rows, m.cols, stride, Along::Outer),
     }
@@ -127,7 +129,13 @@ mod tests {
     fn equals_the_definition_in_every_orientation() {
         let team = Team::new(1).unwrap();
         let how = How { arithmetic: Arithmetic::F32, team: &team };
-        let (m, n, k) = (7, 5, 9);
+        // A dimension of 1, as LoRA of rank 1 has, makes strides that say nothing.
+        for (m, n, k) in [(7, 5, 9), (1, 5, 9), (7, 1, 9), (7, 5, 1), (1, 1, 9), (1, 1, 1)] {
+            orientations(m, n, k, how);
+        }
+    }
+
+    fn orientations(m: usize, n: usize, k: usize, how: How<'_>) {
         let (a, at) = (random(1, m * k), random(2, k * m));
         let (b, bt) = (random(3, k * n), random(4, n * k));
         let pairs = [

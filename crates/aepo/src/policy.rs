@@ -94,7 +94,7 @@ pub struct Completion {
 pub struct TokenStats {
     /// `[n_targets]`, nats.
     pub logprobs: Vec<f32>,
-    /// `[n_targets]`, nats, full vocabulary.
+    /// `[n_targets]`, nats, full vocabulary; empty from a learner that cannot measure them.
     pub entropies: Vec<f32>,
 }
 
@@ -152,6 +152,9 @@ pub enum PolicyError {
     /// A log-probability, a gradient or a weight stopped being finite.
     #[error("{0} is not finite: lower the learning rate or look at the last batch")]
     NotFinite(&'static str),
+    /// A program elsewhere that samples or learns failed; the message names it and says what to do.
+    #[error("{0}")]
+    Remote(String),
     /// Reading or writing a checkpoint failed; the message names the file.
     #[error("{0}")]
     Checkpoint(String),
@@ -188,7 +191,7 @@ pub trait Sampler {
 
 /// A model that learns.
 pub trait Learner {
-    /// Log-probabilities (at `temperature`) and entropies of the batch's targets. With `keep`, the activations stay
+    /// Log-probabilities (at `temperature`) of the batch's targets, and their entropies where it can measure them. With `keep`, the activations stay
     /// for one `backward`.
     fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError>;
     /// Adds the gradient of `Σ_t dlogp[t] · logp_t + Σ_t dentropy[t] · H_t` over the batch of the last kept

@@ -4,8 +4,12 @@ use std::fmt::Write as _;
 
 use aepo::config::Config;
 use aepo::config::tools::Sandbox;
+use aepo_remote::tinker::TinkerSettings;
+use aepo_remote::tinker::api::Api;
+use aepo_remote::tinker::probe::{LOSS, Reduction, probe};
+use aepo_tools::probe as machine_probe;
 use aepo_tools::probe::sandbox::{self, Works};
-use aepo_tools::probe::{self, Finding, Holds, kernel};
+use aepo_tools::probe::{Finding, Holds, kernel};
 use aepo_tools::{PythonSettings, ToolsError};
 use anyhow::Context as _;
 use serde_json::json;
@@ -21,6 +25,15 @@ pub struct DoctorArgs {
     /// `quickstart`, or the path of a recipe: whose sandbox is tried
     #[arg(default_value = "quickstart")]
     pub recipe: String,
+    /// Address of a server that trains (the Tinker protocol): what it can do is found out and printed instead
+    #[arg(long, value_name = "URL", conflicts_with = "sets")]
+    pub engine: Option<String>,
+    /// With --engine: the name under which the server knows the model; its only one unless given
+    #[arg(long, value_name = "NAME", requires = "engine")]
+    pub base_model: Option<String>,
+    /// With --engine: the variable of the environment that holds the server's key
+    #[arg(long, value_name = "VARIABLE", requires = "engine")]
+    pub key_env: Option<String>,
     #[command(flatten)]
     pub sets: Sets,
     /// One JSON object
@@ -30,10 +43,13 @@ pub struct DoctorArgs {
 
 /// Prints what was found; fails where the recipe's sandbox does not work.
 pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
+    if let Some(url) = &args.engine {
+        return server(url, args);
+    }
     let recipe = recipe::find(&args.recipe)?;
     let config = recipe::resolve(&recipe, &recipe::parse_sets(&args.sets)?)?;
     let settings = toolbox::python(&config);
-    let kernel_parts = probe::kernel();
+    let kernel_parts = machine_probe::kernel();
     let tried = sandbox::backends(&settings);
     // The recipe may ask for one of them by name, or for a level that they do not have.
     let own = own(&config, &settings);
@@ -74,6 +90,58 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<()> {
         print(&text)?;
     }
     own.map(|_| ()).with_context(|| format!("the sandbox of {} does not work here", recipe.label))
+}
+
+/// Rank of the model that is made to find out; the least that every server has.
+const PROBE_RANK: usize = 1;
+
+/// Prints what a server can do. It makes a model there, learns nothing with it, and unloads it.
+fn server(url: &str, args: &DoctorArgs) -> anyhow::Result<()> {
+    let (key_env, model) = (args.key_env.clone(), args.base_model.clone());
+    let settings = TinkerSettings { key_env, model, ..TinkerSettings::of(url, PROBE_RANK) };
+    let can = probe(&Api::new(&settings)?, &settings)?;
+    if args.json {
+        return Ok(print(&format!("{}\n", json!({ "server": can })))?);
+    }
+    let line = |name: &'static str, holds: Holds, says: String| Finding { name, holds, says, cure: None };
+    let either = |yes: bool| if yes { Holds::Yes } else { Holds::No };
+    let context = can.context_len.map_or("a context it does not tell".to_owned(), |n| format!("{n} tokens of context"));
+    let findings = [
+        line("model", Holds::Yes, format!("{}, {context}", can.model)),
+        line("batches", Holds::Yes, format!("as {}", can.dialect)),
+        line("losses", either(can.losses.contains(&LOSS)), can.losses.join(", ")),
+        line(
+            "adding up",
+            Holds::Yes,
+            match can.reduction {
+                Reduction::Sum => "coefficients are added up".to_owned(),
+                Reduction::MeanOfMeans => {
+                    "sequences are averaged, then a step's sequences; that is undone here".to_owned()
+                }
+            },
+        ),
+        line(
+            "repeats",
+            either(can.numbered),
+            match can.numbered {
+                true => "a request whose answer was lost is sent again and counts once".to_owned(),
+                false => "a lost answer ends a run, which goes on from its last checkpoint".to_owned(),
+            },
+        ),
+        line(
+            "clipping",
+            either(can.clips),
+            match can.clips {
+                true => "gradients are clipped to train.max_grad_norm".to_owned(),
+                false => "gradients are not clipped: set train.max_grad_norm to 1e6".to_owned(),
+            },
+        ),
+        line("all weights", Holds::No, "LoRA's matrices only (set lora.rank)".to_owned()),
+        line("entropies", Holds::No, "none come back (leave loss.entropy_coef at 0)".to_owned()),
+    ];
+    let mut text = format!("{} speaks the Tinker protocol\n\n", can.host);
+    findings.iter().for_each(|finding| show(&mut text, finding));
+    Ok(print(&text)?)
 }
 
 /// What runs a recipe's programs.

@@ -34,6 +34,7 @@ use crate::run_dir::{CONFIG, RunDir};
 use crate::source::{self, Named, Place, TokenizerFiles};
 use crate::table::{minutes, percent};
 use crate::toolbox;
+use crate::trained::Trained;
 use crate::world;
 
 /// The result of a run, in `summary.json`.
@@ -140,7 +141,7 @@ pub fn resume_command() -> String {
 struct Trainer {
     run: Run,
     eval_tasks: Vec<Task>,
-    engine: Engine,
+    policy: Trained,
     tokenizer: TokenizerFiles,
     /// The initial weights, where the loss asks for the divergence from them.
     reference: Option<Engine>,
@@ -210,6 +211,8 @@ impl Trainer {
             Some(init) => Some(world::reference(&init, &model.engine, &config)?),
             None => None,
         };
+        let n_parameters = model.engine.n_parameters();
+        let policy = Trained::new(model.engine, &config, from.as_deref(), teller)?;
         let dir = match dir {
             Some(dir) => {
                 dir.keep_rows(state.step)?;
@@ -223,20 +226,20 @@ impl Trainer {
             "run",
             &serde_json::json!({
                 "recipe": recipe, "out": dir.root, "seed": config.train.seed, "steps": config.train.steps,
-                "done": state.step, "threads": n_threads, "n_parameters": model.engine.n_parameters(),
+                "done": state.step, "threads": n_threads, "n_parameters": n_parameters,
             }),
         );
         teller.note(&format!(
             "{recipe}: {} on {:.1}M weights, seed {}, {n_threads} threads, into {}",
             config.algorithm.name.bundle().name,
-            model.engine.n_parameters() as f64 / 1e6,
+            n_parameters as f64 / 1e6,
             config.train.seed,
             dir.root.display(),
         ));
         Ok(Trainer {
             run: Run { config, tasks, renderer: model.renderer },
             eval_tasks,
-            engine: model.engine,
+            policy,
             tokenizer: model.tokenizer,
             reference,
             tools,
@@ -284,7 +287,7 @@ impl Trainer {
         let config = &self.run.config;
         if config.lora.rank > 0 {
             // A checkpoint holds LoRA's matrices alone; this is what programs load that know nothing of them.
-            let path = export::write(&self.dir.root, &self.engine, &self.tokenizer)?;
+            let path = export::write(&self.dir.root, self.policy.engine(), &self.tokenizer)?;
             teller.note(&format!("LoRA's matrices are merged into the model in {}", path.display()));
             teller.event("model", &serde_json::json!({ "step": self.state.step, "path": path }));
         }
@@ -294,7 +297,7 @@ impl Trainer {
             seed: config.train.seed,
             threads: config.train.threads,
             steps,
-            n_parameters: self.engine.n_parameters(),
+            n_parameters: self.policy.engine().n_parameters(),
             gain_points: 100.0 * (eval_after.pass_at_1 - eval_before.pass_at_1),
             eval_before,
             eval_after,
@@ -321,11 +324,11 @@ impl Trainer {
             Event::Progress(p) => teller.inside(format!("rollout {}/{}", p.n_ended, p.n_total)),
         };
         let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Learner);
-        let version = self.engine.version();
-        let policy = &mut Interruptible(&mut self.engine);
+        let version = self.policy.engine().version();
+        let policy = &mut Interruptible(self.policy.policy());
         let done = self.run.step(step, policy, reference, &mut self.tools, &mut on);
         // An interrupted rollout has changed nothing; anything later is of this step only once its row is there.
-        self.whole = done.is_err() && self.engine.version() == version;
+        self.whole = done.is_err() && self.policy.engine().version() == version;
         let done = done?;
         timings.end(clock.secs());
         timings.tool_secs = done.tool_secs;
@@ -363,7 +366,7 @@ impl Trainer {
                 teller.sampling(p);
             }
         };
-        let policy = &mut Interruptible(&mut self.engine);
+        let policy = &mut Interruptible(self.policy.policy());
         let report = evaluate(policy, &mut self.tools, &self.run.renderer, &self.eval_tasks, &plan, &mut on);
         let secs = teller.end();
         let report = report?;
@@ -385,7 +388,7 @@ impl Trainer {
         self.state.cpu_secs = self.earlier_cpu_secs + self.clock.cpu_secs();
         self.state.peak_memory_mb = self.state.peak_memory_mb.max(peak_memory_mb());
         let checkpoints = self.dir.root.join("checkpoints");
-        let path = checkpoint::write(&checkpoints, &mut self.engine, &self.tokenizer, &self.state)?;
+        let path = checkpoint::write(&checkpoints, self.policy.learner(), &self.tokenizer, &self.state)?;
         self.saved = Some(self.state.step);
         teller.event("checkpoint", &serde_json::json!({ "step": self.state.step, "path": path }));
         Ok(())

@@ -8,10 +8,13 @@ mod hub;
 
 use std::path::{Path, PathBuf};
 
+use aepo::policy::PolicyVersion;
 use aepo_engine::Engine;
 use aepo_engine::checkpoint::{ADAPTER_CONFIG, Adapter, load_adapter_config};
 use aepo_engine::gguf::is_gguf;
 use aepo_engine::setup::{Setup, Train};
+use aepo_remote::tinker::ServerState;
+use aepo_remote::tinker::learner::STATE;
 use anyhow::Context as _;
 
 pub use chat::Chat;
@@ -109,7 +112,11 @@ pub fn load(place: &Place, setup: &Setup) -> anyhow::Result<Source> {
 /// Loads a checkpoint to go on from exactly.
 pub fn load_checkpoint(dir: &Path, setup: &Setup) -> anyhow::Result<Source> {
     let mut source = load(&Place::Directory(dir.to_owned()), setup)?;
-    source.engine.load_optimizer(dir)?;
+    match dir.join(STATE).is_file() {
+        // The optimiser is on the server that trained it; here are the matrices, and how many steps made them.
+        true => source.engine.take_adapter(dir, PolicyVersion(ServerState::read(dir)?.version))?,
+        false => source.engine.load_optimizer(dir)?,
+    }
     Ok(source)
 }
 

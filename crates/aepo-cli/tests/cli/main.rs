@@ -16,6 +16,7 @@ mod lora;
 #[expect(dead_code, reason = "the tests of pages themselves use more of it")]
 mod page_server;
 mod printed;
+mod remote;
 mod room;
 mod runs;
 mod score;

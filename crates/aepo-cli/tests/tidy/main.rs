@@ -81,6 +81,8 @@ fn an_outward_dependency_is_found() {
     check(rule, "crates/aepo/Cargo.toml", bad, &[4]);
     check(rule, "crates/aepo-tools/Cargo.toml", "[dependencies.aepo-engine]\npath = \"x\"", &[1]);
     check(rule, "crates/aepo-engine/Cargo.toml", "[dependencies]\naepo.workspace = true\naepo-cli = \"1\"", &[3]);
+    let own = "[dependencies]\naepo-tools.workspace = true\n[dev-dependencies]\naepo-tools = { path = \".\" }";
+    check(rule, "crates/aepo-tools/Cargo.toml", own, &[2]);
     check(rule, "crates/novel/Cargo.toml", "", &[1]);
     check(rule, "crates/aepo-cli/Cargo.toml", "[dependencies]\naepo-engine = { path = \"x\" }", &[]);
 }

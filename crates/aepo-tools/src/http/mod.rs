@@ -4,6 +4,7 @@
 //! address, and a key must not travel. A key ([`Secret`]) is shown nowhere: not in errors, not in what a server sends back.
 
 mod error;
+pub mod exchange;
 mod pace;
 mod secret;
 pub(crate) mod tls;
@@ -21,8 +22,10 @@ use ureq::{Agent, Body};
 pub use error::HttpError;
 pub use pace::{Budget, Rate};
 pub use secret::Secret;
+pub use tls::origin;
 
-use pace::{backoff, retry_after};
+pub use pace::backoff;
+use pace::retry_after;
 
 /// A server that accepts no connection in this time is not there.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);

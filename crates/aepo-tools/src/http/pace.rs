@@ -84,7 +84,8 @@ impl Budget {
 
 /// The pause before try `n_failed + 1`: `first · 2^(n_failed - 1)`, at most 30 s, of which a random half is left out so
 /// that those who failed together do not come back together.
-pub(super) fn backoff(first: Duration, n_failed: u32) -> Duration {
+#[must_use]
+pub fn backoff(first: Duration, n_failed: u32) -> Duration {
     let full = first.saturating_mul(2u32.saturating_pow(n_failed.saturating_sub(1))).min(MAX_BACKOFF);
     // Its keys are random; no answer depends on this number.
     let draw = RandomState::new().hash_one(n_failed) as f64 / u64::MAX as f64;

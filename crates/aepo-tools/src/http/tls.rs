@@ -35,7 +35,8 @@ pub(crate) fn words(error: &ureq::Error) -> String {
 }
 
 /// `scheme://host:port` of an address of http or https without a user name in it.
-pub(crate) fn origin(url: &str) -> Option<&str> {
+#[must_use]
+pub fn origin(url: &str) -> Option<&str> {
     let behind = ["http://", "https://"]
         .iter()
         .find(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))?;

@@ -5,6 +5,7 @@ mod derive;
 #[macro_use]
 mod keys;
 pub mod lora;
+pub mod remote;
 mod sections;
 pub mod tasks;
 pub mod tools;
@@ -20,11 +21,11 @@ use std::fmt::Write as _;
 pub use keys::Key;
 pub use sections::{
     AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings,
-    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PromptSettings, PythonToolSettings,
-    RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskFieldSettings, TaskSettings,
-    ToolSettings, TrainSettings, VisitToolSettings,
+    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PolicyTrainSettings, PromptSettings,
+    PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape,
+    TaskFieldSettings, TaskSettings, ToolSettings, TrainSettings, VisitToolSettings,
 };
-pub use value::{Arithmetic, Setting, Stored};
+pub use value::{Arithmetic, Setting, Stored, TrainEngine};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

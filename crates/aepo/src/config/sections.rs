@@ -6,7 +6,7 @@ use super::keys::Key;
 use super::lora::LoraTargets;
 use super::tasks::TaskLayout;
 use super::tools::{CacheMode, Offers, Sandbox, SandboxLevel};
-use super::value::{Arithmetic, Setting, Stored};
+use super::value::{Arithmetic, Setting, Stored, TrainEngine};
 use crate::algo::{Algorithm, ClipName};
 use crate::data::task::Grader;
 use crate::prompt::Protocol;
@@ -278,6 +278,20 @@ sections! {
         seed: u64 = 1;
         /// Threads of the embedded engine; 0 takes every core.
         threads: usize = 0;
+    }
+
+    /// Where the model is trained.
+    policy_train: PolicyTrainSettings = "policy.train" {
+        /// What trains it: "embedded" (this program), or "tinker" (a server that speaks the Tinker protocol, like SkyRL's).
+        engine: TrainEngine = TrainEngine::Embedded;
+        /// Address of the server, up to what stands before /api/v1.
+        url: Option<String> = None;
+        /// The name under which the server knows the model; its only one unless set.
+        base_model: Option<String> = None;
+        /// Variable of the environment that holds the server's key; no key is sent unless set.
+        key_env: Option<String> = None;
+        /// Longest time of one operation of the server (a pass over a batch, a step, the way of the weights), seconds.
+        patience_secs: f64 = 600.0;
     }
 
     /// How the model is measured.

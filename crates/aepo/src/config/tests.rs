@@ -257,6 +257,8 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[VISIT, ("tools.visit.summary_model", "m")], "tools.visit.summary_endpoint is not set"),
         (&[VISIT, ("tools.visit.summary_key_env", "KEY")], "tools.visit.summary_endpoint is not set"),
         (&[VISIT, ("tools.visit.summary_secs", "9")], "tools.visit.summary_endpoint is not set"),
+        (&[("policy.train.url", "http://host")], "policy.train.engine is \"embedded\""),
+        (&[("policy.train.patience_secs", "9")], "policy.train.engine is \"embedded\""),
         (&[("sft.epochs", "2")], "as many as sft.tokens says"),
         (&[("sft.source", "c.jsonl"), ("sft.tokens", "9")], "sft.epochs says how often"),
         (&[("sft.source", "c.jsonl"), ("sft.head_math", "0.1")], "nothing is generated"),
@@ -291,6 +293,26 @@ fn a_model_that_reads_pages_has_an_address_and_a_name() {
     );
     let endless = [&named[..], &[("tools.visit.summary_secs", "0")]].concat();
     assert!(refused("", &endless).ends_with("must be above 0 and at most 3600"));
+}
+
+#[test]
+fn what_a_server_cannot_do_is_refused_by_the_key_that_asks_for_it() {
+    let there = [("policy.train.engine", "tinker"), ("policy.train.url", "http://host:8000"), ("lora.rank", "8")];
+    let c = resolve("", &there).unwrap();
+    assert_eq!((c.policy_train.engine, c.policy_train.patience_secs), (TrainEngine::Tinker, 600.0));
+    assert_eq!(resolve(&c.to_toml(), &[]).unwrap().settings, c.settings, "a run writes it down");
+    assert!(resolve("", &[&there[..], &[("lora.targets", "mlp")]].concat()).is_ok());
+    assert!(refused("", &[there[0], there[2]]).contains("`policy.train.url` is not set but must be set"));
+    assert!(refused("", &there[..2]).contains("`lora.rank` is 0 but must be at least 1"));
+    for (key, value) in [
+        ("lora.alpha", "16"),
+        ("lora.targets", "[\"q_proj\", \"v_proj\"]"),
+        ("rollout.temperature", "0.8"),
+        ("loss.entropy_coef", "0.01"),
+    ] {
+        let message = refused("", &[&there[..], &[(key, value)]].concat());
+        assert!(message.contains(&format!("`{key}`")) && message.contains("such servers"), "{message}");
+    }
 }
 
 #[test]

@@ -141,6 +141,16 @@ pub enum Arithmetic {
     Bf16,
 }
 
+/// What trains a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrainEngine {
+    /// This program.
+    #[default]
+    Embedded,
+    /// A server that speaks the Tinker protocol.
+    Tinker,
+}
+
 /// Names of a closed set of choices.
 macro_rules! choices {
     ($type:ty, $expected:literal, $($name:literal => $value:path),+ $(,)?) => {
@@ -176,6 +186,8 @@ choices!(ClipName, "\"ppo\", \"balanced\", \"cispo\" or \"gppo\"",
     "ppo" => ClipName::Ppo, "balanced" => ClipName::Balanced, "cispo" => ClipName::Cispo, "gppo" => ClipName::Gppo);
 choices!(Stored, "\"f32\" or \"bf16\"", "f32" => Stored::F32, "bf16" => Stored::Bf16);
 choices!(Arithmetic, "\"f32\" or \"bf16\"", "f32" => Arithmetic::F32, "bf16" => Arithmetic::Bf16);
+choices!(TrainEngine, "\"embedded\" or \"tinker\"",
+    "embedded" => TrainEngine::Embedded, "tinker" => TrainEngine::Tinker);
 choices!(RatioScope, "\"token\", \"sequence\" or \"turn\"",
     "token" => RatioScope::Token, "sequence" => RatioScope::Sequence, "turn" => RatioScope::Turn);
 choices!(SharedTokens, "\"own\" or \"mean\"", "own" => SharedTokens::Own, "mean" => SharedTokens::Mean);

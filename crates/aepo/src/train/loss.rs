@@ -228,7 +228,8 @@ pub struct TokenInputs<'a> {
     pub ref_logprobs: &'a [f64],
     /// What the sampler said when it drew the tokens, nats; read only with `is_cap`, and may be empty otherwise.
     pub rollout_logprobs: &'a [f64],
-    /// Of the weights being trained, nats.
+    /// Of the weights being trained, nats; empty where they were not measured, which is possible only without
+    /// `entropy_coef`.
     pub entropies: &'a [f64],
     /// Of the weights that sampled, nats; may be empty where nobody asks for the masses of [`LossSums::high`].
     pub rollout_entropies: &'a [f64],
@@ -270,7 +271,7 @@ pub struct LossSums {
     pub kl_old: f64,
     /// Σ k3 against the reference policy, nats; 0 where it is not evaluated.
     pub kl_ref: f64,
-    /// Σ H of the weights being trained, nats.
+    /// Σ H of the weights being trained, nats; not a number where they were not measured.
     pub entropy: f64,
     /// The surrogate's gradient on high-entropy tokens.
     pub high: GradientMass,
@@ -334,7 +335,7 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
     out.sums.n_tokens = n;
     let ratios = ratios(rules.ratio, inputs.logprobs, inputs.old_logprobs, inputs.turn_lens);
     for (t, &ratio) in ratios.iter().enumerate() {
-        let (logp, old, entropy) = (inputs.logprobs[t], inputs.old_logprobs[t], inputs.entropies[t]);
+        let (logp, old) = (inputs.logprobs[t], inputs.old_logprobs[t]);
         let term = token_term(&rules.clip, ratio, inputs.advantages[t], logp);
         let (mut value, mut dlogp) = (term.value, term.dlogp);
         let free = (ratio * inputs.advantages[t]).abs();
@@ -362,7 +363,7 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
             }
         }
         if rules.entropy_coef != 0.0 {
-            value -= rules.entropy_coef * entropy;
+            value -= rules.entropy_coef * inputs.entropies[t];
             out.dentropy.push(-weight * rules.entropy_coef);
         }
         out.value += weight * value;
@@ -375,7 +376,7 @@ pub fn trajectory_loss(rules: &LossRules, weight: f64, inputs: &TokenInputs<'_>)
         }
         // The tokens were sampled from the old weights, so this estimates KL(old ‖ new).
         out.sums.kl_old += kl_k3(old, logp).0;
-        out.sums.entropy += entropy;
+        out.sums.entropy += inputs.entropies.get(t).unwrap_or(&f64::NAN);
     }
     out
 }

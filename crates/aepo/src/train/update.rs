@@ -92,6 +92,9 @@ pub enum UpdateError {
     /// A divergence is asked for, but not from what.
     #[error("loss.kl_coef is {0} but there is no reference policy")]
     NoReference(f64),
+    /// An entropy bonus is asked for, but nobody measures entropies.
+    #[error("loss.entropy_coef is {0} but the policy measures no entropies: leave it at 0")]
+    NoEntropies(f64),
     /// The policy answered for another number of tokens than it was asked about.
     #[error("the policy returned {n_got} log-probabilities for {n_targets} targets")]
     WrongLength {
@@ -229,6 +232,9 @@ fn optimise(
     let (mut loss, mut sums) = (0.0, LossSums::default());
     for micro in pack(groups, &which, settings.max_batch_tokens) {
         let stats = forward(policy, &micro, settings.temperature, true)?;
+        if settings.loss.entropy_coef != 0.0 && stats.entropies.is_empty() {
+            return Err(UpdateError::NoEntropies(settings.loss.entropy_coef));
+        }
         if micro.groups.iter().any(|g| old[g.group_idx].is_none()) {
             // These are the weights at the start of the step, so what they say is the old log-probability.
             report.mismatch.add(&micro.rollout_logprobs, &stats.logprobs, &settings.loss);
@@ -285,7 +291,8 @@ fn micro_loss(
     for packed in &micro.groups {
         let group = &groups[packed.group_idx];
         let range = packed.first_target..packed.first_target + packed.n_targets;
-        let (logprobs, entropies) = (&stats.logprobs[range.clone()], &stats.entropies[range]);
+        let logprobs = &stats.logprobs[range.clone()];
+        let entropies = if stats.entropies.is_empty() { &[][..] } else { &stats.entropies[range] };
         let old = old[packed.group_idx].as_deref().unwrap_or(logprobs);
         let reference = references[packed.group_idx].as_deref();
         for (s, (sample, targets)) in group.samples.iter().zip(&packed.sample_targets).enumerate() {
@@ -295,7 +302,7 @@ fn micro_loss(
                 old_logprobs: &pick(old),
                 ref_logprobs: &reference.map_or(Vec::new(), pick),
                 rollout_logprobs: &pick(&micro.rollout_logprobs[packed.first_target..]),
-                entropies: &pick(entropies),
+                entropies: &if entropies.is_empty() { Vec::new() } else { pick(entropies) },
                 rollout_entropies: &pick(&micro.rollout_entropies[packed.first_target..]),
                 high_entropy: settings.high_entropy,
                 advantages: &sample.advantages,
@@ -349,7 +356,11 @@ fn forward(
 ) -> Result<TokenStats, UpdateError> {
     let stats = policy.forward(&micro.batch, temperature, keep)?;
     let n_targets = micro.batch.targets.len();
-    let n_got = stats.logprobs.len().min(stats.entropies.len());
+    let n_got = match stats.entropies.len() {
+        // Not measured; whoever needs them says so.
+        0 => stats.logprobs.len(),
+        n => n.min(stats.logprobs.len()),
+    };
     if n_got != n_targets {
         return Err(UpdateError::WrongLength { n_got, n_targets });
     }
