@@ -1,5 +1,7 @@
 //! How do other programs use these tools? One HTTP server whose routes are whatever was asked for.
 
+mod connection;
+pub mod openai;
 pub mod retrieve;
 pub mod run_code;
 
@@ -75,12 +77,12 @@ impl Server {
             };
             let ended = runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                let serving = axum::serve(listener, routes).with_graceful_shutdown(gone(stopped.clone()));
                 tokio::select! {
-                    ended = serving => ended,
+                    () = connection::serve(listener, routes, stopped.clone()) => {}
                     // Somebody neither finishes a request nor hangs up.
-                    () = late(stopped) => Ok(()),
+                    () = late(stopped) => {}
                 }
+                Ok(())
             });
             runtime.shutdown_timeout(GRACE);
             ended
@@ -127,7 +129,8 @@ impl Gate {
         Gate { open: Arc::new(Semaphore::new(MAX_AT_ONCE)), working }
     }
 
-    /// Reads a body, within bounds of size and time, and answers it in a thread where work may block.
+    /// Reads a body, within bounds of size and time, and answers it in a thread where work may block. Errors are worded
+    /// as FastAPI servers word them.
     pub async fn answer(
         &self,
         body: axum::body::Body,
@@ -135,10 +138,9 @@ impl Gate {
     ) -> Response {
         // Neither semaphore is ever closed.
         let Ok(_open) = self.open.acquire().await else { return complain(StatusCode::SERVICE_UNAVAILABLE, "closed") };
-        let bytes = match tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
-            Err(_) => return complain(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time"),
-            Ok(Err(_)) => return complain(StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long"),
-            Ok(Ok(bytes)) => bytes,
+        let bytes = match read_body(body).await {
+            Ok(bytes) => bytes,
+            Err((status, why)) => return complain(status, why),
         };
         let Ok(_working) = self.working.acquire().await else {
             return complain(StatusCode::SERVICE_UNAVAILABLE, "closed");
@@ -147,6 +149,15 @@ impl Gate {
             Ok(response) => response,
             Err(_) => complain(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be answered"),
         }
+    }
+}
+
+/// Reads a body, within bounds of size and time.
+async fn read_body(body: axum::body::Body) -> Result<Bytes, (StatusCode, &'static str)> {
+    match tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")),
+        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long")),
+        Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 
