@@ -189,8 +189,8 @@ impl Answers {
         let options = &self.asked.options;
         // The end that a model makes of a turn is no word, unless its protocol has it as one.
         let is_mute = || self.talk.shown().get(id as usize).is_none_or(|bytes| bytes.is_empty());
-        let is_end = options.stop_ids.contains(&id)
-            || (!options.ignore_eos && self.talk.stop_ids().contains(&id) && is_mute());
+        let is_end =
+            options.stop_ids.contains(&id) || (!options.ignore_eos && self.talk.stop_ids().contains(&id) && is_mute());
         if !is_end || options.include_stop {
             choice.speller.add(id);
         }

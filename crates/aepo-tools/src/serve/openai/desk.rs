@@ -269,19 +269,20 @@ impl<S: Watched> Work<S> {
 
     /// Begins with those jobs that fit, in the order in which they came.
     fn admit(&mut self) {
+        let n_before = self.waiting.len();
+        self.waiting.retain(|job| !job.events.is_closed());
+        self.state.n_waiting.fetch_sub(n_before - self.waiting.len(), Ordering::SeqCst);
         while let Some(job) = self.waiting.front() {
             let cost = Desk::cost(job.prompt.len(), job.n, job.max_tokens);
             let n_live: usize = self.live.iter().map(|live| live.job.n).sum();
             let reserved: usize = self.live.iter().map(|live| live.cost).sum();
             let fits = n_live + job.n <= self.limits.max_live && reserved + cost <= self.limits.cache_tokens;
-            if !fits && !self.live.is_empty() && !job.events.is_closed() {
+            // Nobody is let in who could never fit, so an empty house has room.
+            if !fits && !self.live.is_empty() {
                 return;
             }
             let Some(job) = self.waiting.pop_front() else { return };
             self.state.n_waiting.fetch_sub(1, Ordering::SeqCst);
-            if job.events.is_closed() {
-                continue;
-            }
             match self.begin(&job) {
                 Ok(path) => {
                     let n_given = if job.judges_prompt { job.prompt.len() - 1 } else { 0 };
@@ -302,7 +303,7 @@ impl<S: Watched> Work<S> {
             Some(source) => {
                 let path = self.sampler.fork(source, n_shared)?;
                 if n_shared < job.prompt.len() {
-                    self.sampler.append(path, &job.prompt[n_shared..])?;
+                    self.sampler.append(path, &job.prompt[n_shared..]).inspect_err(|_| self.sampler.close(path))?;
                 }
                 // The last shared token is computed again, for its logits.
                 (path, n_shared - 1)
@@ -431,7 +432,8 @@ impl<S: Watched> Work<S> {
         let tokens: Vec<u32> = live.job.prompt.iter().chain(&live.choices[idx].sampled).copied().collect();
         self.kept.add(path, tokens, |path| self.sampler.close(path));
         let reserved: usize = self.live.iter().map(|live| live.cost).sum();
-        let room = self.limits.cache_tokens.saturating_sub(reserved);
+        let own = if live.job.n > 1 { live.cost } else { 0 };
+        let room = self.limits.cache_tokens.saturating_sub(reserved + own);
         self.kept.shrink(room, |path| self.sampler.close(path));
     }
 

@@ -40,7 +40,8 @@ mod tests {
     fn only_the_whole_key_opens() {
         let key = Key::new(&Secret::of("sk-0123").unwrap());
         assert!(key.opens(b"Bearer sk-0123") && key.opens(b"bearer sk-0123"));
-        for wrong in [&b""[..], b"sk-0123", b"Bearer ", b"Bearer sk-012", b"Bearer sk-01234", b"Basic sk-0123", b"Bea"] {
+        for wrong in [&b""[..], b"sk-0123", b"Bearer ", b"Bearer sk-012", b"Bearer sk-01234", b"Basic sk-0123", b"Bea"]
+        {
             assert!(!key.opens(wrong), "{wrong:?}");
         }
     }

@@ -10,8 +10,8 @@ mod chat;
 mod completions;
 pub mod desk;
 mod fields;
-mod key;
 mod kept;
+mod key;
 mod options;
 pub mod refusal;
 mod stream;
@@ -200,7 +200,8 @@ fn check_room(served: &Served, asked: &Asked, param: &str) -> Result<(), Refusal
         let cost = Desk::cost(n, asked.options.n, max_tokens(served, asked, n));
         if cost > limits.cache_tokens || asked.options.n > limits.max_live {
             let (room, n) = (limits.cache_tokens, limits.max_live);
-            let message = format!("times `max_tokens` asks for more than this server holds: {room} tokens, {n} answers");
+            let message =
+                format!("times `max_tokens` asks for more than this server holds: {room} tokens, {n} answers");
             return Err(Refusal::field("n", message));
         }
     }

@@ -68,8 +68,7 @@ impl Writer {
         let choices = choices.collect();
         let asked = &answers.asked;
         let mut value = self.object(&asked.kind, false, choices, Some(bill(answers.usage)));
-        if let (Kind::Chat { .. }, true, Some(fields)) =
-            (&asked.kind, asked.options.return_ids, value.as_object_mut())
+        if let (Kind::Chat { .. }, true, Some(fields)) = (&asked.kind, asked.options.return_ids, value.as_object_mut())
         {
             fields.insert("prompt_token_ids".to_owned(), json!(asked.prompts[0]));
         }
@@ -145,7 +144,8 @@ impl Writer {
             offsets.push(self.offsets[idx]);
             self.offsets[idx] += bytes(tok, entry.id).chars().count();
             texts.push(text);
-            let pairs = |top: &[(u32, f32)]| top.iter().map(|&(id, p)| (self::text(tok, id, as_ids), json!(p))).collect();
+            let pairs =
+                |top: &[(u32, f32)]| top.iter().map(|&(id, p)| (self::text(tok, id, as_ids), json!(p))).collect();
             likeliest.push(entry.logprob.filter(|_| n > 0).map(|logprob| {
                 let mut map: Map<String, Value> = pairs(&entry.likeliest);
                 map.entry(self::text(tok, entry.id, as_ids)).or_insert(json!(logprob));
@@ -186,9 +186,7 @@ fn text(tok: &Tokenizer, id: u32, as_id: bool) -> String {
 }
 
 fn chat_entry(tok: &Tokenizer, entry: &Entry, n: usize, as_ids: bool) -> Value {
-    let one = |id: u32, logprob: Option<f32>| {
-        json!({ "token": text(tok, id, as_ids), "logprob": logprob, "bytes": tok.token_bytes(id).unwrap_or_default() })
-    };
+    let one = |id: u32, logprob: Option<f32>| json!({ "token": text(tok, id, as_ids), "logprob": logprob, "bytes": tok.token_bytes(id).unwrap_or_default() });
     let mut value = one(entry.id, entry.logprob);
     if let Some(fields) = value.as_object_mut() {
         let top = entry.likeliest.iter().take(n).map(|&(id, logprob)| one(id, Some(logprob)));
