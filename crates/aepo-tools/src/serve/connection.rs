@@ -19,14 +19,19 @@ use tokio::time::Sleep;
 /// Connections that are open at once; further ones wait to be accepted.
 pub const MAX_CONNECTIONS: usize = 512;
 /// A request's head must be there whole in this time, also the next one of a connection that is kept.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// A reader that takes nothing of an answer for so long is gone.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// The head of a request is no longer, bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Answers connections until `stopped`, then those requests that are under way.
-pub(super) async fn serve(listener: TcpListener, routes: Router, stopped: watch::Receiver<()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    head_patience: Duration,
+    stopped: watch::Receiver<()>,
+) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut open = JoinSet::new();
     loop {
@@ -45,7 +50,7 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stopped: watch:
                 let (routes, stopped) = (routes.clone(), stopped.clone());
                 open.spawn(async move {
                     let _permit = permit;
-                    answer(stream, routes, stopped).await;
+                    answer(stream, routes, head_patience, stopped).await;
                 });
             }
             // A connection that ended before it was accepted, or too many open files: neither ends a server.
@@ -55,12 +60,12 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stopped: watch:
     while open.join_next().await.is_some() {}
 }
 
-async fn answer(stream: TcpStream, routes: Router, stopped: watch::Receiver<()>) {
+async fn answer(stream: TcpStream, routes: Router, head_patience: Duration, stopped: watch::Receiver<()>) {
     // Tokens are small packets, and are wanted at once.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Patient { stream, stalled: None });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD_BYTES);
+    http.timer(TokioTimer::new()).header_read_timeout(head_patience).max_buf_size(MAX_HEAD_BYTES);
     let connection = http.serve_connection(io, TowerToHyperService::new(routes));
     let mut connection = std::pin::pin!(connection);
     // An error here is the connection's: the other side is gone, late, or speaks something else.

@@ -16,7 +16,7 @@ use aepo_tools::http::Secret;
 use aepo_tools::hub::What;
 use aepo_tools::serve::openai::desk::{Limits, Worker};
 use aepo_tools::serve::openai::{Key, Served, routes};
-use aepo_tools::serve::{ServeError, Server};
+use aepo_tools::serve::{BODY_PATIENCE, ServeError, Server};
 use anyhow::Context as _;
 
 use crate::args::Telling;
@@ -84,7 +84,14 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let limits = Limits { cache_tokens, max_live: args.max_live, max_waiting: args.max_waiting };
     let (desk, worker) = Worker::start(engine, limits).context("starting to sample")?;
     let needs_key = key.is_some();
-    let served = Served { name: name.clone(), talk: Arc::new(talk), desk, default_max_tokens: args.max_tokens, key };
+    let served = Served {
+        name: name.clone(),
+        talk: Arc::new(talk),
+        desk,
+        default_max_tokens: args.max_tokens,
+        key,
+        body_patience: BODY_PATIENCE,
+    };
     let holds_conversations = served.talk.holds_conversations();
     let address = std::net::SocketAddr::new(host, args.port).to_string();
     let server = Server::start(&address, routes(served)).map_err(|e| match e {

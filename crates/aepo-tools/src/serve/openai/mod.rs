@@ -21,7 +21,7 @@ mod wire;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aepo::prompt::served::Talk;
 use axum::Router;
@@ -54,6 +54,8 @@ pub struct Served {
     pub default_max_tokens: usize,
     /// What callers must show; `None` where everybody may ask.
     pub key: Option<Key>,
+    /// A request must be there whole in this time.
+    pub body_patience: Duration,
 }
 
 impl Served {
@@ -134,7 +136,8 @@ async fn answer(served: Arc<Served>, headers: &HeaderMap, body: Body, read: Read
         let message = "the request must have Content-Type: application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let bytes = super::read_body(body).await.map_err(|(status, why)| Refusal::new(status, why))?;
+    let bytes =
+        super::read_body(body, served.body_patience).await.map_err(|(status, why)| Refusal::new(status, why))?;
     let here = Arc::clone(&served);
     // Rendering and tokenising a long conversation takes a while.
     let asked = tokio::task::spawn_blocking(move || read(&here, &bytes)).await;
@@ -147,7 +150,7 @@ async fn answer(served: Arc<Served>, headers: &HeaderMap, body: Body, read: Read
     let prefix = if matches!(asked.kind, Kind::Chat { .. }) { "chatcmpl" } else { "cmpl" };
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let heading = Heading { id: format!("{prefix}-{:016x}", fresh()), created, model: served.name.clone() };
-    let writer = Writer::new(heading, asked.prompts.len() * asked.options.n);
+    let writer = Writer::new(heading, asked.prompts.len() * asked.options.n, asked.options.pieces(&served.talk));
     let answers = Answers::new(asked, Arc::clone(&served.talk));
     match is_stream {
         true => Ok(stream::response(answers, writer, Arc::clone(&served.talk), told)),

@@ -1,5 +1,7 @@
 //! In which JSON are answers told? That of OpenAI's two kinds of completions, with vLLM's names for what they lack.
 
+use std::sync::Arc;
+
 use aepo::data::message::FunctionCall;
 use aepo::prompt::Tokenizer;
 use serde_json::{Map, Value, json};
@@ -22,11 +24,13 @@ pub(super) struct Writer {
     offsets: Vec<usize>,
     /// Calls told so far, by answer.
     n_calls: Vec<usize>,
+    /// What each id adds to the text.
+    pieces: Arc<[Box<[u8]>]>,
 }
 
 impl Writer {
-    pub(super) fn new(heading: Heading, n_choices: usize) -> Writer {
-        Writer { heading, offsets: vec![0; n_choices], n_calls: vec![0; n_choices] }
+    pub(super) fn new(heading: Heading, n_choices: usize, pieces: Arc<[Box<[u8]>]>) -> Writer {
+        Writer { heading, offsets: vec![0; n_choices], n_calls: vec![0; n_choices], pieces }
     }
 
     fn object(&self, kind: &Kind, is_chunk: bool, choices: Vec<Value>, usage: Option<Value>) -> Value {
@@ -142,7 +146,9 @@ impl Writer {
         for entry in entries {
             let text = text(tok, entry.id, as_ids);
             offsets.push(self.offsets[idx]);
-            self.offsets[idx] += bytes(tok, entry.id).chars().count();
+            let piece = self.pieces.get(entry.id as usize).map_or(&[][..], |piece| piece);
+            // The bytes that go on with a character begin with the bits 10.
+            self.offsets[idx] += piece.iter().filter(|&&byte| byte >> 6 != 0b10).count();
             texts.push(text);
             let pairs =
                 |top: &[(u32, f32)]| top.iter().map(|&(id, p)| (self::text(tok, id, as_ids), json!(p))).collect();
