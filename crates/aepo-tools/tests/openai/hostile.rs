@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::fake::Fake;
-use crate::http::{CHAT, LIMITS, TEXT, connect, get, head, post, post_text, question, raw, read, start, start_with};
+use crate::http::{LIMITS, Limits, question, start, start_with};
+use crate::raw::{Answer, CHAT, TEXT, connect, get, head, post, post_text, raw, read};
 
 /// The error's `param`, with everything else that an error has.
 #[track_caller]
-fn param(answer: &crate::http::Answer, status: u16) -> Value {
+fn param(answer: &Answer, status: u16) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
     let error = answer.json()["error"].clone();
     assert!(!error["message"].as_str().unwrap().is_empty() && error["type"].is_string(), "{answer:?}");
@@ -194,8 +195,7 @@ fn a_key_is_asked_for_where_there_is_one() {
 #[test]
 fn who_goes_away_is_no_longer_sampled_for() {
     let fake = Fake::new(100_000, Duration::from_millis(2), Box::new(|_| "a".to_owned()));
-    let limits = crate::http::LIMITS;
-    let running = start_with(fake, crate::http::Limits { cache_tokens: 1_000_000, ..limits }, None);
+    let running = start_with(fake, Limits { cache_tokens: 1_000_000, ..LIMITS }, None);
     let at = running.server.address;
     let streams: Vec<_> = [true, false]
         .into_iter()

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::fake::Fake;
-use crate::http::{CHAT, LIMITS, Limits, TEXT, connect, head, post, question, read, start_with};
+use crate::http::{LIMITS, Limits, question, start_with};
+use crate::raw::{CHAT, TEXT, connect, get, head, post, read};
 
 /// Says the same letter for ever, a token in two milliseconds.
 fn endless() -> Fake {
@@ -92,5 +93,5 @@ fn streams_are_told_that_the_server_stops() {
     assert!(rest.contains("\"code\":\"stopping\"") && !rest.contains("[DONE]"), "{rest}");
     // What could be ended in that time was, on a machine that had the time.
     assert!([200, 503].contains(&read(short).status));
-    assert_eq!(crate::http::get(at, "/health").status, 503);
+    assert_eq!(get(at, "/health").status, 503);
 }

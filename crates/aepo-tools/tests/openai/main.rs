@@ -4,8 +4,10 @@ mod fake;
 mod hostile;
 mod http;
 mod load;
+mod raw;
 
-use http::{CHAT, TEXT, get, post, question, start};
+use http::{question, start};
+use raw::{CHAT, TEXT, get, post};
 use serde_json::{Value, json};
 
 fn search() -> Value {

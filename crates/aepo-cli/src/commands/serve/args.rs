@@ -53,7 +53,7 @@ pub struct ServeArgs {
     #[arg(long, value_enum)]
     pub arithmetic: Option<ArithmeticArg>,
     /// Tokens in the cache, those of answers under way and of conversations that may go on [default: what a quarter of
-    /// the free memory holds, at most 1048576]
+    /// the free memory holds, at most 131072]
     #[arg(long, value_name = "N")]
     pub cache_tokens: Option<usize>,
     /// Answers that are sampled at once

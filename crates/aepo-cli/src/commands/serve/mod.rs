@@ -34,7 +34,7 @@ use args::{ArithmeticArg, ServeArgs};
 /// The variable that holds the key.
 const KEY: &str = "AEPO_API_KEY";
 /// The cache is never larger by itself, tokens.
-const MOST_CACHED: u64 = 1 << 20;
+const MOST_CACHED: u64 = 1 << 17;
 /// Of the free memory, the cache takes this part by itself.
 const PART: u64 = 4;
 

@@ -16,14 +16,12 @@ use aepo::stop::Stop;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::kept::{Kept, common};
+use super::kept::{BLOCK, Kept, common};
 
 /// How long requests under way go on when the server is stopped.
 const GRACE: Duration = Duration::from_secs(3);
 /// How often an idle thread looks whether it is to stop.
 const IDLE: Duration = Duration::from_millis(50);
-/// Paths are cached in blocks of sixteen tokens; a path may have a begun one more than its tokens fill.
-const BLOCK: usize = 16;
 /// Beginnings that are shorter are computed again: looking them up would save nothing.
 const MIN_SHARED: usize = 16;
 
@@ -201,7 +199,7 @@ impl Desk {
         !self.state.ended.load(Ordering::SeqCst)
     }
 
-    /// Tokens that a job may come to hold.
+    /// Tokens that a job may come to hold; each answer may begin a block at both of its ends.
     #[must_use]
     pub fn cost(n_prompt: usize, n: usize, max_tokens: usize) -> usize {
         n_prompt.saturating_add(n.saturating_mul(max_tokens.saturating_add(2 * BLOCK)))

@@ -6,12 +6,20 @@ use aepo::policy::PathId;
 #[derive(Default)]
 pub(super) struct Kept {
     paths: Vec<(PathId, Vec<u32>)>,
+    /// Tokens that their blocks have room for.
     n_tokens: usize,
 }
+
+/// Tokens in a block of the cache: a path fills its last one in part.
+pub(super) const BLOCK: usize = 16;
 
 /// Tokens at the beginning of both.
 pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn room(tokens: &[u32]) -> usize {
+    tokens.len().next_multiple_of(BLOCK)
 }
 
 impl Kept {
@@ -25,7 +33,7 @@ impl Kept {
             stays
         });
         self.paths.push((path, tokens));
-        self.n_tokens = self.paths.iter().map(|(_, tokens)| tokens.len()).sum();
+        self.n_tokens = self.paths.iter().map(|(_, tokens)| room(tokens)).sum();
     }
 
     /// The path that begins like `prompt` for longest, and for how many tokens; it counts as used.
@@ -40,13 +48,13 @@ impl Kept {
         (Some(path), n)
     }
 
-    /// Closes paths until no more than `room` tokens are kept.
+    /// Closes paths until what is kept takes no more than `room` tokens.
     pub(super) fn shrink(&mut self, room: usize, mut close: impl FnMut(PathId)) {
         let mut n_closed = 0;
         while self.n_tokens > room && n_closed < self.paths.len() {
             let (path, tokens) = &self.paths[n_closed];
             close(*path);
-            self.n_tokens -= tokens.len();
+            self.n_tokens -= room(tokens);
             n_closed += 1;
         }
         self.paths.drain(..n_closed);
@@ -66,13 +74,13 @@ mod tests {
         kept.add(PathId(3), vec![5; 10], |path| closed.push(path.0));
         assert_eq!(kept.longest_beginning(&[1, 2, 3, 7]), (Some(PathId(1)), 3));
         assert_eq!(kept.longest_beginning(&[7]), (None, 0));
-        kept.shrink(17, |path| closed.push(path.0));
-        assert!(closed.is_empty(), "17 tokens fit");
-        kept.shrink(14, |path| closed.push(path.0));
+        kept.shrink(48, |path| closed.push(path.0));
+        assert!(closed.is_empty(), "three blocks fit");
+        kept.shrink(47, |path| closed.push(path.0));
         assert_eq!(closed, [2], "the first was used after it");
         // The whole of the first, and more.
         kept.add(PathId(4), vec![1, 2, 3, 4, 5], |path| closed.push(path.0));
-        assert_eq!((closed.as_slice(), kept.n_tokens), (&[2, 1][..], 15));
+        assert_eq!((closed.as_slice(), kept.n_tokens), (&[2, 1][..], 32));
         kept.shrink(0, |path| closed.push(path.0));
         assert_eq!((closed.as_slice(), kept.n_tokens, kept.paths.len()), (&[2, 1, 3, 4][..], 0, 0));
     }
