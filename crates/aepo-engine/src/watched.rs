@@ -1,6 +1,7 @@
 //! What else was likely where a token was drawn, and what is a token worth that was given? Records for those who serve
 //! a model.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use aepo::policy::watch::{Seen, Watch, Watched};
@@ -58,7 +59,7 @@ pub(crate) fn look(token: SampledToken, logits: &[f32], n_drawn: usize, params: 
     let n = n.min(logits.len());
     let mut top: Vec<(u32, f32)> = Vec::with_capacity(n + 1);
     for (id, &x) in logits.iter().enumerate() {
-        if top.len() == n && top.last().is_some_and(|last| !(x > last.1)) {
+        if top.len() == n && top.last().is_some_and(|last| x.partial_cmp(&last.1) != Some(Ordering::Greater)) {
             continue;
         }
         top.insert(top.partition_point(|t| t.1 >= x), (id as u32, x));

@@ -143,7 +143,7 @@ impl Gate {
     ) -> Response {
         // Neither semaphore is ever closed.
         let Ok(_open) = self.open.acquire().await else { return complain(StatusCode::SERVICE_UNAVAILABLE, "closed") };
-        let bytes = match read_body(body, BODY_PATIENCE).await {
+        let bytes = match read_body(body, MAX_BODY_BYTES, BODY_PATIENCE).await {
             Ok(bytes) => bytes,
             Err((status, why)) => return complain(status, why),
         };
@@ -158,8 +158,12 @@ impl Gate {
 }
 
 /// Reads a body, within bounds of size and time.
-async fn read_body(body: axum::body::Body, patience: Duration) -> Result<Bytes, (StatusCode, &'static str)> {
-    match tokio::time::timeout(patience, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
+async fn read_body(
+    body: axum::body::Body,
+    max_bytes: usize,
+    patience: Duration,
+) -> Result<Bytes, (StatusCode, &'static str)> {
+    match tokio::time::timeout(patience, axum::body::to_bytes(body, max_bytes)).await {
         Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")),
         Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long")),
         Ok(Ok(bytes)) => Ok(bytes),

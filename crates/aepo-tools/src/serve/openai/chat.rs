@@ -38,6 +38,7 @@ pub(super) fn read(served: &Served, bytes: &[u8]) -> Result<Asked, Refusal> {
         Some(_) => return Err(Refusal::field("chat_template_kwargs", "must be an object")),
     };
     fields.neutral("echo", |value| *value == false)?;
+    fields.neutral("include_reasoning", |value| *value == true)?;
     fields.neutral("add_generation_prompt", |value| *value == true)?;
     fields.neutral("modalities", |value| *value == json!(["text"]))?;
     fields.end()?;

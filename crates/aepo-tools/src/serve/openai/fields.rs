@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 pub(super) struct Fields(Map<String, Value>);
 
 /// Fields that change no answer.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 9] = [
     "user",
     "metadata",
     "store",
@@ -21,7 +21,6 @@ const HARMLESS: [&str; 10] = [
     "prompt_cache_retention",
     "request_id",
     "priority",
-    "include_reasoning",
 ];
 
 impl Fields {

@@ -18,7 +18,7 @@ pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-fn room(tokens: &[u32]) -> usize {
+fn slots(tokens: &[u32]) -> usize {
     tokens.len().next_multiple_of(BLOCK)
 }
 
@@ -33,7 +33,7 @@ impl Kept {
             stays
         });
         self.paths.push((path, tokens));
-        self.n_tokens = self.paths.iter().map(|(_, tokens)| room(tokens)).sum();
+        self.n_tokens = self.paths.iter().map(|(_, tokens)| slots(tokens)).sum();
     }
 
     /// The path that begins like `prompt` for longest, and for how many tokens; it counts as used.
@@ -54,7 +54,7 @@ impl Kept {
         while self.n_tokens > room && n_closed < self.paths.len() {
             let (path, tokens) = &self.paths[n_closed];
             close(*path);
-            self.n_tokens -= room(tokens);
+            self.n_tokens -= slots(tokens);
             n_closed += 1;
         }
         self.paths.drain(..n_closed);

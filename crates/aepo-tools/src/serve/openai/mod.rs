@@ -29,7 +29,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -41,6 +41,9 @@ use refusal::Refusal;
 use wire::{Heading, Writer};
 
 pub use key::Key;
+
+/// No request is longer, bytes: all connections together may hold one.
+const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// A model with everything that answering needs.
 pub struct Served {
@@ -136,8 +139,8 @@ async fn answer(served: Arc<Served>, headers: &HeaderMap, body: Body, read: Read
         let message = "the request must have Content-Type: application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let bytes =
-        super::read_body(body, served.body_patience).await.map_err(|(status, why)| Refusal::new(status, why))?;
+    let bytes = super::read_body(body, MAX_BODY_BYTES, served.body_patience).await;
+    let bytes = bytes.map_err(|(status, why)| Refusal::new(status, why))?;
     let here = Arc::clone(&served);
     // Rendering and tokenising a long conversation takes a while.
     let asked = tokio::task::spawn_blocking(move || read(&here, &bytes)).await;
@@ -156,7 +159,6 @@ async fn answer(served: Arc<Served>, headers: &HeaderMap, body: Body, read: Read
         true => Ok(stream::response(answers, writer, Arc::clone(&served.talk), told)),
         false => Ok(super::json(StatusCode::OK, &stream::whole(answers, writer, &served.talk, told).await?)),
     }
-    .map(Response::into_response)
 }
 
 fn jobs(served: &Served, asked: &Asked, events: &mpsc::UnboundedSender<desk::Event>) -> Vec<Job> {

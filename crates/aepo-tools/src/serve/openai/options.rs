@@ -75,6 +75,7 @@ impl Options {
             // The likeliest token, whose probability is told as the model has it.
             0.0 => SampleParams { temperature: 1.0, top_p: 1.0, top_k: 1, top_entropy: false },
             _ => SampleParams {
+                // Colder ones would divide logits into infinities, and say the same.
                 temperature: temperature.max(1e-4),
                 top_p: top_p.max(f32::MIN_POSITIVE),
                 top_k: usize::try_from(top_k).unwrap_or(usize::MAX),
