@@ -10,6 +10,7 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::eval::args::EvalArgs;
 use crate::commands::index::IndexCommand;
 use crate::commands::score::ScoreArgs;
+use crate::commands::serve::args::{HELP, ServeArgs};
 use crate::commands::tool::python::ToolPythonArgs;
 use crate::commands::tool::search::ToolSearchArgs;
 use crate::commands::tool::serve::ToolServeArgs;
@@ -97,6 +98,9 @@ has no answer yet. DIR/report.html (and report.md, summary.json, scores.jsonl) t
     Eval(Box<EvalArgs>),
     /// Grade predictions from standard input
     Score(ScoreArgs),
+    /// Offer a model to other programs over OpenAI's API, until interrupted
+    #[command(after_help = HELP)]
+    Serve(Box<ServeArgs>),
     /// Sample one tree of trajectories and print it
     #[command(after_help = "\
 Examples:

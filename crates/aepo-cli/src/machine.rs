@@ -1,8 +1,9 @@
 //! What does this machine give? Cores, memory, and a clock.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aepo::config::Arithmetic;
+use aepo::prompt::template::Date;
 use aepo_engine::gemm::{Along, Buffers, Factor, Numbers, Packed, Right, Target, multiply};
 use aepo_engine::team::Team;
 
@@ -14,6 +15,32 @@ pub fn certificates() -> Option<std::path::PathBuf> {
 /// Threads that can run at once.
 pub fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The day it is, in universal time; `None` where the clock stands before 1970.
+pub fn today() -> Option<Date> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    date_of(since.as_secs() / 86_400)
+}
+
+/// The date of a day counted from 1970-01-01.
+fn date_of(mut days: u64) -> Option<Date> {
+    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for n in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < n {
+            break;
+        }
+        days -= n;
+        month += 1;
+    }
+    Date::new(u16::try_from(year).ok()?, month, u8::try_from(days + 1).ok()?)
 }
 
 /// The most memory this process has held so far, MiB (VmHWM); 0 where the system does not say.
@@ -164,6 +191,15 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_have_the_dates_of_the_calendar() {
+        // date -u -d @$((DAYS * 86400)) +%F
+        for (days, date) in [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_780, "2026-11-23")] {
+            assert_eq!(date_of(days).unwrap().to_string(), date);
+        }
+        assert_eq!(date_of(20_819).unwrap().to_string(), "2027-01-01");
+    }
 
     #[test]
     fn available_memory_is_read_in_bytes() {

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => commands::compare::compare(&args),
         Command::Eval(args) => commands::eval::eval(&args),
         Command::Score(args) => commands::score::score(&args),
+        Command::Serve(args) => commands::serve::serve(&args),
         Command::Rollout(args) => commands::rollout::rollout(&args),
         Command::Show(args) => commands::show::show(&args),
         Command::Check(args) => commands::check::check(&args),

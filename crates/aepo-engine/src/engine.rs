@@ -166,7 +166,7 @@ impl Sampler for Engine {
         self.check_tokens(tokens, 0)?;
         let id = self.next_path;
         self.next_path += 1;
-        let path = LivePath { tokens: tokens.to_vec(), cache: PathCache::default(), request: None };
+        let path = LivePath { tokens: tokens.to_vec(), cache: PathCache::default(), request: None, watching: None };
         self.paths.insert(id, path);
         Ok(PathId(id))
     }
@@ -195,6 +195,7 @@ impl Sampler for Engine {
             tokens: parent.tokens[..n_tokens].to_vec(),
             cache: self.pool.fork(&parent.cache, n_tokens - 1),
             request: None,
+            watching: None,
         };
         let id = self.next_path;
         self.next_path += 1;
@@ -230,6 +231,7 @@ impl Sampler for Engine {
             let room = request.max_tokens.min(ROOM);
             live.tokens.reserve(room);
             live.request = Some((request, Vec::with_capacity(room)));
+            live.watching = None;
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! From the inside out: `real` and `matmul` hold the arithmetic, `kernels` the operations with their derivatives,
 //! `layout` and `config` the shape of a model, `model` its training pass over tree batches, `cache`, `decode`,
-//! `attend` and `sampler` its generation along forkable paths, `live` what of them is computed next, `adamw` and `checkpoint` what moves and keeps the
+//! `attend` and `sampler` its generation along forkable paths, `live` what of them is computed next, `watched` what
+//! those who serve a model want to know of it, `adamw` and `checkpoint` what moves and keeps the
 //! weights, `gguf` what reads those that others wrote in one file, and `engine` puts them behind the pipeline's [`aepo::policy::Policy`].
 pub mod adamw;
 mod attend;
@@ -31,6 +32,7 @@ pub mod setup;
 pub mod team;
 #[cfg(test)]
 mod testing;
+mod watched;
 pub mod weights;
 
 pub use engine::Engine;

@@ -8,6 +8,7 @@ use crate::cache::PathCache;
 use crate::decode::Row;
 use crate::engine::Engine;
 use crate::sampler::{Scratch, sample};
+use crate::watched::{Drawn, Watching, given, look};
 
 /// Rows computed in one go while prompts and tool results are read; bounds the buffers.
 pub(crate) const MAX_ROWS: usize = 1024;
@@ -20,6 +21,8 @@ pub(crate) struct LivePath {
     pub(crate) tokens: Vec<u32>,
     pub(crate) cache: PathCache,
     pub(crate) request: Option<(SampleRequest, Vec<SampledToken>)>,
+    /// The record of the latest request, where one is kept.
+    pub(crate) watching: Option<Box<Watching>>,
 }
 
 impl LivePath {
@@ -38,7 +41,7 @@ pub(crate) struct Step {
     /// Rows whose logits are read, and how each is drawn from.
     wanted: Vec<usize>,
     draws: Vec<Draw>,
-    drawn: Vec<Option<SampledToken>>,
+    drawn: Vec<Option<Drawn>>,
 }
 
 struct Draw {
@@ -46,6 +49,10 @@ struct Draw {
     params: SampleParams,
     /// In [0, 1).
     u: f64,
+    /// The token that stands there already.
+    given: Option<u32>,
+    /// Likeliest tokens to be looked for.
+    n_likeliest: usize,
 }
 
 impl Step {
@@ -56,16 +63,25 @@ impl Step {
         self.draws.clear();
     }
 
-    /// Adds the next `n` uncached tokens of a path, and a draw where it asked for one and these are all.
+    /// Adds the next `n` uncached tokens of a path, and a draw where it asked for one and these are all. Before that,
+    /// given tokens that are to be recorded are looked at where they would have been drawn.
     fn add(&mut self, id: u64, path: &LivePath, n: usize) {
-        let (start, index) = (path.cache.n_tokens, self.paths.len());
+        let (start, index, first) = (path.cache.n_tokens, self.paths.len(), self.rows.len());
         self.paths.push(id);
         let tokens = path.tokens[start..start + n].iter().zip(start..);
         self.rows.extend(tokens.map(|(&token, position)| Row { path: index, token, position }));
-        if let Some((request, sampled)) = path.request.as_ref().filter(|_| start + n == path.tokens.len()) {
+        let Some((request, sampled)) = &path.request else { return };
+        let (params, n_likeliest) = (request.params, path.watching.as_ref().map_or(0, |w| w.watch.n_likeliest));
+        if let Some(watching) = &path.watching {
+            for at in watching.given.start.max(start + 1)..watching.given.end.min(start + n + 1) {
+                self.wanted.push(first + at - 1 - start);
+                self.draws.push(Draw { path: id, params, u: 0.0, given: Some(path.tokens[at]), n_likeliest });
+            }
+        }
+        if start + n == path.tokens.len() {
             self.wanted.push(self.rows.len() - 1);
             let u = request.seed.uniform(sampled.len() as u64);
-            self.draws.push(Draw { path: id, params: request.params, u });
+            self.draws.push(Draw { path: id, params, u, given: None, n_likeliest });
         }
     }
 }
@@ -117,17 +133,24 @@ impl Engine {
             return Ok(Vec::new());
         }
         self.compute();
-        if self.step.drawn.iter().flatten().any(|t| !t.logprob.is_finite() || !t.entropy.is_finite()) {
+        let drawn = self.step.draws.iter().zip(self.step.drawn.iter().flatten());
+        if drawn.filter(|(d, _)| d.given.is_none()).any(|(_, drawn)| !drawn.is_finite()) {
             return Err(PolicyError::NotFinite("a sampled token's log-probability"));
         }
         let context_len = self.model.config.max_position_embeddings;
         let mut completions = Vec::new();
-        let drawn = self.step.draws.iter().map(|d| d.path);
-        let paths = those(&mut self.paths, drawn.clone()).zip(drawn);
-        for ((path, id), token) in paths.zip(self.step.drawn.iter().flatten()) {
+        let Step { draws, drawn, .. } = &mut self.step;
+        let is_new = |draw: &&Draw| draw.given.is_none();
+        let numbers = draws.iter().filter(is_new).map(|d| d.path);
+        let paths = those(&mut self.paths, numbers.clone()).zip(numbers);
+        let drawn = draws.iter().zip(drawn.iter_mut().flatten()).filter(|(d, _)| is_new(d)).map(|(_, drawn)| drawn);
+        for ((path, id), drawn) in paths.zip(drawn) {
             let Some((request, sampled)) = &mut path.request else { continue };
-            path.tokens.push(token.token);
-            sampled.push(*token);
+            path.tokens.push(drawn.token.token);
+            sampled.push(drawn.token);
+            if let Some(watching) = &mut path.watching {
+                watching.seen.push(drawn.take_seen());
+            }
             let turn = &path.tokens[path.tokens.len() - sampled.len() - request.n_turn..];
             let stop = match () {
                 () if request.stop.ends(turn) => SampleStop::StopToken,
@@ -142,7 +165,7 @@ impl Engine {
         Ok(completions)
     }
 
-    /// Computes the step's rows, caches them, and draws.
+    /// Computes the step's rows, caches them, draws, and records what was given.
     fn compute(&mut self) {
         self.model.pack();
         let Step { paths, rows, wanted, draws, drawn } = &mut self.step;
@@ -150,8 +173,19 @@ impl Engine {
         let mut caches: Vec<&mut PathCache> = those(&mut self.paths, numbers).map(|path| &mut path.cache).collect();
         let (model, pool, buffers, n_drawn) = (&self.model, &mut self.pool, &mut self.buffers, self.n_drawn);
         let read = |i: usize, logits: &[f32], scratch: &mut Scratch| {
-            sample(logits, n_drawn, draws[i].params, draws[i].u, scratch)
+            let Draw { params, u, n_likeliest, .. } = draws[i];
+            let token = match draws[i].given {
+                Some(token) => given(logits, params, token),
+                None => sample(logits, n_drawn, params, u, scratch),
+            };
+            look(token, logits, n_drawn, params, n_likeliest)
         };
         model.decode(rows, &mut caches, pool, wanted, buffers, drawn, read);
+        let given = draws.iter().zip(drawn.iter_mut().flatten()).filter(|(draw, _)| draw.given.is_some());
+        for (draw, drawn) in given {
+            if let Some(watching) = self.paths.get_mut(&draw.path).and_then(|path| path.watching.as_mut()) {
+                watching.seen.push(drawn.take_seen());
+            }
+        }
     }
 }

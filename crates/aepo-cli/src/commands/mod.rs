@@ -10,6 +10,7 @@ pub mod eval;
 pub mod index;
 pub mod rollout;
 pub mod score;
+pub mod serve;
 pub mod sft;
 pub mod show;
 pub mod tool;

@@ -16,11 +16,15 @@ mod lora;
 #[expect(dead_code, reason = "the tests of pages themselves use more of it")]
 mod page_server;
 mod printed;
+#[path = "../../../aepo-tools/tests/openai/raw.rs"]
+#[expect(dead_code, reason = "the tests of the API itself use more of it")]
+mod raw;
 mod remote;
 mod room;
 mod runs;
 mod score;
 mod search;
+mod serve;
 #[path = "../../../aepo-tools/tests/served/server.rs"]
 #[expect(dead_code, reason = "the tests of the client itself use more of it")]
 mod served;

@@ -1,5 +1,7 @@
 //! How do other programs use these tools? One HTTP server whose routes are whatever was asked for.
 
+mod connection;
+pub mod openai;
 pub mod retrieve;
 pub mod run_code;
 
@@ -17,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 /// No request is longer, bytes.
 const MAX_BODY_BYTES: usize = 16 << 20;
 /// A request must be there whole in this time.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
+pub const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long requests under way are waited for when the server is stopped.
 const GRACE: Duration = Duration::from_secs(5);
 /// Requests that are read or answered at once; others wait.
@@ -61,6 +63,11 @@ pub struct Server {
 impl Server {
     /// Answers `routes` on `address`, like `127.0.0.1:8000`, until it is stopped.
     pub fn start(address: &str, routes: Router) -> Result<Server, ServeError> {
+        Server::start_with(address, routes, connection::HEAD_PATIENCE)
+    }
+
+    /// As [`Server::start`], with another time in which the head of a request must be there.
+    pub fn start_with(address: &str, routes: Router, head_patience: Duration) -> Result<Server, ServeError> {
         let address: SocketAddr = address.parse().map_err(|_| ServeError::Address { text: address.to_owned() })?;
         let listening = |cause| ServeError::Listen { address, cause };
         let listener = std::net::TcpListener::bind(address).map_err(listening)?;
@@ -75,12 +82,12 @@ impl Server {
             };
             let ended = runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                let serving = axum::serve(listener, routes).with_graceful_shutdown(gone(stopped.clone()));
                 tokio::select! {
-                    ended = serving => ended,
+                    () = connection::serve(listener, routes, head_patience, stopped.clone()) => {}
                     // Somebody neither finishes a request nor hangs up.
-                    () = late(stopped) => Ok(()),
+                    () = late(stopped) => {}
                 }
+                Ok(())
             });
             runtime.shutdown_timeout(GRACE);
             ended
@@ -127,7 +134,8 @@ impl Gate {
         Gate { open: Arc::new(Semaphore::new(MAX_AT_ONCE)), working }
     }
 
-    /// Reads a body, within bounds of size and time, and answers it in a thread where work may block.
+    /// Reads a body, within bounds of size and time, and answers it in a thread where work may block. Errors are worded
+    /// as FastAPI servers word them.
     pub async fn answer(
         &self,
         body: axum::body::Body,
@@ -135,10 +143,9 @@ impl Gate {
     ) -> Response {
         // Neither semaphore is ever closed.
         let Ok(_open) = self.open.acquire().await else { return complain(StatusCode::SERVICE_UNAVAILABLE, "closed") };
-        let bytes = match tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
-            Err(_) => return complain(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time"),
-            Ok(Err(_)) => return complain(StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long"),
-            Ok(Ok(bytes)) => bytes,
+        let bytes = match read_body(body, MAX_BODY_BYTES, BODY_PATIENCE).await {
+            Ok(bytes) => bytes,
+            Err((status, why)) => return complain(status, why),
         };
         let Ok(_working) = self.working.acquire().await else {
             return complain(StatusCode::SERVICE_UNAVAILABLE, "closed");
@@ -147,6 +154,19 @@ impl Gate {
             Ok(response) => response,
             Err(_) => complain(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be answered"),
         }
+    }
+}
+
+/// Reads a body, within bounds of size and time.
+async fn read_body(
+    body: axum::body::Body,
+    max_bytes: usize,
+    patience: Duration,
+) -> Result<Bytes, (StatusCode, &'static str)> {
+    match tokio::time::timeout(patience, axum::body::to_bytes(body, max_bytes)).await {
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")),
+        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long")),
+        Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 

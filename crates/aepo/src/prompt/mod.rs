@@ -4,6 +4,7 @@ mod chat;
 pub mod demo;
 mod grammar;
 pub mod render;
+pub mod served;
 mod tags;
 pub mod template;
 pub mod tokenizer;
@@ -140,6 +141,21 @@ pub enum PromptError {
     TurnNotAppended {
         /// The prompt.
         head: String,
+    },
+    /// The quickstart's protocol knows who asks and who answers, nobody else.
+    #[error("this model knows no system messages: it was taught its tools, and is only asked")]
+    NoSystem,
+    /// A model without a chat template.
+    #[error("this model has no chat template: it continues texts, and holds no conversations")]
+    NoConversations,
+    /// A template whose calls nobody here can read.
+    #[error("it is not known how this model calls tools")]
+    NoTools,
+    /// A result stands where nothing was called.
+    #[error("message {index} is the result of a call, but no turn of the assistant stands before it")]
+    NoCallBefore {
+        /// Its place among the messages, from 0.
+        index: usize,
     },
     /// A conversation calls a tool that there is not.
     #[error("a call of {name} in a conversation; the tags of AEPO know {known} here")]

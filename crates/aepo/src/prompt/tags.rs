@@ -1,6 +1,8 @@
 //! What does the quickstart's own protocol look like? Every tag is one special token, so that text can never be a tag.
 
+use super::chat::tool_call;
 use super::grammar::{Piece, Tag, read};
+use super::message::{Message, Speaker};
 use super::tokenizer::Tokenizer;
 use super::{Action, Malformation, PromptError};
 use crate::tool::{ToolName, ToolSpec};
@@ -66,6 +68,51 @@ impl Tags {
         ids.extend(tokenizer.encode_text(text).into_iter().take(max_tokens));
         ids.push(close);
         ids
+    }
+
+    /// A conversation up to the model's next words. What the assistant said before may hold the protocol's tags.
+    pub(super) fn conversation(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
+        let mut ids = Vec::new();
+        // Who speaks where the ids end: the assistant, whose turn goes on behind a call.
+        let mut before: Option<Speaker> = None;
+        for (index, message) in messages.iter().enumerate() {
+            match message.role {
+                Speaker::System => return Err(PromptError::NoSystem),
+                Speaker::User => {
+                    ids.push(self.user);
+                    ids.extend(tokenizer.encode_text(&format!(" {}", message.content)));
+                }
+                Speaker::Assistant => {
+                    if before != Some(Speaker::Tool) {
+                        ids.push(self.assistant);
+                    }
+                    ids.extend(tokenizer.encode_marked(&message.content));
+                    for call in &message.calls {
+                        let input = tool_call(&self.tools, &call.name, &call.arguments);
+                        let (tool, input) = input.ok_or_else(|| PromptError::UnknownCall {
+                            name: call.name.clone(),
+                            known: "python(code), search(query)".to_owned(),
+                        })?;
+                        let [open, close] = self.pairs[if tool == ToolName::PYTHON { PYTHON } else { SEARCH }];
+                        ids.push(open);
+                        ids.extend(tokenizer.encode_text(&input));
+                        ids.push(close);
+                    }
+                    if message.calls.is_empty() {
+                        ids.push(self.end);
+                    }
+                }
+                Speaker::Tool if !matches!(before, Some(Speaker::Assistant | Speaker::Tool)) => {
+                    return Err(PromptError::NoCallBefore { index });
+                }
+                Speaker::Tool => ids.extend(self.tool_result(tokenizer, &message.content, usize::MAX)),
+            }
+            before = Some(message.role);
+        }
+        if before != Some(Speaker::Tool) {
+            ids.push(self.assistant);
+        }
+        Ok(ids)
     }
 
     /// `</search>`, `</python>`, `<|end|>`.

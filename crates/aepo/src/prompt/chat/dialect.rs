@@ -128,7 +128,11 @@ pub(in super::super) fn function_call(tool: &ToolSpec, text: &str) -> Option<Fun
 }
 
 /// The tool and input of a call by name and arguments; the tool must be offered and take just these.
-pub(super) fn tool_call(tools: &[ToolSpec], name: &str, arguments: &Map<String, Value>) -> Option<(ToolName, String)> {
+pub(in super::super) fn tool_call(
+    tools: &[ToolSpec],
+    name: &str,
+    arguments: &Map<String, Value>,
+) -> Option<(ToolName, String)> {
     let tool = tools.iter().find(|tool| tool.name.as_str() == name)?;
     Some((tool.name.clone(), tool.input_of(arguments)?))
 }

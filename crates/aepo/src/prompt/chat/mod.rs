@@ -23,12 +23,11 @@ use crate::stop::Stop;
 use crate::tool::{ToolInput, ToolName, ToolSpec};
 
 pub use dialect::Dialect;
-pub(super) use dialect::function_call;
-use dialect::tool_call;
 pub use dialect::without_fence;
+pub(super) use dialect::{function_call, tool_call};
 
 /// Stands for a turn of the model where a template is asked what follows it. A noncharacter, which no text has to hold.
-const MARKER: char = '\u{FDEF}';
+pub(super) const MARKER: char = '\u{FDEF}';
 
 /// What a recipe and a model say about prompts.
 #[derive(Clone, Debug)]
@@ -179,7 +178,7 @@ impl Chat {
 
     /// Ids of messages that the model only reads, and the opening of its turn.
     fn opening(&self, tok: &Tokenizer, messages: &[Message], tools: &[Value]) -> Result<Vec<u32>, PromptError> {
-        let (guarded, tools, guard) = guarded(messages, tools, |text, guard| tok.guard_text(text, guard))?;
+        let (guarded, tools, guard) = guarded(messages, tools, |_, text, guard| tok.guard_text(text, guard))?;
         Ok(tok.encode_rendered(&self.render(&guarded, &tools, true)?, guard))
     }
 
@@ -191,7 +190,7 @@ impl Chat {
                 .flat_map(|t| tok.encode_text(t))
                 .collect());
         }
-        let (guarded, _, guard) = guarded(messages, &[], |text, guard| tok.guard_text(text, guard))?;
+        let (guarded, _, guard) = guarded(messages, &[], |_, text, guard| tok.guard_text(text, guard))?;
         let behind = self.behind_marker(&guarded, true)?;
         let mut ids = tok.encode_rendered(&behind, guard);
         match ids.first() == Some(&self.end) {
@@ -221,7 +220,7 @@ impl Chat {
         }
         // What is special may not come from data; thoughts and calls have tokens that the model should write.
         let one = std::slice::from_ref(message);
-        let (mut all, _, guard) = guarded(one, &[], |text, guard| tok.guard_special(text, guard))?;
+        let (mut all, _, guard) = guarded(one, &[], |_, text, guard| tok.guard_special(text, guard))?;
         let user = Message::text(Speaker::User, "?");
         let head = self.render(std::slice::from_ref(&user), &[], true)?;
         all.insert(0, user);
@@ -300,22 +299,25 @@ impl Chat {
     }
 }
 
-/// Messages and tools with a guard, which is returned too, in every place of their texts where `guard_text` wants it. What
-/// a server says of its tools is no more to be trusted than what they return.
-fn guarded(
+/// Messages and tools with a guard, which is returned too, in every place of their texts where `guard_text` wants it,
+/// which is told who speaks. What a server says of its tools is no more to be trusted than what they return.
+pub(super) fn guarded(
     messages: &[Message],
     tools: &[Value],
-    guard_text: impl Fn(&str, char) -> String,
+    guard_text: impl Fn(Option<Speaker>, &str, char) -> String,
 ) -> Result<(Vec<Message>, Vec<Value>, char), PromptError> {
     let (mut messages, mut tools) = (messages.to_vec(), tools.to_vec());
     let mut seen = vec![MARKER.to_string()];
-    let mut for_each = |on: &mut dyn FnMut(&mut String)| {
-        messages.iter_mut().for_each(|message| for_each_text(message, on));
-        tools.iter_mut().for_each(|tool| for_each_string(tool, on));
+    let mut for_each = |on: &mut dyn FnMut(Option<Speaker>, &mut String)| {
+        messages.iter_mut().for_each(|message| {
+            let role = message.role;
+            for_each_text(message, &mut |text| on(Some(role), text));
+        });
+        tools.iter_mut().for_each(|tool| for_each_string(tool, &mut |text| on(None, text)));
     };
-    for_each(&mut |text| seen.push(text.clone()));
+    for_each(&mut |_, text| seen.push(text.clone()));
     let guard = pick_guard(seen.iter().map(String::as_str))?;
-    for_each(&mut |text| *text = guard_text(text, guard));
+    for_each(&mut |who, text| *text = guard_text(who, text, guard));
     Ok((messages, tools, guard))
 }
 
