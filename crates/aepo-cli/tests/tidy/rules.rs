@@ -32,8 +32,9 @@ pub const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("aepo", &[]),
     ("aepo-engine", &["aepo"]),
     ("aepo-tools", &["aepo"]),
+    ("aepo-remote", &["aepo", "aepo-engine"]),
     ("aepo-report", &["aepo"]),
-    ("aepo-cli", &["aepo", "aepo-engine", "aepo-tools", "aepo-report"]),
+    ("aepo-cli", &["aepo", "aepo-engine", "aepo-remote", "aepo-tools", "aepo-report"]),
     ("aepo-bench", &["aepo", "aepo-engine", "aepo-tools"]),
 ];
 

@@ -6,6 +6,7 @@ mod derive;
 mod keys;
 pub mod lora;
 mod sections;
+pub mod served;
 pub mod tasks;
 pub mod tools;
 mod value;
@@ -20,9 +21,9 @@ use std::fmt::Write as _;
 pub use keys::Key;
 pub use sections::{
     AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings,
-    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PromptSettings, PythonToolSettings,
-    RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape, TaskFieldSettings, TaskSettings,
-    ToolSettings, TrainSettings, VisitToolSettings,
+    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PolicySampleSettings, PromptSettings,
+    PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape,
+    TaskFieldSettings, TaskSettings, ToolSettings, TrainSettings, VisitToolSettings,
 };
 pub use value::{Arithmetic, Setting, Stored};
 

@@ -257,6 +257,16 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[VISIT, ("tools.visit.summary_model", "m")], "tools.visit.summary_endpoint is not set"),
         (&[VISIT, ("tools.visit.summary_key_env", "KEY")], "tools.visit.summary_endpoint is not set"),
         (&[VISIT, ("tools.visit.summary_secs", "9")], "tools.visit.summary_endpoint is not set"),
+        (&[("policy.sample.urls", "['http://a:1']")], "policy.sample.engine is \"embedded\""),
+        (&[("policy.sample.top_logprobs", "30")], "policy.sample.engine is \"embedded\""),
+        (
+            &[
+                ("policy.sample.engine", "sglang"),
+                ("policy.sample.urls", "['http://a:1']"),
+                ("policy.sample.model", "m"),
+            ],
+            "no name for it",
+        ),
         (&[("sft.epochs", "2")], "as many as sft.tokens says"),
         (&[("sft.source", "c.jsonl"), ("sft.tokens", "9")], "sft.epochs says how often"),
         (&[("sft.source", "c.jsonl"), ("sft.head_math", "0.1")], "nothing is generated"),
@@ -291,6 +301,21 @@ fn a_model_that_reads_pages_has_an_address_and_a_name() {
     );
     let endless = [&named[..], &[("tools.visit.summary_secs", "0")]].concat();
     assert!(refused("", &endless).ends_with("must be above 0 and at most 3600"));
+}
+
+#[test]
+fn servers_that_sample_have_addresses_and_time() {
+    let there = [("policy.sample.engine", "vllm"), ("policy.sample.urls", "['http://a:1', 'http://b:1']")];
+    let c = resolve("", &there).unwrap();
+    assert_eq!((c.policy_sample.urls.len(), c.policy_sample.top_logprobs), (2, 20));
+    assert_eq!(resolve(&c.to_toml(), &[]).unwrap().settings, c.settings, "a run writes it down");
+    assert!(refused("", &there[..1]).contains("`policy.sample.urls`"));
+    assert!(refused("", &[there[0], ("policy.sample.urls", "['a:1']")]).contains("a list of addresses like"));
+    let twice = ("policy.sample.urls", "['http://a:1', 'http://a:1']");
+    assert!(refused("", &[there[0], twice]).contains("different addresses"));
+    assert!(refused("", &[&there[..], &[("policy.sample.top_logprobs", "9")]].concat()).contains("at least 10"));
+    let hasty = [("policy.sample.deadline_secs", "5"), ("policy.sample.try_secs", "6")];
+    assert!(refused("", &[&there[..], &hasty].concat()).contains("at most policy.sample.deadline_secs"));
 }
 
 #[test]
