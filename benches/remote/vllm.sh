@@ -27,17 +27,41 @@ cp recipes/quickstart/model/* recipes/quickstart/tokenizer.json "$work/model/"
 printf '{"tokenizer_class":"PreTrainedTokenizerFast"}\n' > "$work/model/tokenizer_config.json"
 cargo build --quiet -p aepo-remote --example conform
 
-VLLM_CPU_KVCACHE_SPACE=1 VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 HF_HUB_OFFLINE=1 \
-VLLM_NO_USAGE_STATS=1 "$vllm/bin/vllm" serve "$work/model" --host 127.0.0.1 --port "$port" \
-    --served-model-name policy --dtype float32 --enforce-eager --max-model-len 1024 --max-num-seqs 16 \
-    --enable-prefix-caching --enable-prompt-tokens-details --max-logprobs 64 \
-    --enable-lora --max-lora-rank 8 --max-loras 4 > "$work/server.log" 2>&1 &
-server=$!
-for _ in $(seq 300); do
-    if curl -fsS "http://127.0.0.1:$port/health" > /dev/null 2>&1; then break; fi
-    if ! kill -0 "$server" 2>/dev/null; then tail -30 "$work/server.log"; exit 1; fi
-    sleep 1
-done
 target="${CARGO_TARGET_DIR:-target}"
-"$target/debug/examples/conform" vllm "http://127.0.0.1:$port" "$work/model" "$work/shared" ||
-    { tail -40 "$work/server.log"; exit 1; }
+
+# conform KIND FLAG…: starts a server with these flags and gives it new weights of that kind.
+conform() {
+    kind="$1"
+    shift
+    VLLM_CPU_KVCACHE_SPACE=1 VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 HF_HUB_OFFLINE=1 \
+    VLLM_NO_USAGE_STATS=1 "$vllm/bin/vllm" serve "$work/model" --host 127.0.0.1 --port "$port" \
+        --served-model-name policy --dtype float32 --enforce-eager --max-model-len 1024 --max-num-seqs 16 \
+        --enable-prefix-caching --enable-prompt-tokens-details --max-logprobs 64 "$@" > "$work/server.log" 2>&1 &
+    server=$!
+    for _ in $(seq 300); do
+        if curl -fsS "http://127.0.0.1:$port/health" > /dev/null 2>&1; then break; fi
+        if ! kill -0 "$server" 2>/dev/null; then tail -30 "$work/server.log"; exit 1; fi
+        sleep 1
+    done
+    echo "new weights: $kind"
+    "$target/debug/examples/conform" vllm "http://127.0.0.1:$port" "$work/model" "$work/shared" "$kind" ||
+        { tail -40 "$work/server.log"; exit 1; }
+    kill -TERM "$server"
+    wait "$server" || true
+    server=""
+}
+
+conform adapters --enable-lora --max-lora-rank 8 --max-loras 4
+
+# A head of its own: vLLM on a processor does not reload one that is the embedding.
+"$vllm/bin/python" - "$work/model" <<'PYTHON'
+import json, sys
+from safetensors.torch import load_file, save_file
+config, weights = f"{sys.argv[1]}/config.json", f"{sys.argv[1]}/model.safetensors"
+settings, tensors = json.load(open(config)), load_file(weights)
+settings["tie_word_embeddings"] = False
+tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+json.dump(settings, open(config, "w"))
+save_file(tensors, weights, metadata={"format": "pt"})
+PYTHON
+conform whole

@@ -1,7 +1,7 @@
 //! Does a real server do what our fakes of it do? Samples through one, and holds every number against this engine.
 //!
-//! `conform vllm|sglang URL MODEL_DIR SHARED_DIR`: the server serves MODEL_DIR and sees SHARED_DIR, an empty directory,
-//! under the same path. `benches/remote/vllm.sh` starts one. Ends with an error at the first number that is off.
+//! `conform vllm|sglang URL MODEL_DIR SHARED_DIR adapters|whole`: the server serves MODEL_DIR and sees SHARED_DIR, an empty
+//! directory, under the same path; the last word says which kind of new weights it is given. `benches/remote/vllm.sh` starts one. Ends with an error at the first number that is off.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ const N_PROMPT: usize = 300;
 
 fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [engine, url, model, shared] = &args[..] else {
-        return Err("conform vllm|sglang URL MODEL_DIR SHARED_DIR".into());
+    let [engine, url, model, shared, kind] = &args[..] else {
+        return Err("conform vllm|sglang URL MODEL_DIR SHARED_DIR adapters|whole".into());
     };
     let engine = if engine == "sglang" { SampleEngine::Sglang } else { SampleEngine::Vllm };
     let (model, shared) = (Path::new(model), Path::new(shared));
@@ -110,11 +110,20 @@ fn main() -> Outcome<()> {
     remote.poll()?;
     remote.close(path);
 
-    // A version of LoRA's matrices after each step.
+    match &kind[..] {
+        "adapters" => adapters(&mut remote, base, &prompt, model, shared)?,
+        _ => whole(&mut remote, base, &prompt, model, shared)?,
+    }
+    println!("all as it should be");
+    Ok(())
+}
+
+/// A version of LoRA's matrices after each step.
+fn adapters(remote: &mut RemoteSampler, base: PathId, prompt: &[u32], model: &Path, shared: &Path) -> Outcome<()> {
     let spec = LoraSpec { rank: 4, alpha: 8.0, targets: LoraTargets::all() };
     let mut trainer = Engine::load_as(model, &Setup { train: Train::Lora(spec), seed: Seed(5), ..Setup::full(2) })?;
     for version in 1..=3 {
-        learn(&mut trainer, &prompt)?;
+        learn(&mut trainer, prompt)?;
         let dir = shared.join(format!("lora-v{version}"));
         std::fs::create_dir(&dir)?;
         trainer.save(&dir, false)?;
@@ -122,26 +131,38 @@ fn main() -> Outcome<()> {
         remote.follow(&Published { version: PolicyVersion(version), weights: Weights::Adapter(dir) })?;
         let secs = since.elapsed().as_secs_f64();
         report(
-            &mut remote,
+            remote,
             &mut trainer,
             base,
-            &prompt,
+            prompt,
             version,
             &format!("LoRA version {version} taken over in {secs:.3} s"),
         )?;
     }
 
-    // Whole weights.
+    Ok(())
+}
+
+/// Whole weights, twice.
+fn whole(remote: &mut RemoteSampler, base: PathId, prompt: &[u32], model: &Path, shared: &Path) -> Outcome<()> {
     let mut trainer = Engine::load(model, 2)?;
-    learn(&mut trainer, &prompt)?;
-    let dir = shared.join("full-v4");
-    std::fs::create_dir(&dir)?;
-    trainer.export(&dir, Precision::F32)?;
-    let since = Instant::now();
-    remote.follow(&Published { version: PolicyVersion(4), weights: Weights::Full(dir) })?;
-    let secs = since.elapsed().as_secs_f64();
-    report(&mut remote, &mut trainer, base, &prompt, 4, &format!("whole weights taken over in {secs:.3} s"))?;
-    println!("all as it should be");
+    for version in 1..=2 {
+        learn(&mut trainer, prompt)?;
+        let dir = shared.join(format!("whole-v{version}"));
+        std::fs::create_dir(&dir)?;
+        trainer.export(&dir, Precision::F32)?;
+        let since = Instant::now();
+        remote.follow(&Published { version: PolicyVersion(version), weights: Weights::Full(dir) })?;
+        let secs = since.elapsed().as_secs_f64();
+        report(
+            remote,
+            &mut trainer,
+            base,
+            prompt,
+            version,
+            &format!("whole weights {version} taken over in {secs:.3} s"),
+        )?;
+    }
     Ok(())
 }
 

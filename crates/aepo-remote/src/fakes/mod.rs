@@ -42,6 +42,8 @@ pub struct FakeSettings {
     pub pieces: Arc<[Box<[u8]>]>,
     /// Of which distribution log-probabilities are.
     pub mode: Mode,
+    /// Whether it says that it runs on a processor.
+    pub on_processor: bool,
 }
 
 /// What a fake did, whatever was answered.

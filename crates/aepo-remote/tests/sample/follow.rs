@@ -14,7 +14,7 @@ use aepo_remote::publish::{Follower as _, Published, Weights};
 use aepo_remote::sample::RemoteSampler;
 
 use crate::support::{
-    BOTH, aepo, assert_same, by_ids, connect, draws, engine, fake, grow, lora_engine, tasks, versions,
+    BOTH, aepo, assert_same, by_ids, connect, draws, engine, fake, grow, lora_engine, on_processor, tasks, versions,
 };
 
 /// One step of training towards nothing in particular.
@@ -217,6 +217,16 @@ fn answers_by_other_weights_are_not_taken() {
         let n_met = fakes[0].counts().n_faults.load(std::sync::atomic::Ordering::Relaxed);
         assert!(n_met > 0 && remote.take_tally().n_failed_tries == n_met, "{n_met}");
     }
+}
+
+#[test]
+fn a_head_that_would_stay_behind_is_not_reloaded() {
+    let root = tempfile::tempdir().unwrap();
+    let fakes = [on_processor()];
+    let mut remote = connect(Plays::Vllm, &[&fakes[0]]);
+    let error = remote.follow(&model(&mut engine(), root.path(), 1)).unwrap_err().to_string();
+    assert!(error.contains("0.32.0+cpu") && error.contains("a head of its own"), "{error}");
+    assert!(fakes[0].calls().is_empty(), "nothing was touched: {:?}", fakes[0].calls());
 }
 
 #[test]

@@ -88,7 +88,13 @@ pub fn fake(plays: Plays) -> Fake {
 
 pub fn fake_with(plays: Plays, mode: Mode, pieces: Arc<[Box<[u8]>]>) -> Fake {
     let make: MakeEngine = Arc::new(made);
-    Fake::start(FakeSettings { plays, make, pieces, mode }).unwrap()
+    Fake::start(FakeSettings { plays, make, pieces, mode, on_processor: false }).unwrap()
+}
+
+/// One that says that it runs on a processor.
+pub fn on_processor() -> Fake {
+    let (make, mode): (MakeEngine, _) = (Arc::new(made), Mode::Scaled);
+    Fake::start(FakeSettings { plays: Plays::Vllm, make, pieces: pieces(), mode, on_processor: true }).unwrap()
 }
 
 pub fn settings(plays: Plays, fakes: &[&Fake]) -> SampleSettings {
