@@ -53,7 +53,7 @@ conform() {
 
 conform adapters --enable-lora --max-lora-rank 8 --max-loras 4
 
-# A head of its own: vLLM on a processor does not reload one that is the embedding.
+# A head of its own: one that is the embedding is not reloaded.
 "$vllm/bin/python" - "$work/model" <<'PYTHON'
 import json, sys
 from safetensors.torch import load_file, save_file

@@ -13,7 +13,7 @@ use crate::support::{place, stderr};
 fn fake(plays: Plays) -> Fake {
     let dir = place().dir.join("cold/model");
     let make: MakeEngine = Arc::new(move |_: Option<&Path>| Engine::load(&dir, 1).map_err(|e| e.to_string()));
-    Fake::start(FakeSettings { plays, make, pieces: Arc::new([]), mode: Mode::Scaled, on_processor: false }).unwrap()
+    Fake::start(FakeSettings { plays, make, pieces: Arc::new([]), mode: Mode::Scaled }).unwrap()
 }
 
 /// What is in a tree besides entropies, which the servers' rounding touches.

@@ -42,8 +42,6 @@ pub struct FakeSettings {
     pub pieces: Arc<[Box<[u8]>]>,
     /// Of which distribution log-probabilities are.
     pub mode: Mode,
-    /// Whether it says that it runs on a processor.
-    pub on_processor: bool,
 }
 
 /// What a fake did, whatever was answered.

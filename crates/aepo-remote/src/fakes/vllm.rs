@@ -43,7 +43,6 @@ pub(super) fn routes(state: Arc<State>) -> Router {
     };
     Router::new()
         .route("/health", get(async || ""))
-        .route("/version", get(version))
         .route("/v1/models", get(models))
         .route("/v1/completions", post(completions))
         .route("/v1/load_lora_adapter", post(load_adapter))
@@ -55,10 +54,6 @@ pub(super) fn routes(state: Arc<State>) -> Router {
         .route("/update_weight_version", post(update_weight_version))
         .route("/weight_info", get(weight_info))
         .with_state(Arc::new(vllm))
-}
-
-async fn version(Shared(vllm): On) -> Json<Value> {
-    Json(json!({ "version": if vllm.state.settings.on_processor { "0.32.0+cpu" } else { "0.32.0" } }))
 }
 
 type On = Shared<Arc<Vllm>>;

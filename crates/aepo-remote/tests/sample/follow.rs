@@ -14,7 +14,7 @@ use aepo_remote::publish::{Follower as _, Published, Weights};
 use aepo_remote::sample::RemoteSampler;
 
 use crate::support::{
-    BOTH, aepo, assert_same, by_ids, connect, draws, engine, fake, grow, lora_engine, on_processor, tasks, versions,
+    BOTH, aepo, assert_same, by_ids, connect, draws, engine, fake, grow, lora_engine, tasks, versions,
 };
 
 /// One step of training towards nothing in particular.
@@ -222,10 +222,15 @@ fn answers_by_other_weights_are_not_taken() {
 #[test]
 fn a_head_that_would_stay_behind_is_not_reloaded() {
     let root = tempfile::tempdir().unwrap();
-    let fakes = [on_processor()];
+    let fakes = [fake(Plays::Vllm)];
     let mut remote = connect(Plays::Vllm, &[&fakes[0]]);
-    let error = remote.follow(&model(&mut engine(), root.path(), 1)).unwrap_err().to_string();
-    assert!(error.contains("0.32.0+cpu") && error.contains("a head of its own"), "{error}");
+    let published = model(&mut engine(), root.path(), 1);
+    let path = root.path().join("v1/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["tie_word_embeddings"] = true.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = remote.follow(&published).unwrap_err().to_string();
+    assert!(error.contains("tie_word_embeddings") && error.contains("a head of its own"), "{error}");
     assert!(fakes[0].calls().is_empty(), "nothing was touched: {:?}", fakes[0].calls());
 }
 

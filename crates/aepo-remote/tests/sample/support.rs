@@ -34,7 +34,7 @@ pub fn config() -> ModelConfig {
     let text = format!(
         r#"{{"model_type":"qwen3","vocab_size":{VOCAB},"hidden_size":16,"intermediate_size":24,"num_hidden_layers":2,
         "num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,"max_position_embeddings":256,
-        "tie_word_embeddings":true}}"#
+        "tie_word_embeddings":false}}"#
     );
     ModelConfig::from_json(&text).unwrap()
 }
@@ -88,13 +88,7 @@ pub fn fake(plays: Plays) -> Fake {
 
 pub fn fake_with(plays: Plays, mode: Mode, pieces: Arc<[Box<[u8]>]>) -> Fake {
     let make: MakeEngine = Arc::new(made);
-    Fake::start(FakeSettings { plays, make, pieces, mode, on_processor: false }).unwrap()
-}
-
-/// One that says that it runs on a processor.
-pub fn on_processor() -> Fake {
-    let (make, mode): (MakeEngine, _) = (Arc::new(made), Mode::Scaled);
-    Fake::start(FakeSettings { plays: Plays::Vllm, make, pieces: pieces(), mode, on_processor: true }).unwrap()
+    Fake::start(FakeSettings { plays, make, pieces, mode }).unwrap()
 }
 
 pub fn settings(plays: Plays, fakes: &[&Fake]) -> SampleSettings {
