@@ -6,6 +6,8 @@
 //! more stand closer, and many rows over one chunk go through the tiles of training, sixteen queries to a vector. Where
 //! few rows are left, each goes on alone, sixteen keys to a vector: the same operations in the same order.
 
+mod alone;
+
 use std::ops::Range;
 
 use crate::cache::{BLOCK, BlockPool, PathCache};
@@ -13,7 +15,8 @@ use crate::decode::Row;
 use crate::kernels::attention::{Keys, QueryTile, Strip};
 use crate::kernels::lanes::{LANES, MAX_KEYS, Mask, Scalars};
 use crate::model::Model;
-use crate::real::{Real, fit, max, vectorize_op};
+use crate::real::fit;
+use alone::{Block, Chunk, State};
 
 /// Positions met at once.
 const CHUNK: usize = MAX_KEYS;
@@ -296,17 +299,25 @@ fn attend<'a>(
                 continue;
             }
             let seen = first_seen(row).saturating_sub(start)..(row.position + 1 - start).min(CHUNK);
-            for lane in of_row {
-                vectorize_op(Alone {
-                    query: &s.queries[lane * hd..][..hd],
-                    blocks: row.chunk(read.chunk),
-                    seen: seen.clone(),
-                    keys,
-                    output: &mut s.outputs[lane * hd..][..hd],
-                    top: &mut s.top[lane],
-                    sum: &mut s.sum[lane],
-                });
-            }
+            let blocks_of = |row: &PlannedRow<'_>, n: usize| {
+                let mut blocks: [Block<'a>; CHUNK_BLOCKS] = [(&[], &[]); CHUNK_BLOCKS];
+                let ids = &row.chunk(read.chunk)[..n];
+                blocks.iter_mut().zip(ids).for_each(|(block, &id)| *block = keys(id));
+                blocks
+            };
+            let n_own = seen.end.div_ceil(BLOCK);
+            let own = blocks_of(row, n_own);
+            let next = rows[i + 1..read.rows.end].first();
+            let n_behind = next.map_or(0, |row| row.chunk(read.chunk).len());
+            let behind = next.map_or(own, |row| blocks_of(row, n_behind));
+            let chunk = Chunk { hd, blocks: &own[..n_own], behind: &behind[..n_behind], seen };
+            let numbers = of_row.start * hd..of_row.end * hd;
+            let state = State {
+                outputs: &mut s.outputs[numbers.clone()],
+                tops: &mut s.top[of_row.clone()],
+                sums: &mut s.sum[of_row],
+            };
+            alone::meet(&s.queries[numbers], &chunk, state);
         }
     }
     for (i, out) in out.chunks_exact_mut(group * hd).enumerate() {
@@ -320,107 +331,6 @@ fn attend<'a>(
             out.iter_mut().zip(&s.outputs[lane * hd..]).for_each(|(to, &x)| *to = x * inverse);
         }
     }
-}
-
-/// One query meets a chunk.
-struct Alone<'b, F> {
-    query: &'b [f32],
-    blocks: &'b [u32],
-    /// Of the chunk's keys.
-    seen: Range<usize>,
-    keys: F,
-    output: &'b mut [f32],
-    top: &'b mut f32,
-    sum: &'b mut f32,
-}
-
-impl<'a, F: Fn(u32) -> (&'a [f32], &'a [f32])> pulp::NullaryFnOnce for Alone<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let hd = self.query.len();
-        let blocks = &self.blocks[..self.seen.end.div_ceil(BLOCK)];
-        let mut p = [[0.0f32; BLOCK]; CHUNK_BLOCKS];
-        if let [a, b, c, d] = *blocks {
-            let [(a, _), (b, _), (c, _), (d, _)] = [(self.keys)(a), (self.keys)(b), (self.keys)(c), (self.keys)(d)];
-            let n = hd * BLOCK;
-            let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
-            let [mut sa, mut sb, mut sc, mut sd] = p;
-            for (i, &q) in self.query.iter().enumerate() {
-                add(&mut sa, q, &a[i * BLOCK..][..BLOCK]);
-                add(&mut sb, q, &b[i * BLOCK..][..BLOCK]);
-                add(&mut sc, q, &c[i * BLOCK..][..BLOCK]);
-                add(&mut sd, q, &d[i * BLOCK..][..BLOCK]);
-            }
-            p = [sa, sb, sc, sd];
-        } else {
-            for (p, &block) in p.iter_mut().zip(blocks) {
-                let mut sums = *p;
-                for (&q, keys) in self.query.iter().zip((self.keys)(block).0.chunks_exact(BLOCK)) {
-                    add(&mut sums, q, keys);
-                }
-                *p = sums;
-            }
-        }
-        let p = p.as_flattened_mut();
-        p[..self.seen.start].fill(f32::NEG_INFINITY);
-        p[self.seen.end..].fill(f32::NEG_INFINITY);
-        let top = Real::max(*self.top, max(p));
-        p.iter_mut().for_each(|p| *p = Real::exp(*p - top));
-        let mut sums = [0.0f32; 4];
-        for p in p.chunks_exact(4) {
-            for i in 0..4 {
-                sums[i] += p[i];
-            }
-        }
-        let shrink = Real::exp(*self.top - top);
-        *self.sum = self.sum.mul_add(shrink, (sums[0] + sums[1]) + (sums[2] + sums[3]));
-        *self.top = top;
-        self.output.iter_mut().for_each(|x| *x *= shrink);
-        for (p, &block) in p[..self.seen.end].chunks(BLOCK).zip(blocks) {
-            let values = (self.keys)(block).1;
-            let mut column = 0;
-            while column + 4 * LANES <= hd {
-                columns::<4>(p, values, hd, column, self.output);
-                column += 4 * LANES;
-            }
-            while column + LANES <= hd {
-                columns::<1>(p, values, hd, column, self.output);
-                column += LANES;
-            }
-            for (p, values) in p.iter().zip(values.chunks_exact(hd)) {
-                for (to, &x) in self.output[column..].iter_mut().zip(&values[column..]) {
-                    *to = p.mul_add(x, *to);
-                }
-            }
-        }
-    }
-}
-
-/// `sums += q·keys`
-#[inline(always)]
-fn add(sums: &mut [f32; BLOCK], q: f32, keys: &[f32]) {
-    for i in 0..BLOCK {
-        sums[i] = q.mul_add(keys[i], sums[i]);
-    }
-}
-
-/// `N` vectors of a query's output from column `column` on: `output += Σ_k p[k]·values[k]`.
-#[inline(always)]
-fn columns<const N: usize>(p: &[f32], values: &[f32], hd: usize, column: usize, output: &mut [f32]) {
-    let output = &mut output[column..column + N * LANES];
-    let mut sums = [[0.0f32; LANES]; N];
-    sums.as_flattened_mut().copy_from_slice(output);
-    for (&p, values) in p.iter().zip(values.chunks_exact(hd)) {
-        let values = &values[column..column + N * LANES];
-        for j in 0..N {
-            for i in 0..LANES {
-                sums[j][i] = p.mul_add(values[j * LANES + i], sums[j][i]);
-            }
-        }
-    }
-    output.copy_from_slice(sums.as_flattened());
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ pub const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 /// Files that may hold `unsafe`, and do.
 pub const UNSAFE_FILES: &[&str] = &[
     "crates/aepo-bench/src/peaks.rs",
+    "crates/aepo-engine/src/attend/alone/avx512.rs",
     "crates/aepo-engine/src/checkpoint/map.rs",
     "crates/aepo-engine/src/gemm/kernel.rs",
     "crates/aepo-engine/src/gemm/mod.rs",
