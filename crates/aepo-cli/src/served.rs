@@ -7,7 +7,7 @@ use aepo::config::served::Samples;
 use aepo::policy::PolicyVersion;
 use aepo::prompt::Renderer;
 use aepo::tool::ToolSpec;
-use aepo_remote::sample::{RemoteSampler, SampleEngine, SampleSettings};
+use aepo_remote::sample::{Key, RemoteSampler, SampleEngine, SampleSettings};
 use anyhow::Context as _;
 
 use crate::error::usage;
@@ -46,7 +46,7 @@ pub fn connect(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Re
         let value = std::env::var(name).ok().filter(|value| !value.is_empty());
         value.ok_or_else(|| usage(format!("policy.sample.key_env is {name}, which is not set"), ""))
     };
-    let key = s.key_env.as_ref().map(key).transpose()?;
+    let key = s.key_env.as_ref().map(key).transpose()?.map(Key);
     let facts = source::look(place)?;
     let vocab_size = facts.config.vocab_size;
     let tokenizer = world::tokenizer(&facts.label, &facts.files, vocab_size)?;

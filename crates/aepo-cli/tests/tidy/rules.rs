@@ -76,7 +76,7 @@ pub const OPENS_PROCESS: &[&str] = &[
     "libc::system",
 ];
 
-/// Opening sockets: `aepo-tools` alone.
+/// Opening sockets: `aepo-tools` and `aepo-remote` alone.
 pub const OPENS_SOCKET: &[&str] = &["std::net", "std::os::unix::net", "libc::socket", "ureq"];
 
 /// Printing: `aepo-cli` and `aepo-bench` alone, and examples, which are programs of their own.
@@ -215,10 +215,10 @@ pub fn only_tools_open_processes(f: &Source) -> Vec<Fault> {
 }
 
 pub fn only_tools_open_sockets(f: &Source) -> Vec<Fault> {
-    if f.krate() == Some("aepo-tools") {
+    if matches!(f.krate(), Some("aepo-tools" | "aepo-remote")) {
         return vec![];
     }
-    f.forbid(OPENS_SOCKET, "only aepo-tools opens sockets")
+    f.forbid(OPENS_SOCKET, "only aepo-tools and aepo-remote open sockets")
 }
 
 /// Tests against something that is not part of this project say so when it is not there.

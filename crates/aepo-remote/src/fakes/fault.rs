@@ -27,6 +27,8 @@ pub enum Fault {
     Skewed,
     /// The server was told to stop in the middle: the first tokens, marked as aborted.
     Aborted,
+    /// A refusal that repeats the key it was asked with.
+    Repeats,
     /// This status.
     Status(u16),
 }

@@ -10,6 +10,7 @@ use aepo::policy::SampleParams;
 use aepo::seed::Seed;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -68,7 +69,7 @@ async fn models(Shared(vllm): On) -> Json<Value> {
     Json(json!({ "object": "list", "data": data }))
 }
 
-async fn completions(Shared(vllm): On, body: Bytes) -> Response {
+async fn completions(Shared(vllm): On, headers: HeaderMap, body: Bytes) -> Response {
     let state = &vllm.state;
     count(&state.counts.n_asked, 1);
     let fault = state.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -77,6 +78,10 @@ async fn completions(Shared(vllm): On, body: Bytes) -> Response {
     }
     if let Some(Fault::Status(code)) = fault {
         return status(code, "a fault on purpose");
+    }
+    if let Some(Fault::Repeats) = fault {
+        let key = headers.get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default();
+        return status(401, &format!("this is no good key: {key}"));
     }
     let Ok(asked) = serde_json::from_slice::<Value>(&body) else { return status(400, "no JSON") };
     let model = asked["model"].as_str().unwrap_or(MODEL).to_owned();

@@ -87,14 +87,12 @@ pub(crate) async fn fulfil(shared: Arc<Shared>, job: Job) -> Result<Got, SampleE
             }
         }
         let n_sampled = answer.tokens.len();
-        let mut stop = None;
+        let (mut stop, mut widest_gap) = (None, 0.0f64);
         for token in &answer.tokens {
             let (token, gap) = sampled(token, read, vocab_size, job.params.top_entropy);
             prompt.push(token.token);
             tokens.push(token);
-            let mut tally = lock(&shared.tally);
-            tally.widest_gap = tally.widest_gap.max(gap);
-            drop(tally);
+            widest_gap = widest_gap.max(gap);
             stop = match () {
                 () if job.stop.ends(&prompt[n_before - job.n_turn..]) => Some(SampleStop::StopToken),
                 () if prompt.len() >= job.context_len => Some(SampleStop::ContextFull),
@@ -108,6 +106,7 @@ pub(crate) async fn fulfil(shared: Arc<Shared>, job: Job) -> Result<Got, SampleE
         let n_used = tokens.len() - from_idx as usize;
         let mut tally = lock(&shared.tally);
         tally.n_surplus_tokens += (n_sampled - n_used) as u64;
+        tally.widest_gap = tally.widest_gap.max(widest_gap);
         if let (Some(stop), Some((version, changes))) = (stop, versions.take_if(|_| stop.is_some())) {
             tally.n_completions += 1;
             return Ok(Got { tokens, stop, version, changes });

@@ -8,6 +8,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Key;
 use super::wire::{Trouble, words};
 
 /// A server that accepts no connection in this time is not there.
@@ -20,7 +21,7 @@ const MAX_SHORT_BYTES: usize = 1 << 20;
 pub(crate) struct Http {
     client: Client,
     base: String,
-    key: Option<HeaderValue>,
+    key: Option<(HeaderValue, Key)>,
 }
 
 /// A status and what came with it.
@@ -66,16 +67,16 @@ pub(crate) fn client() -> Result<Client, String> {
 
 impl Http {
     /// `base` is `http://host:port`, perhaps with a path before those of the protocol.
-    pub fn new(client: &Client, base: &str, key: Option<&str>) -> Result<Http, String> {
+    pub fn new(client: &Client, base: &str, key: Option<&Key>) -> Result<Http, String> {
         let base = base.trim_end_matches('/');
         let parsed = reqwest::Url::parse(base).map_err(|e| format!("`{base}` is no address: {e}"))?;
         if !["http", "https"].contains(&parsed.scheme()) || parsed.host_str().is_none() {
             return Err(format!("`{base}` is no address: http://HOST:PORT is"));
         }
-        let header = |key: &str| {
-            let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| "the key cannot be sent")?;
+        let header = |key: &Key| {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.0)).map_err(|_| "the key cannot be sent")?;
             value.set_sensitive(true);
-            Ok::<HeaderValue, &str>(value)
+            Ok::<(HeaderValue, Key), &str>((value, key.clone()))
         };
         let key = key.map(header).transpose()?;
         Ok(Http { client: client.clone(), base: base.to_owned(), key })
@@ -89,12 +90,12 @@ impl Http {
     /// Posts JSON; the answer has so many bytes at most.
     pub async fn post_for(&self, path: &str, body: &Value, within: Duration, max: usize) -> Result<Reply, Trouble> {
         let request = self.request(Method::POST, path).header(CONTENT_TYPE, "application/json");
-        exchange(request.body(body.to_string()), within, max).await
+        self.exchange(request.body(body.to_string()), within, max).await
     }
 
     /// Asks for something; the answer is short.
     pub async fn get(&self, path: &str, within: Duration) -> Result<Reply, Trouble> {
-        exchange(self.request(Method::GET, path), within, MAX_SHORT_BYTES).await
+        self.exchange(self.request(Method::GET, path), within, MAX_SHORT_BYTES).await
     }
 
     /// [`Http::post`], where only a good status will do.
@@ -112,9 +113,18 @@ impl Http {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match &self.key {
-            Some(key) => request.header(AUTHORIZATION, key.clone()),
+            Some((header, _)) => request.header(AUTHORIZATION, header.clone()),
             None => request,
         }
+    }
+
+    /// What comes back, without the key should a server repeat it in what it says about an error.
+    async fn exchange(&self, request: RequestBuilder, within: Duration, max: usize) -> Result<Reply, Trouble> {
+        let mut reply = exchange(request, within, max).await?;
+        if let Some((_, key)) = self.key.as_ref().filter(|_| !reply.is_good()) {
+            reply.body = String::from_utf8_lossy(&reply.body).replace(&key.0, "…").into_bytes();
+        }
+        Ok(reply)
     }
 }
 

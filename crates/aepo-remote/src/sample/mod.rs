@@ -17,6 +17,7 @@ mod vllm;
 mod weights;
 mod wire;
 
+use std::fmt;
 use std::time::Duration;
 
 use aepo::policy::{PolicyError, PolicyVersion};
@@ -44,6 +45,16 @@ impl SampleEngine {
     }
 }
 
+/// A key of servers; shown nowhere.
+#[derive(Clone)]
+pub struct Key(pub String);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
 /// Where and how paths are sampled.
 #[derive(Clone, Debug)]
 pub struct SampleSettings {
@@ -53,8 +64,8 @@ pub struct SampleSettings {
     pub urls: Vec<String>,
     /// The name under which the model is served; the first that a replica names unless given. vLLM alone has names.
     pub model: Option<String>,
-    /// A key to send; shown nowhere.
-    pub key: Option<String>,
+    /// A key to send.
+    pub key: Option<Key>,
     /// Log-probabilities per token that are asked for, ≥ 10; entropies are known to the bounds that these leave.
     pub n_top: usize,
     /// Ids of the model.

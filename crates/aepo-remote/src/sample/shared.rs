@@ -92,7 +92,7 @@ impl Shared {
             return Err(SampleError::Settings("policy.sample.urls names no server".to_owned()));
         }
         let client = client().map_err(SampleError::Settings)?;
-        let http = settings.urls.iter().map(|url| Http::new(&client, url, settings.key.as_deref()));
+        let http = settings.urls.iter().map(|url| Http::new(&client, url, settings.key.as_ref()));
         let http = http.collect::<Result<_, _>>().map_err(SampleError::Settings)?;
         let router = Router::new(&settings.urls, settings.max_in_flight, Instant::now());
         let target = Target { version: settings.version, weights: None };

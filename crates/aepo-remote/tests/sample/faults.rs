@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aepo::policy::{SampleRequest, Sampler};
 use aepo::seed::Seed;
 use aepo_remote::fakes::{Fake, Fault, Plays};
-use aepo_remote::sample::{RemoteSampler, SampleSettings};
+use aepo_remote::sample::{Key, RemoteSampler, SampleSettings};
 
 use crate::support::{
     BOTH, aepo, assert_same, by_ids, connect, draws, engine, fake, grow, n_requests, settings, tasks,
@@ -117,6 +117,18 @@ fn a_request_that_is_refused_is_no_storm() {
     fakes[0].fail(&[Fault::Status(400)]);
     let error = grow(&mut remote, &by_ids(), &tasks(1), &aepo()).unwrap_err().to_string();
     assert!(error.contains(&fakes[0].url) && error.contains("refuses: HTTP status 400"), "{error}");
+}
+
+#[test]
+fn a_key_is_shown_nowhere() {
+    let fakes = [fake(Plays::Vllm)];
+    let secret = "sk-very-secret";
+    let keyed = SampleSettings { key: Some(Key(secret.to_owned())), ..settings(Plays::Vllm, &[&fakes[0]]) };
+    assert!(!format!("{keyed:?}").contains(secret));
+    let mut remote = RemoteSampler::connect(keyed).unwrap();
+    fakes[0].always(Some(Fault::Repeats));
+    let error = grow(&mut remote, &by_ids(), &tasks(1), &aepo()).unwrap_err().to_string();
+    assert!(error.contains("Bearer …") && !error.contains(secret), "{error}");
 }
 
 #[test]
