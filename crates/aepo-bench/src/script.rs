@@ -167,7 +167,8 @@ impl Sampler for Reciting<'_> {
                     let entropy = 0.4 * request.seed.uniform(i as u64) as f32;
                     SampledToken { token, logprob: -0.5 * entropy, entropy, top_entropy: entropy }
                 };
-                Ok(Completion { path: request.path, tokens: line.iter().enumerate().map(token).collect(), stop })
+                let tokens = line.iter().enumerate().map(token).collect();
+                Ok(Completion { path: request.path, tokens, stop, version: PolicyVersion(0), changes: Vec::new() })
             };
             queue.into_iter().map(answer).collect()
         })

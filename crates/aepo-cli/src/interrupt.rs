@@ -92,3 +92,39 @@ impl Learner for Interruptible<'_> {
         self.0.save(dir, optimizer)
     }
 }
+
+/// A sampler that ends with an error once somebody asks to stop, as [`Interruptible`] does.
+pub struct Halting<'a>(pub &'a mut dyn Sampler);
+
+impl Sampler for Halting<'_> {
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+    fn context_len(&self) -> usize {
+        self.0.context_len()
+    }
+    fn version(&self) -> PolicyVersion {
+        self.0.version()
+    }
+    fn open(&mut self, tokens: &[u32]) -> Result<PathId, PolicyError> {
+        self.0.open(tokens)
+    }
+    fn append(&mut self, path: PathId, tokens: &[u32]) -> Result<(), PolicyError> {
+        self.0.append(path, tokens)
+    }
+    fn fork(&mut self, path: PathId, n_tokens: usize) -> Result<PathId, PolicyError> {
+        self.0.fork(path, n_tokens)
+    }
+    fn close(&mut self, path: PathId) {
+        self.0.close(path);
+    }
+    fn submit(&mut self, request: SampleRequest) -> Result<(), PolicyError> {
+        self.0.submit(request)
+    }
+    fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
+        if asked() {
+            return Err(PolicyError::Misuse("sampling was interrupted".to_owned()));
+        }
+        self.0.poll()
+    }
+}

@@ -14,6 +14,7 @@ mod recipe;
 mod room;
 mod row;
 mod run_dir;
+mod served;
 mod source;
 mod table;
 mod toolbox;

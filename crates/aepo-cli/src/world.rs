@@ -20,7 +20,8 @@ use anyhow::Context as _;
 use crate::assets::{self, QUICKSTART};
 use crate::checkpoint;
 use crate::error::usage;
-use crate::source::{self, Place, Source, TokenizerFiles};
+use crate::served;
+use crate::source::{self, Chat, Place, Source, TokenizerFiles};
 
 /// A model with its vocabulary.
 pub struct Model {
@@ -34,16 +35,19 @@ pub struct Model {
 
 /// Loads a model to train afresh.
 pub fn load(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
+    served::refuse(config)?;
     model(source::load(place, &Setup::of(config, config.train.threads))?, config, tools)
 }
 
 /// Loads a checkpoint to go on from exactly.
 pub fn load_checkpoint(dir: &Path, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
+    served::refuse(config)?;
     model(source::load_checkpoint(dir, &Setup::of(config, config.train.threads))?, config, tools)
 }
 
 /// Loads a model to look at. A checkpoint says how many optimiser steps it has had; that is kept.
 pub fn load_to_measure(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
+    served::refuse(config)?;
     // Only what lies under LoRA was frozen while it was trained.
     let lies_under = matches!(place, Place::Directory(dir) if source::is_adapter(dir));
     let frozen = if lies_under { config.model.frozen } else { Stored::F32 };
@@ -68,23 +72,40 @@ pub fn reference(init: &Place, trained: &Engine, config: &Config) -> anyhow::Res
     Ok(source::load(init, &setup)?.engine)
 }
 
-/// Puts a model and what makes text of its ids together, in the recipe's protocol and with these tools to call. Rows of the embedding that no token
-/// belongs to are never sampled.
+/// Puts a model and what makes text of its ids together, in the recipe's protocol and with these tools to call. Rows of
+/// the embedding that no token belongs to are never sampled.
 pub fn model(source: Source, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
     let Source { mut engine, label, files, chat } = source;
+    let tokenizer = tokenizer(&label, &files, engine.vocab_size())?;
+    engine.limit_vocab(tokenizer.vocab_size());
+    let renderer = renderer(tokenizer, &label, chat, config, tools)?;
+    Ok(Model { engine, renderer, tokenizer: files })
+}
+
+/// A vocabulary that fits so many rows of an embedding.
+pub fn tokenizer(label: &Path, files: &TokenizerFiles, vocab_size: usize) -> anyhow::Result<Arc<Tokenizer>> {
     let path = label.join(checkpoint::TOKENIZER);
     let parsed = Tokenizer::from_bytes(&files.json).with_context(|| path.display().to_string())?;
-    if parsed.vocab_size() > engine.vocab_size() {
+    if parsed.vocab_size() > vocab_size {
         anyhow::bail!(
-            "{}: {} ids, but the model knows {} (key vocab_size of config.json)",
+            "{}: {} ids, but the model knows {vocab_size} (key vocab_size of config.json)",
             path.display(),
-            parsed.vocab_size(),
-            engine.vocab_size()
+            parsed.vocab_size()
         );
     }
-    engine.limit_vocab(parsed.vocab_size());
-    let tokenizer = Arc::new(parsed);
-    let renderer = match config.chat_settings(tools, chat.eos_ids) {
+    Ok(Arc::new(parsed))
+}
+
+/// What makes ids of conversations and actions of ids.
+pub fn renderer(
+    tokenizer: Arc<Tokenizer>,
+    label: &Path,
+    chat: Chat,
+    config: &Config,
+    tools: &[ToolSpec],
+) -> anyhow::Result<Renderer> {
+    let path = label.join(checkpoint::TOKENIZER);
+    let made = match config.chat_settings(tools, chat.eos_ids) {
         None => Renderer::tags(tokenizer, tools).map_err(|e| match e {
             PromptError::MissingSpecial { .. } => {
                 let hint = "a model with a chat template needs prompt.protocol = \"aepo\", \"hermes\" or \"llama3\"";
@@ -104,7 +125,7 @@ pub fn model(source: Source, config: &Config, tools: &[ToolSpec]) -> anyhow::Res
             Renderer::chat(tokenizer, template, settings).with_context(in_label)?
         }
     };
-    Ok(Model { engine, renderer, tokenizer: files })
+    Ok(made)
 }
 
 /// The facts inside the program.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aepo::policy::{Completion, PathId, PolicyError, SampleParams, SampleRequest, SampleStop, SampledToken};
+use aepo::policy::{
+    Completion, PathId, PolicyError, SampleParams, SampleRequest, SampleStop, SampledToken, Sampler as _,
+};
 
 use crate::cache::PathCache;
 use crate::decode::Row;
@@ -138,6 +140,7 @@ impl Engine {
             return Err(PolicyError::NotFinite("a sampled token's log-probability"));
         }
         let context_len = self.model.config.max_position_embeddings;
+        let version = self.version();
         let mut completions = Vec::new();
         let Step { draws, drawn, .. } = &mut self.step;
         let is_new = |draw: &&Draw| draw.given.is_none();
@@ -159,7 +162,7 @@ impl Engine {
                 () => continue,
             };
             if let Some((_, tokens)) = path.request.take() {
-                completions.push(Completion { path: PathId(id), tokens, stop });
+                completions.push(Completion { path: PathId(id), tokens, stop, version, changes: Vec::new() });
             }
         }
         Ok(completions)

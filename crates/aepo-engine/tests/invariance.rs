@@ -67,7 +67,7 @@ fn tree(seed: Seed) -> RolloutTree {
             top_entropy: 0.0,
         };
         let tokens = (0..3 + parent % 5).map(&mut token).collect();
-        let kind = NodeKind::Sampled { tokens, version: PolicyVersion(0) };
+        let kind = NodeKind::Sampled { tokens, version: PolicyVersion(0), changes: Vec::new() };
         nodes.push(Node { parent: Some(NodeId(parent)), kind });
         nodes.len() as u32 - 1
     };

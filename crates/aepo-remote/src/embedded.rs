@@ -6,7 +6,7 @@ use aepo::policy::{Learner, PolicyError, PolicyVersion, Sampler as _};
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 
-use crate::pair::{Follower, Published, Publisher, Weights};
+use crate::publish::{Follower, Published, Publisher, Weights};
 
 /// How far two learners' log-probabilities are apart on a few tokens that every vocabulary has: the mean of |Δlogp|,
 /// nats. Two programs may have been given other frozen weights under one name.

@@ -1,11 +1,13 @@
 //! Which engines run on other machines, and how do they take part in the same pipeline?
 //!
-//! `pair` makes one policy of a sampler and a learner, `embedded` lets the engine of this program be either, `tinker` is
-//! a learner on a server. With the feature `fakes` there is such a server too, whose numbers come from the embedded
-//! engine, for tests.
+//! `sample` samples on servers, `tinker` learns on one, `embedded` lets the engine of this program be either, and `pair`
+//! makes one policy of a sampler and a learner, which `publish`es its weights. With the feature `fakes` there are such
+//! servers too, whose numbers come from the embedded engine, for tests.
 
 pub mod embedded;
 #[cfg(feature = "fakes")]
-pub mod fake;
+pub mod fakes;
 pub mod pair;
+pub mod publish;
+pub mod sample;
 pub mod tinker;

@@ -11,38 +11,7 @@ use aepo::policy::{
 use aepo::train::batch::TreeBatch;
 use tempfile::TempDir;
 
-/// Weights that a learner handed out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// How many optimiser steps made them.
-    pub version: PolicyVersion,
-    /// Where they are.
-    pub weights: Weights,
-}
-
-/// In what form weights lie on the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Weights {
-    /// A directory with LoRA's matrices as PEFT keeps them.
-    Adapter(PathBuf),
-    /// A model directory.
-    Full(PathBuf),
-}
-
-/// A learner that hands its weights out.
-pub trait Publisher: Learner {
-    /// Which weights it has.
-    fn trained(&self) -> PolicyVersion;
-    /// Puts its weights into `dir`, which exists and is empty.
-    fn publish(&mut self, dir: &Path) -> Result<Published, PolicyError>;
-}
-
-/// A sampler that takes weights over.
-pub trait Follower: Sampler {
-    /// Samples from these weights from now on, and says so by its version. All paths are closed. Nothing of `published`
-    /// need be there afterwards.
-    fn follow(&mut self, published: &Published) -> Result<(), PolicyError>;
-}
+use crate::publish::{Follower, Publisher};
 
 /// A sampler and a learner of the same weights.
 pub struct Pair<S, L> {
@@ -51,6 +20,8 @@ pub struct Pair<S, L> {
     /// What learns.
     pub learner: L,
     room: TempDir,
+    /// Where the weights that are sampled from lie: a server that starts anew asks for them again.
+    held: Option<PathBuf>,
 }
 
 impl<S: Follower, L: Publisher> Pair<S, L> {
@@ -58,7 +29,7 @@ impl<S: Follower, L: Publisher> Pair<S, L> {
     pub fn new(sampler: S, learner: L) -> Result<Pair<S, L>, PolicyError> {
         let room = tempfile::Builder::new().prefix("aepo-weights-").tempdir();
         let room = room.map_err(|e| PolicyError::Checkpoint(format!("cannot make a directory for weights: {e}")))?;
-        let mut pair = Pair { sampler, learner, room };
+        let mut pair = Pair { sampler, learner, room, held: None };
         pair.hand_over()?;
         Ok(pair)
     }
@@ -73,7 +44,9 @@ impl<S: Follower, L: Publisher> Pair<S, L> {
             return Err(out_of_step(published.version, self.learner.trained()));
         }
         self.sampler.follow(&published)?;
-        std::fs::remove_dir_all(&dir).map_err(failed)?;
+        if let Some(old) = self.held.replace(dir.clone()) {
+            std::fs::remove_dir_all(old).map_err(failed)?;
+        }
         self.in_step()
     }
 

@@ -16,6 +16,15 @@ use crate::train::batch::TreeBatch;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct PolicyVersion(pub u64);
 
+/// Where the weights changed within a run of sampled tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct VersionChange {
+    /// Position of the first token, in the run, that these weights sampled; > 0.
+    pub from_idx: u32,
+    /// The weights.
+    pub version: PolicyVersion,
+}
+
 /// A live sampling path inside a policy: a token prefix whose cache is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathId(pub u64);
@@ -89,6 +98,10 @@ pub struct Completion {
     pub tokens: Vec<SampledToken>,
     /// Why it ended.
     pub stop: SampleStop,
+    /// The weights that sampled the first token.
+    pub version: PolicyVersion,
+    /// Where other weights took over, in order; empty where all tokens are of one version.
+    pub changes: Vec<VersionChange>,
 }
 
 /// Log-probability and entropy of each target of a [`TreeBatch`], in the batch's target order.

@@ -142,10 +142,17 @@ impl Sampler for TablePolicy {
     fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
         let mut done = Vec::new();
         self.n_queued.push(self.queue.len());
+        let (version, changes) = (self.version(), Vec::new);
         for (request, mut tokens) in std::mem::take(&mut self.queue) {
             let path = &self.paths[&request.path];
             if path.len() >= self.context_len {
-                done.push(Completion { path: request.path, tokens, stop: SampleStop::ContextFull });
+                done.push(Completion {
+                    path: request.path,
+                    tokens,
+                    stop: SampleStop::ContextFull,
+                    version,
+                    changes: changes(),
+                });
                 continue;
             }
             let drawn = self.draw(path[path.len() - 1], &request, tokens.len() as u64);
@@ -160,7 +167,7 @@ impl Sampler for TablePolicy {
                 self.queue.push((request, tokens));
                 continue;
             };
-            done.push(Completion { path: request.path, tokens, stop });
+            done.push(Completion { path: request.path, tokens, stop, version, changes: changes() });
         }
         Ok(done)
     }

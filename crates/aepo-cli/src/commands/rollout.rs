@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use aepo::config::served::Samples;
 use aepo::data::task::{Grader, Task};
 use aepo::record::{LeafRecord, NodeRecord, TreeRecord};
 use aepo::rollout::branch::{Decision, Outcome};
@@ -18,9 +19,10 @@ use aepo_tools::hub::What;
 use crate::args::{RolloutArgs, Telling};
 use crate::commands::eval::{run_recipe, split};
 use crate::error::{Interrupted, usage};
-use crate::interrupt::{self, Interruptible};
+use crate::interrupt::{self, Halting, Interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe;
+use crate::served::{self, Served};
 use crate::source;
 use crate::toolbox;
 use crate::world;
@@ -55,13 +57,29 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     };
     let named = source::named(if is_run { &args.from } else { &config.model.init })?;
     let mut teller = Teller::new(Telling { quiet: args.json, json: false });
-    let (place, _) = source::bring(&named, What::Everything, args.net.offline, &mut teller)?;
+    let is_served = config.policy_sample.engine != Samples::Embedded;
+    let what = if is_served { What::Facts } else { What::Everything };
+    let (place, _) = source::bring(&named, what, args.net.offline, &mut teller)?;
     let mut tools = Timed { inner: toolbox::start(&config, &mut teller)?, asked: HashMap::new(), secs: HashMap::new() };
-    let mut model = world::load_to_measure(&place, &config, tools.tools())?;
+    let served = served::connect(&place, &config, tools.tools())?;
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
-    let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
-    let policy = &mut Interruptible(&mut model.engine);
-    let trees = run.explore(&[&task], policy, &mut tools, seed, &mut |_| {});
+    let (trees, run) = match served {
+        Some(Served { mut sampler, renderer }) => {
+            let run = Run { config, tasks: Vec::new(), renderer };
+            let trees = run.explore(&[&task], &mut Halting(&mut sampler), &mut tools, seed, &mut |_| {});
+            if !args.json {
+                eprintln!("{}", served::told(&mut sampler));
+            }
+            (trees, run)
+        }
+        None => {
+            let mut model = world::load_to_measure(&place, &config, tools.tools())?;
+            let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
+            let policy = &mut Interruptible(&mut model.engine);
+            let trees = run.explore(&[&task], policy, &mut tools, seed, &mut |_| {});
+            (trees, run)
+        }
+    };
     let trees = match trees {
         Err(_) if interrupt::asked() => return Err(Interrupted { hint: None }.into()),
         trees => trees?,

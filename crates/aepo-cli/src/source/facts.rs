@@ -1,6 +1,6 @@
 //! What is known of a model before its weights are read? Its shape, and what it says about text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aepo::config::Config;
 use aepo::prompt::Tokenizer;
@@ -21,6 +21,10 @@ pub struct Facts {
     pub n_ids: usize,
     /// How it wants conversations to be written.
     pub chat: Chat,
+    /// What messages call the place of `files`.
+    pub label: PathBuf,
+    /// The files about text.
+    pub files: TokenizerFiles,
 }
 
 /// Reads what there is besides weights.
@@ -53,7 +57,7 @@ pub fn look(at: &Place) -> anyhow::Result<Facts> {
     };
     let tokenizer = Tokenizer::from_bytes(&files.json);
     let n_ids = tokenizer.with_context(|| label.join(TOKENIZER).display().to_string())?.vocab_size();
-    Ok(Facts { config, n_ids, chat })
+    Ok(Facts { config, n_ids, chat, label: label.to_owned(), files })
 }
 
 /// The shape alone.

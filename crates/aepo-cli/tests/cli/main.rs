@@ -28,6 +28,7 @@ mod serve;
 #[path = "../../../aepo-tools/tests/served/server.rs"]
 #[expect(dead_code, reason = "the tests of the client itself use more of it")]
 mod served;
+mod served_rollout;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;

@@ -1,6 +1,6 @@
 //! Does a run whose model is trained by a server go as one that is trained here: steps, checkpoints, the end?
 
-use aepo_remote::fake::{FakeSettings, FakeTinker, Fault, FaultKind};
+use aepo_remote::fakes::tinker::{FakeSettings, FakeTinker, Fault, FaultKind};
 use aepo_remote::tinker::model::Dialect;
 use aepo_remote::tinker::probe::Reduction;
 use expect_test::expect;

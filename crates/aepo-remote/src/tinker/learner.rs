@@ -19,7 +19,7 @@ use super::model::{Adam, Model, Sequence};
 use super::probe::{Capabilities, LOSS, probe};
 use super::unroll::{Row, unroll};
 use super::{TinkerSettings, archive};
-use crate::pair::{Published, Publisher, Weights};
+use crate::publish::{Published, Publisher, Weights};
 
 /// Where a checkpoint says what is kept on the server.
 pub const STATE: &str = "server.json";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use aepo::policy::{Learner as _, PolicyError, Sampler as _};
 use aepo::train::batch::{Target, TreeBatch};
 use aepo::train::update::UpdateError;
-use aepo_remote::fake::{Fault, FaultKind};
+use aepo_remote::fakes::tinker::{Fault, FaultKind};
 use aepo_remote::tinker::model::Dialect;
 use aepo_remote::tinker::{TinkerError, TinkerLearner, TinkerSettings};
 use aepo_tools::http::Secret;

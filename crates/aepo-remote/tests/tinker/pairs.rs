@@ -11,7 +11,8 @@ use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
-use aepo_remote::pair::{Pair, Published, Publisher};
+use aepo_remote::pair::Pair;
+use aepo_remote::publish::{Published, Publisher};
 
 use crate::support::{Disk, adam, learn, learner};
 

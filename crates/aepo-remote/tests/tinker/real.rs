@@ -8,7 +8,8 @@ use aepo::policy::{Learner, Sampler as _, StepParams};
 use aepo_engine::Engine;
 use aepo_engine::setup::{LoraSpec, Setup, Train};
 use aepo_remote::embedded::apart as models_apart;
-use aepo_remote::pair::{Pair, Publisher as _};
+use aepo_remote::pair::Pair;
+use aepo_remote::publish::Publisher as _;
 use aepo_remote::tinker::{ALPHA, TinkerLearner, TinkerSettings};
 
 use crate::support::{RANK, adam, apart, learn_epochs, settings};

@@ -2,7 +2,7 @@
 
 use aepo::policy::{Learner as _, StepParams};
 use aepo::train::batch::{Target, TreeBatch};
-use aepo_remote::fake::FakeSettings;
+use aepo_remote::fakes::tinker::FakeSettings;
 use aepo_remote::tinker::model::Dialect;
 use aepo_remote::tinker::probe::Reduction;
 use aepo_remote::tinker::{TinkerLearner, TinkerSettings};

@@ -15,7 +15,7 @@ use aepo::train::update::{UpdateError, UpdateReport, UpdateSettings, update};
 use aepo_engine::Engine;
 use aepo_engine::config::ModelConfig;
 use aepo_engine::setup::{LoraSpec, Setup, Train};
-use aepo_remote::fake::{FakeSettings, FakeTinker};
+use aepo_remote::fakes::tinker::{FakeSettings, FakeTinker};
 use aepo_remote::tinker::{ALPHA, TinkerLearner, TinkerSettings};
 
 pub const RANK: usize = 4;
@@ -81,7 +81,7 @@ fn tree(seed: Seed) -> RolloutTree {
         };
         let tokens: Vec<SampledToken> = (0..n).map(|_| token()).collect();
         let kind = match sampled {
-            true => NodeKind::Sampled { tokens, version: PolicyVersion(0) },
+            true => NodeKind::Sampled { tokens, version: PolicyVersion(0), changes: Vec::new() },
             false => NodeKind::Context { tokens: tokens.iter().map(|t| t.token).collect(), call: None },
         };
         nodes.push(Node { parent: parent.map(NodeId), kind });

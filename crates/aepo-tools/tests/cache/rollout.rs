@@ -88,7 +88,7 @@ impl Sampler for Scripted {
                     break;
                 }
             }
-            done.push(Completion { path: request.path, tokens, stop });
+            done.push(Completion { path: request.path, tokens, stop, version: PolicyVersion(0), changes: Vec::new() });
         }
         Ok(done)
     }

@@ -96,7 +96,8 @@ impl Sampler for Scripted<'_> {
                     (stop, *left) = (SampleStop::StopToken, Vec::new());
                 }
             }
-            done.push(Completion { path: request.path, tokens: sampled, stop });
+            let (version, changes) = (PolicyVersion(0), Vec::new());
+            done.push(Completion { path: request.path, tokens: sampled, stop, version, changes });
         }
         Ok(done)
     }

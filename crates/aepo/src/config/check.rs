@@ -5,7 +5,7 @@ use crate::prompt::Protocol;
 use crate::train::loss::RatioScope;
 
 use super::tools::{CacheMode, Offered, Sandbox};
-use super::{Config, ConfigError, KEYS, Key, Source, remote, tasks};
+use super::{Config, ConfigError, KEYS, Key, Source, remote, served, tasks};
 
 /// What a number must satisfy.
 enum Range {
@@ -69,6 +69,10 @@ const RANGES: &[(&str, Range)] = &[
     ("train.max_unavailable", Range::Between(0.0, 1.0)),
     ("train.max_batch_tokens", Range::AtLeast(1.0)),
     ("policy.train.patience_secs", Range::UpTo(0.0, 86_400.0)),
+    ("policy.sample.top_logprobs", Range::AtLeast(10.0)),
+    ("policy.sample.deadline_secs", Range::UpTo(0.0, 86_400.0)),
+    ("policy.sample.try_secs", Range::UpTo(0.0, 86_400.0)),
+    ("policy.sample.max_in_flight", Range::AtLeast(1.0)),
     ("eval.n_tasks", Range::AtLeast(1.0)),
     ("eval.samples", Range::AtLeast(1.0)),
     ("eval.temperature", Range::Above(0.0)),
@@ -273,7 +277,8 @@ fn together(c: &Config) -> Result<(), ConfigError> {
     ];
     match wrong.iter().find(|(wrong, ..)| *wrong) {
         Some((_, path, wanted)) => Err(out_of_range(c, path, wanted.clone())),
-        None => match tasks::contradiction(c).or_else(|| remote::contradiction(c)) {
+        None => match tasks::contradiction(c).or_else(|| remote::contradiction(c)).or_else(|| served::contradiction(c))
+        {
             Some((path, wanted)) => Err(out_of_range(c, path, wanted.to_owned())),
             None => Ok(()),
         },
@@ -359,7 +364,8 @@ pub(super) fn no_effect(c: &Config, key: &Key) -> Option<String> {
             "the quickstart's own tags (prompt.protocol) follow no chat template".to_owned(),
         ),
         path if path.starts_with("tasks.") => return tasks::no_effect(c, path),
-        path if path.starts_with("policy.") => return remote::no_effect(c, path),
+        path if path.starts_with("policy.train.") => return remote::no_effect(c, path),
+        path if path.starts_with("policy.sample.") => return served::no_effect(c, path),
         path if path.starts_with("tools.") => return no_effect_on_tools(c, path),
         path => return no_effect_on_cold_start(c, path),
     };

@@ -7,6 +7,7 @@ mod keys;
 pub mod lora;
 pub mod remote;
 mod sections;
+pub mod served;
 pub mod tasks;
 pub mod tools;
 mod value;
@@ -21,9 +22,9 @@ use std::fmt::Write as _;
 pub use keys::Key;
 pub use sections::{
     AdvantageSettings, AlgorithmSettings, CacheSettings, EvalSettings, ExpectSettings, FaultSettings, GigpoSettings,
-    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PolicyTrainSettings, PromptSettings,
-    PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings, Shape,
-    TaskFieldSettings, TaskSettings, ToolSettings, TrainSettings, VisitToolSettings,
+    KEYS, LoraSettings, LossSettings, McpToolSettings, ModelSettings, PolicySampleSettings, PolicyTrainSettings,
+    PromptSettings, PythonToolSettings, RewardSettings, RolloutSettings, SearchToolSettings, Settings, SftSettings,
+    Shape, TaskFieldSettings, TaskSettings, ToolSettings, TrainSettings, VisitToolSettings,
 };
 pub use value::{Arithmetic, Setting, Stored, TrainEngine};
 

@@ -4,6 +4,7 @@ use toml::Value;
 
 use super::keys::Key;
 use super::lora::LoraTargets;
+use super::served::Samples;
 use super::tasks::TaskLayout;
 use super::tools::{CacheMode, Offers, Sandbox, SandboxLevel};
 use super::value::{Arithmetic, Setting, Stored, TrainEngine};
@@ -292,6 +293,26 @@ sections! {
         key_env: Option<String> = None;
         /// Longest time of one operation of the server (a pass over a batch, a step, the way of the weights), seconds.
         patience_secs: f64 = 600.0;
+    }
+
+    /// Where paths are sampled.
+    policy_sample: PolicySampleSettings = "policy.sample" {
+        /// What samples: "embedded" (this program), "vllm" or "sglang" (servers of them).
+        engine: Samples = Samples::Embedded;
+        /// Addresses of the servers, replicas of each other ("http://host:port").
+        urls: Vec<String> = Vec::new();
+        /// The name under which vLLM serves the model; the first that a server names unless set.
+        model: Option<String> = None;
+        /// Variable of the environment that holds the servers' key; no key is sent unless set.
+        key_env: Option<String> = None;
+        /// Log-probabilities per token that a server is asked for (k); entropies are known within bounds that these leave.
+        top_logprobs: usize = 20;
+        /// Wall time per request with all its tries, seconds.
+        deadline_secs: f64 = 600.0;
+        /// Wall time per try, seconds.
+        try_secs: f64 = 300.0;
+        /// Requests that are in flight at one server at the same time.
+        max_in_flight: usize = 256;
     }
 
     /// How the model is measured.

@@ -259,6 +259,16 @@ fn settings_without_effect_are_refused_only_when_they_were_set() {
         (&[VISIT, ("tools.visit.summary_secs", "9")], "tools.visit.summary_endpoint is not set"),
         (&[("policy.train.url", "http://host")], "policy.train.engine is \"embedded\""),
         (&[("policy.train.patience_secs", "9")], "policy.train.engine is \"embedded\""),
+        (&[("policy.sample.urls", "['http://a:1']")], "policy.sample.engine is \"embedded\""),
+        (&[("policy.sample.top_logprobs", "30")], "policy.sample.engine is \"embedded\""),
+        (
+            &[
+                ("policy.sample.engine", "sglang"),
+                ("policy.sample.urls", "['http://a:1']"),
+                ("policy.sample.model", "m"),
+            ],
+            "no name for it",
+        ),
         (&[("sft.epochs", "2")], "as many as sft.tokens says"),
         (&[("sft.source", "c.jsonl"), ("sft.tokens", "9")], "sft.epochs says how often"),
         (&[("sft.source", "c.jsonl"), ("sft.head_math", "0.1")], "nothing is generated"),
@@ -313,6 +323,21 @@ fn what_a_server_cannot_do_is_refused_by_the_key_that_asks_for_it() {
         let message = refused("", &[&there[..], &[(key, value)]].concat());
         assert!(message.contains(&format!("`{key}`")) && message.contains("such servers"), "{message}");
     }
+}
+
+#[test]
+fn servers_that_sample_have_addresses_and_time() {
+    let there = [("policy.sample.engine", "vllm"), ("policy.sample.urls", "['http://a:1', 'http://b:1']")];
+    let c = resolve("", &there).unwrap();
+    assert_eq!((c.policy_sample.urls.len(), c.policy_sample.top_logprobs), (2, 20));
+    assert_eq!(resolve(&c.to_toml(), &[]).unwrap().settings, c.settings, "a run writes it down");
+    assert!(refused("", &there[..1]).contains("`policy.sample.urls`"));
+    assert!(refused("", &[there[0], ("policy.sample.urls", "['a:1']")]).contains("a list of addresses like"));
+    let twice = ("policy.sample.urls", "['http://a:1', 'http://a:1']");
+    assert!(refused("", &[there[0], twice]).contains("different addresses"));
+    assert!(refused("", &[&there[..], &[("policy.sample.top_logprobs", "9")]].concat()).contains("at least 10"));
+    let hasty = [("policy.sample.deadline_secs", "5"), ("policy.sample.try_secs", "6")];
+    assert!(refused("", &[&there[..], &hasty].concat()).contains("at most policy.sample.deadline_secs"));
 }
 
 #[test]

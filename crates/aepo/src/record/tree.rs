@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::task::Task;
-use crate::policy::PolicyVersion;
+use crate::policy::{PolicyVersion, VersionChange};
 use crate::prompt::Renderer;
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
@@ -59,9 +59,12 @@ pub struct NodeRecord {
     /// Mean entropy over the first `entropy_tokens` tokens of a turn, nats per token.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub head_entropy: Option<f64>,
-    /// The weights that sampled it.
+    /// The weights that sampled it, or its first token where `changes` names others.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<PolicyVersion>,
+    /// Where other weights took over within the turn; absent where none did.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changes: Vec<VersionChange>,
     /// The call whose result this is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub call: Option<CallLine>,
@@ -117,9 +120,9 @@ pub fn tree_record(
         let (parent, tokens) = (node.parent.map(|p| p.0), node.kind.ids());
         let text = renderer.decode(&tokens);
         let sampled = node.kind.sampled();
-        let (mask, version, call) = match &node.kind {
-            NodeKind::Context { call, .. } => (false, None, call.as_ref()),
-            NodeKind::Sampled { version, .. } => (true, Some(*version), None),
+        let (mask, version, changes, call) = match &node.kind {
+            NodeKind::Context { call, .. } => (false, None, &[][..], call.as_ref()),
+            NodeKind::Sampled { version, changes, .. } => (true, Some(*version), &changes[..], None),
         };
         NodeRecord {
             parent,
@@ -130,6 +133,7 @@ pub fn tree_record(
             entropies: sampled.iter().map(|t| t.entropy).collect(),
             head_entropy: head_entropy(sampled, entropy_tokens),
             version,
+            changes: changes.to_vec(),
             call: call.map(|c| CallLine {
                 tool: c.tool.clone(),
                 input: c.input.clone(),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{PolicyVersion, SampledToken};
+use crate::policy::{PolicyVersion, SampledToken, VersionChange};
 use crate::prompt::Malformation;
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
@@ -44,8 +44,10 @@ pub enum NodeKind {
     Sampled {
         /// At least one token.
         tokens: Vec<SampledToken>,
-        /// The weights that sampled it.
+        /// The weights that sampled its first token.
         version: PolicyVersion,
+        /// Where other weights took over within the turn, in order; empty where all tokens are of one version.
+        changes: Vec<VersionChange>,
     },
 }
 

@@ -107,7 +107,7 @@ mod tests {
         let context = |tokens: &[u32]| NodeKind::Context { tokens: tokens.to_vec(), call: None };
         let turn = |n: usize| {
             let token = SampledToken { token: 1, logprob: -1.0, entropy: 0.5, top_entropy: 0.0 };
-            NodeKind::Sampled { tokens: vec![token; n], version: PolicyVersion(0) }
+            NodeKind::Sampled { tokens: vec![token; n], version: PolicyVersion(0), changes: Vec::new() }
         };
         let node = |parent: Option<u32>, kind| Node { parent: parent.map(NodeId), kind };
         // Root sample 0 calls, reads [7] and is forked there; root sample 1 reads [7] too, root sample 2 reads [8].

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::books::{Books, Place, Standing};
-use crate::policy::{PathId, PolicyVersion, SampledToken};
+use crate::policy::{Completion, PathId, PolicyVersion, SampledToken, VersionChange};
 use crate::rollout::branch::Decision;
 use crate::rollout::budget::SamplingBudget;
 use crate::rollout::expand::Expansion;
@@ -39,6 +39,10 @@ pub(super) struct Path {
     pub clock: usize,
     /// The turn being sampled.
     pub turn: Vec<SampledToken>,
+    /// The weights that sampled the turn's first token; those of no turn yet while it has none.
+    pub version: PolicyVersion,
+    /// Where other weights took over within the turn.
+    pub changes: Vec<VersionChange>,
     pub n_calls: u32,
     /// The calls themselves, those before a fork included.
     pub earlier: Arc<[EarlierCall]>,
@@ -143,14 +147,28 @@ impl Path {
     }
 
     /// Closes the turn being sampled, if it has tokens.
-    pub fn end_turn(&mut self, version: PolicyVersion, measure: Measure) {
+    pub fn end_turn(&mut self, measure: Measure) {
         if self.turn.is_empty() {
             return;
         }
         if self.root_entropy.is_none() {
             self.root_entropy = measure.of(&self.turn);
         }
-        self.nodes.push(NodeKind::Sampled { tokens: std::mem::take(&mut self.turn), version });
+        let (tokens, changes) = (std::mem::take(&mut self.turn), std::mem::take(&mut self.changes));
+        self.nodes.push(NodeKind::Sampled { tokens, version: self.version, changes });
+    }
+
+    /// Takes note of the weights that sampled more of the turn, whose tokens are still to be added.
+    fn note_version(&mut self, first: PolicyVersion, changes: &[VersionChange]) {
+        let n_before = self.turn.len() as u32;
+        let newest = self.changes.last().map_or(self.version, |change| change.version);
+        if n_before == 0 {
+            self.version = first;
+        } else if first != newest {
+            self.changes.push(VersionChange { from_idx: n_before, version: first });
+        }
+        let later = |change: &VersionChange| VersionChange { from_idx: n_before + change.from_idx, ..*change };
+        self.changes.extend(changes.iter().map(later));
     }
 
     /// Where the path stands.
@@ -219,9 +237,13 @@ impl Growth {
     }
 
     /// The model has sampled more of a path's turn.
-    pub fn add_sampled(&mut self, idx: usize, tokens: Vec<SampledToken>) {
+    pub fn add_sampled(&mut self, idx: usize, completion: Completion) {
+        let Completion { tokens, version, changes, .. } = completion;
         let path = &mut self.paths[idx];
         let (n_new, before) = (tokens.len(), path.standing());
+        if n_new > 0 {
+            path.note_version(version, &changes);
+        }
         match path.turn.is_empty() {
             true => path.turn = tokens,
             false => path.turn.extend(tokens),
@@ -275,6 +297,8 @@ impl Growth {
             n_response: 0,
             clock: self.prompt.len(),
             turn: Vec::new(),
+            version: PolicyVersion(0),
+            changes: Vec::new(),
             n_calls: 0,
             earlier: Arc::default(),
             root_entropy: None,
@@ -303,6 +327,8 @@ impl Growth {
             n_response: at.n_response,
             clock,
             turn: Vec::new(),
+            version: PolicyVersion(0),
+            changes: Vec::new(),
             n_calls: at.n_calls,
             earlier: from.earlier.iter().take(at.n_calls as usize).cloned().collect(),
             root_entropy: from.root_entropy,

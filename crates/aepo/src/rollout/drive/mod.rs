@@ -367,9 +367,10 @@ impl Driver<'_> {
             return Err(PolicyError::Misuse(format!("{:?} completed without a request", completion.path)).into());
         };
         self.progress.n_sampled += completion.tokens.len();
-        self.trees[tree].add_sampled(idx, completion.tokens);
-        self.note_decision(tree, idx, completion.stop);
-        match completion.stop {
+        let stop = completion.stop;
+        self.trees[tree].add_sampled(idx, completion);
+        self.note_decision(tree, idx, stop);
+        match stop {
             SampleStop::StopToken => self.act(tree, idx)?,
             SampleStop::ContextFull => self.end_path(tree, idx, StopReason::ContextFull)?,
             SampleStop::MaxTokens => self.sample_on(tree, idx)?,
@@ -379,10 +380,9 @@ impl Driver<'_> {
 
     /// The turn has ended by itself: call a tool, or end the path.
     fn act(&mut self, tree: usize, idx: usize) -> Result<(), RolloutError> {
-        let version = self.policy.version();
         let path = &mut self.trees[tree].paths[idx];
         let ids: Vec<u32> = path.turn.iter().map(|t| t.token).collect();
-        path.end_turn(version, self.measure);
+        path.end_turn(self.measure);
         match (self.protocol.parse)(&ids) {
             Action::Answer(answer) => self.end_path(tree, idx, StopReason::Answered(answer)),
             Action::Malformed(how) => self.end_path(tree, idx, StopReason::Malformed(how)),
@@ -456,9 +456,8 @@ impl Driver<'_> {
     }
 
     fn end_path(&mut self, tree: usize, idx: usize, stop: StopReason) -> Result<(), RolloutError> {
-        let version = self.policy.version();
         let path = &mut self.trees[tree].paths[idx];
-        path.end_turn(version, self.measure);
+        path.end_turn(self.measure);
         self.trees[tree].end(idx, stop);
         self.progress.n_ended += 1;
         self.trees[tree].paths[idx].kept = self.is_expandable(tree, idx);

@@ -3,6 +3,7 @@
 mod earlier;
 mod expand;
 mod lockstep;
+mod versions;
 
 use std::cell::Cell;
 
