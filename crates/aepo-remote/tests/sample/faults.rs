@@ -43,7 +43,7 @@ fn every_fault_gives_the_same_trees_and_is_counted() {
             let tally = remote.take_tally();
             assert_eq!(tally.n_completions, n, "{plays:?} {fault:?}: {tally:?}");
             let met = n_faults(&fakes);
-            assert!(met >= 5, "{plays:?} {fault:?}: only {met} requests met it");
+            assert!(met >= 1, "{plays:?} {fault:?}: no request met it");
             let failed = if matches!(fault, Fault::Slow(_)) { 0 } else { met };
             assert_eq!(tally.n_failed_tries, failed, "{plays:?} {fault:?}: {tally:?}");
             // Nothing that was answered whole was thrown away or taken twice.
