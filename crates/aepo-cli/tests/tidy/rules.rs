@@ -77,7 +77,15 @@ pub const OPENS_PROCESS: &[&str] = &[
 ];
 
 /// Opening sockets: `aepo-tools` and `aepo-remote` alone.
-pub const OPENS_SOCKET: &[&str] = &["std::net", "std::os::unix::net", "libc::socket", "ureq"];
+pub const OPENS_SOCKET: &[&str] = &[
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::UdpSocket",
+    "std::net::*",
+    "std::os::unix::net",
+    "libc::socket",
+    "ureq",
+];
 
 /// Printing: `aepo-cli` and `aepo-bench` alone, and examples, which are programs of their own.
 pub const PRINTS: &[&str] =

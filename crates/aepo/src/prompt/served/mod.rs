@@ -297,9 +297,9 @@ fn render(
 fn shown(tokenizer: &Tokenizer, kept: &[&str]) -> Arc<[Box<[u8]>]> {
     let kept: Vec<u32> = kept.iter().filter_map(|name| tokenizer.added(name)).collect();
     let bytes = tokenizer.byte_table();
-    let piece = |(id, bytes): (u32, &Box<[u8]>)| match tokenizer.is_special(id) && !kept.contains(&id) {
+    let piece = |id: u32| match tokenizer.is_special(id) && !kept.contains(&id) {
         true => Box::default(),
-        false => bytes.clone(),
+        false => bytes[id as usize].clone(),
     };
-    (0..).zip(bytes.iter()).map(piece).collect()
+    (0..bytes.len() as u32).map(piece).collect()
 }
