@@ -1,4 +1,4 @@
-//! How do the parts make a [`Policy`]? Paths and requests over the block cache, and training steps over tree batches.
+//! How do the parts make a [`aepo::policy::Policy`]? Paths and requests over the block cache, and training steps over tree batches.
 
 use std::collections::BTreeMap;
 use std::path::Path;
