@@ -204,7 +204,7 @@ impl TinkerLearner {
         }
         for (mut row, mut logprobs) in rows.into_iter().zip(found) {
             let weighted = || row.carries.iter().filter(|&&(_, target)| dlogp[target] != 0.0);
-            let Some(&(last, _)) = weighted().last() else { continue };
+            let Some(&(last, _)) = weighted().next_back() else { continue };
             let mut advantages = vec![0.0; last + 1];
             weighted().for_each(|&(at, target)| advantages[at] = -f64::from(dlogp[target]));
             // Nothing is learned of what stands behind the last coefficient.
