@@ -27,7 +27,9 @@ fn no_batch_is_lost_or_counted_twice_whatever_happens_to_requests() {
     let calm = {
         let server = disk.server(|_| {});
         let (mut there, before) = (learner(&server), server.counts());
-        (0..3).for_each(|step| drop(learn(&mut there, step, adam(FREE)).unwrap()));
+        for step in 0..3 {
+            learn(&mut there, step, adam(FREE)).unwrap();
+        }
         let now = server.counts();
         (
             now.n_rows - before.n_rows,
@@ -41,7 +43,9 @@ fn no_batch_is_lost_or_counted_twice_whatever_happens_to_requests() {
         let server = disk.server(|s| s.late = late);
         let (mut there, before) = (learner(&server), server.counts());
         server.set_faults(every(3, kind));
-        (0..3).for_each(|step| drop(learn(&mut there, step, adam(FREE)).unwrap()));
+        for step in 0..3 {
+            learn(&mut there, step, adam(FREE)).unwrap();
+        }
         let now = server.counts();
         let what = format!("{kind:?}, {late} polls late");
         let seen = (now.n_rows - before.n_rows, now.n_steps - before.n_steps, now.n_passes - before.n_passes);
