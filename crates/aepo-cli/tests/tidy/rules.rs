@@ -32,7 +32,8 @@ pub const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("aepo", &[]),
     ("aepo-engine", &["aepo"]),
     ("aepo-tools", &["aepo"]),
-    ("aepo-remote", &["aepo", "aepo-engine"]),
+    // Its tests use its own fakes, which are behind a feature.
+    ("aepo-remote", &["aepo", "aepo-engine", "aepo-remote"]),
     ("aepo-report", &["aepo"]),
     ("aepo-cli", &["aepo", "aepo-engine", "aepo-remote", "aepo-tools", "aepo-report"]),
     ("aepo-bench", &["aepo", "aepo-engine", "aepo-tools"]),
