@@ -47,6 +47,16 @@ pub enum ServeError {
     Start(std::io::Error),
 }
 
+/// The address of a host, given as an IP address, and a port; and whether it is this machine's own, so that nobody else
+/// reaches it.
+///
+/// # Errors
+/// When the host is no IP address.
+pub fn address(host: &str, port: u16) -> Result<(String, bool), ServeError> {
+    let ip: std::net::IpAddr = host.parse().map_err(|_| ServeError::Address { text: host.to_owned() })?;
+    Ok((SocketAddr::new(ip, port).to_string(), ip.is_loopback()))
+}
+
 /// No routes yet; [`Router::merge`] adds those of each tool.
 pub fn routes() -> Router {
     Router::new()

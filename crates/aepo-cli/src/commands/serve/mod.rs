@@ -3,7 +3,6 @@
 pub mod args;
 mod talk;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use aepo_tools::http::Secret;
 use aepo_tools::hub::What;
 use aepo_tools::serve::openai::desk::{Limits, Worker};
 use aepo_tools::serve::openai::{Key, Served, routes};
-use aepo_tools::serve::{BODY_PATIENCE, ServeError, Server};
+use aepo_tools::serve::{BODY_PATIENCE, ServeError, Server, address};
 use anyhow::Context as _;
 
 use crate::args::Telling;
@@ -40,11 +39,12 @@ const PART: u64 = 4;
 
 /// Serves a model.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
-    let host: IpAddr = args.host.parse().map_err(|_| {
-        usage(format!("--host {}: not an IP address", args.host), "127.0.0.1 is this machine, 0.0.0.0 every address")
+    let host = &args.host;
+    let (address, is_own) = address(host, args.port).map_err(|_| {
+        usage(format!("--host {host}: not an IP address"), "127.0.0.1 is this machine, 0.0.0.0 every address")
     })?;
     let key = key(args)?;
-    if !host.is_loopback() && key.is_none() {
+    if !is_own && key.is_none() {
         let message = format!("--host {host} can be reached by others, who would all be answered without a key");
         return Err(usage(message, &format!("put a key into the variable {KEY}, or listen on 127.0.0.1")));
     }
@@ -93,7 +93,6 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         body_patience: BODY_PATIENCE,
     };
     let holds_conversations = served.talk.holds_conversations();
-    let address = std::net::SocketAddr::new(host, args.port).to_string();
     let server = Server::start(&address, routes(served)).map_err(|e| match e {
         ServeError::Listen { .. } => usage(e.to_string(), "choose another --port; 0 takes a free one"),
         e => e.into(),
