@@ -101,7 +101,7 @@ fn server(url: &str, args: &DoctorArgs) -> anyhow::Result<()> {
     let settings = TinkerSettings { key_env, model, ..TinkerSettings::of(url, PROBE_RANK) };
     let can = probe(&Api::new(&settings)?, &settings)?;
     if args.json {
-        return Ok(print(&format!("{}\n", json!({ "server": can })))?);
+        return print(&format!("{}\n", json!({ "server": can })));
     }
     let line = |name: &'static str, holds: Holds, says: String| Finding { name, holds, says, cure: None };
     let either = |yes: bool| if yes { Holds::Yes } else { Holds::No };
@@ -141,7 +141,7 @@ fn server(url: &str, args: &DoctorArgs) -> anyhow::Result<()> {
     ];
     let mut text = format!("{} speaks the Tinker protocol\n\n", can.host);
     findings.iter().for_each(|finding| show(&mut text, finding));
-    Ok(print(&text)?)
+    print(&text)
 }
 
 /// What runs a recipe's programs.
