@@ -297,9 +297,6 @@ fn render(
 fn shown(tokenizer: &Tokenizer, kept: &[&str]) -> Arc<[Box<[u8]>]> {
     let kept: Vec<u32> = kept.iter().filter_map(|name| tokenizer.added(name)).collect();
     let bytes = tokenizer.byte_table();
-    let piece = |id: u32| match tokenizer.is_special(id) && !kept.contains(&id) {
-        true => Box::default(),
-        false => bytes[id as usize].clone(),
-    };
-    (0..bytes.len() as u32).map(piece).collect()
+    let is_kept = |id: u32| !tokenizer.is_special(id) || kept.contains(&id);
+    (0..).zip(bytes.iter()).map(|(id, bytes)| if is_kept(id) { bytes.clone() } else { Box::default() }).collect()
 }
