@@ -25,7 +25,7 @@ pub fn today() -> Option<Date> {
 
 /// The date of a day counted from 1970-01-01.
 fn date_of(mut days: u64) -> Option<Date> {
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;
     while days >= 365 + u64::from(is_leap(year)) {
         days -= 365 + u64::from(is_leap(year));
