@@ -127,7 +127,7 @@ fn stream(address: &str, body: &Value, leaves: bool, counts: &Counts) -> Result<
             return Err(data.to_owned());
         }
         text += event["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
-        if counts.tokens.fetch_add(1, Ordering::Relaxed) % 16 == 0 && leaves {
+        if counts.tokens.fetch_add(1, Ordering::Relaxed).is_multiple_of(16) && leaves {
             return Ok(text);
         }
     }

@@ -109,7 +109,10 @@ fn a_seeded_answer_is_the_same_streamed_or_whole_alone_or_among_others() {
     assert_ne!(alone, answer(at, &seeded(8, false)));
     assert_eq!(alone, answer(at, &seeded(7, true)), "streamed, and from the cache");
     let among: Vec<_> = std::thread::scope(|scope| {
-        let ask = |i: u64| scope.spawn(move || answer(at, &seeded(if i % 21 == 0 { 7 } else { 100 + i }, i % 2 == 0)));
+        let ask = |i: u64| {
+            scope
+                .spawn(move || answer(at, &seeded(if i.is_multiple_of(21) { 7 } else { 100 + i }, i.is_multiple_of(2))))
+        };
         let asked: Vec<_> = (0..64).map(ask).collect();
         asked.into_iter().map(|asked| asked.join().unwrap()).collect()
     });
