@@ -47,7 +47,7 @@ fn a_conversation_is_answered_whole_and_in_a_stream_alike() {
         let choices = || events.iter().flat_map(|e| e["choices"].as_array().unwrap()).filter(|c| c["index"] == idx);
         let text: String = choices().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
         assert_eq!(json!(text), message["content"]);
-        assert_eq!(choices().last().unwrap()["finish_reason"], "stop");
+        assert_eq!(choices().next_back().unwrap()["finish_reason"], "stop");
         let tokens = choices().filter_map(|choice| choice["logprobs"]["content"].as_array()).flatten();
         let bytes = tokens.flat_map(|t| t["bytes"].as_array().unwrap()).map(|b| b.as_u64().unwrap() as u8);
         assert_eq!(String::from_utf8(bytes.collect()).unwrap(), format!("{text}<|end|>"));
