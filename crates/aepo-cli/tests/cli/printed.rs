@@ -19,6 +19,7 @@ fn help_teaches() {
           compare  Train several algorithms on the same tasks, budget and seeds, and report how they differ
           eval     Measure a model on questions, or on benchmarks
           score    Grade predictions from standard input
+          serve    Offer a model to other programs over OpenAI's API, until interrupted
           rollout  Sample one tree of trajectories and print it
           show     Show how a run went
           check    Print every setting of a recipe with its meaning, or say what is wrong with it
