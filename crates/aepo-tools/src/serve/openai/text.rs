@@ -98,13 +98,8 @@ mod tests {
     fn characters_are_told_whole_and_stops_never() {
         let pieces: &[&[u8]] = &[b"a", b"\xF0\x9F", b"\x8F\x94", b"EN", b"D!", b"\xFF", b""];
         // What is told behind each token, and at the end.
-<<<<<<< HEAD
-        type Case = (&'static [u32], &'static [&'static str], bool, &'static [&'static str], &'static str);
-        let table: [Case; 7] = [
-=======
         type Case<'a> = (&'a [u32], &'a [&'a str], bool, &'a [&'a str], &'a str);
         let table: [Case<'_>; 7] = [
->>>>>>> serve
             (&[0, 1, 2, 0], &[], false, &["a", "", "🏔", "a"], ""),
             (&[0, 1], &[], false, &["a", ""], "\u{FFFD}"),
             (&[0, 1, 0], &[], false, &["a", "", "\u{FFFD}a"], ""),
