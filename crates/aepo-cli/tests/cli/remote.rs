@@ -48,11 +48,11 @@ fn a_run_is_trained_there_resumed_and_loads_here() {
     let every = |route, every, kind| Fault { route, every, kind };
     server
         .set_faults(vec![every("forward_backward", 3, FaultKind::Lost), every("retrieve_future", 4, FaultKind::Busy)]);
-    place.ok(&words(&train(&server, "cut", &["--quiet", "--steps", "4"])));
-    place.ok(&words(&train(&server, "cut", &["--quiet", "--resume"])));
+    place.ok(&words(&train(&server, "there-cut", &["--quiet", "--steps", "4"])));
+    place.ok(&words(&train(&server, "there-cut", &["--quiet", "--resume"])));
     server.set_faults(Vec::new());
-    assert_eq!(place.rows("cut"), rows);
-    assert_eq!(place.json("cut/summary.json")["eval_after"], place.json("there/summary.json")["eval_after"]);
+    assert_eq!(place.rows("there-cut"), rows);
+    assert_eq!(place.json("there-cut/summary.json")["eval_after"], place.json("there/summary.json")["eval_after"]);
 
     // What is left needs no server: a merged model, and a checkpoint with PEFT's files.
     drop(server);
@@ -74,9 +74,9 @@ fn a_run_is_trained_there_resumed_and_loads_here() {
 fn what_cannot_be_trained_there_is_said_before_the_first_step() {
     let (place, server) = (place(), server(|_| {}));
     let refused = |more: &[&str]| {
-        let output = place.run(&words(&train(&server, "never", more)));
+        let output = place.run(&words(&train(&server, "there-never", more)));
         assert_ne!(output.status.code(), Some(0), "{more:?}");
-        assert!(!place.path("never").exists(), "{more:?}");
+        assert!(!place.path("there-never").exists(), "{more:?}");
         stderr(&output)
     };
     assert!(refused(&["--set", "train.max_grad_norm=1"]).contains("`train.max_grad_norm`"));
