@@ -1,13 +1,9 @@
 //! Has somebody asked us to stop? The first Ctrl-C stops at a safe point, the second at once.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aepo::policy::{
-    Completion, Learner, PathId, Policy, PolicyError, PolicyVersion, SampleRequest, Sampler, StepParams, StepReport,
-    TokenStats,
-};
-use aepo::train::batch::TreeBatch;
+use aepo::policy::polled::Polled;
+use aepo::policy::{Completion, PolicyError, Sampler};
 use anyhow::Context as _;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -41,90 +37,17 @@ pub fn asked() -> bool {
     ASKED.load(Ordering::SeqCst) || ENDED_INPUT.load(Ordering::SeqCst)
 }
 
-/// An engine whose sampling ends with an error once somebody asks to stop. A rollout changes no weights, so it can be
-/// dropped anywhere; an update is never cut, because only `poll` looks.
-pub struct Interruptible<'a>(pub &'a mut dyn Policy);
-
-impl Sampler for Interruptible<'_> {
-    fn vocab_size(&self) -> usize {
-        self.0.vocab_size()
-    }
-    fn context_len(&self) -> usize {
-        self.0.context_len()
-    }
-    fn version(&self) -> PolicyVersion {
-        self.0.version()
-    }
-    fn open(&mut self, tokens: &[u32]) -> Result<PathId, PolicyError> {
-        self.0.open(tokens)
-    }
-    fn append(&mut self, path: PathId, tokens: &[u32]) -> Result<(), PolicyError> {
-        self.0.append(path, tokens)
-    }
-    fn fork(&mut self, path: PathId, n_tokens: usize) -> Result<PathId, PolicyError> {
-        self.0.fork(path, n_tokens)
-    }
-    fn close(&mut self, path: PathId) {
-        self.0.close(path);
-    }
-    fn submit(&mut self, request: SampleRequest) -> Result<(), PolicyError> {
-        self.0.submit(request)
-    }
-    fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
-        if asked() {
-            return Err(PolicyError::Misuse("sampling was interrupted".to_owned()));
-        }
-        self.0.poll()
-    }
+/// A policy whose sampling ends with an error once somebody asks to stop. A rollout changes no weights, so it can be
+/// dropped anywhere; an update is never cut, because only polls look.
+pub fn interruptible<P: Sampler + ?Sized>(policy: &mut P) -> Polled<'_, P, Poll<P>> {
+    Polled { policy, poll: poll_unless_asked }
 }
 
-impl Learner for Interruptible<'_> {
-    fn forward(&mut self, batch: &TreeBatch, temperature: f32, keep: bool) -> Result<TokenStats, PolicyError> {
-        self.0.forward(batch, temperature, keep)
-    }
-    fn backward(&mut self, batch: &TreeBatch, dlogp: &[f32], dentropy: &[f32]) -> Result<(), PolicyError> {
-        self.0.backward(batch, dlogp, dentropy)
-    }
-    fn step(&mut self, params: &StepParams) -> Result<StepReport, PolicyError> {
-        self.0.step(params)
-    }
-    fn save(&mut self, dir: &Path, optimizer: bool) -> Result<(), PolicyError> {
-        self.0.save(dir, optimizer)
-    }
-}
+type Poll<P> = fn(&mut P) -> Result<Vec<Completion>, PolicyError>;
 
-/// A sampler that ends with an error once somebody asks to stop, as [`Interruptible`] does.
-pub struct Halting<'a>(pub &'a mut dyn Sampler);
-
-impl Sampler for Halting<'_> {
-    fn vocab_size(&self) -> usize {
-        self.0.vocab_size()
-    }
-    fn context_len(&self) -> usize {
-        self.0.context_len()
-    }
-    fn version(&self) -> PolicyVersion {
-        self.0.version()
-    }
-    fn open(&mut self, tokens: &[u32]) -> Result<PathId, PolicyError> {
-        self.0.open(tokens)
-    }
-    fn append(&mut self, path: PathId, tokens: &[u32]) -> Result<(), PolicyError> {
-        self.0.append(path, tokens)
-    }
-    fn fork(&mut self, path: PathId, n_tokens: usize) -> Result<PathId, PolicyError> {
-        self.0.fork(path, n_tokens)
-    }
-    fn close(&mut self, path: PathId) {
-        self.0.close(path);
-    }
-    fn submit(&mut self, request: SampleRequest) -> Result<(), PolicyError> {
-        self.0.submit(request)
-    }
-    fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
-        if asked() {
-            return Err(PolicyError::Misuse("sampling was interrupted".to_owned()));
-        }
-        self.0.poll()
+fn poll_unless_asked<P: Sampler + ?Sized>(policy: &mut P) -> Result<Vec<Completion>, PolicyError> {
+    match asked() {
+        true => Err(PolicyError::Misuse("sampling was interrupted".to_owned())),
+        false => policy.poll(),
     }
 }

@@ -4,6 +4,7 @@
 //! pipeline never sees a tensor: it hands over token ids and gets log-probabilities and entropies; it hands over
 //! `dL/dlogp` and the policy back-propagates `Σ c_t · logp_t` (architecture: RL mathematics without tensors).
 
+pub mod polled;
 pub mod watch;
 
 use std::path::Path;

@@ -9,10 +9,24 @@ use crate::policy::{
     StepParams, StepReport, TokenStats,
 };
 use crate::prompt::{Action, Malformation, PromptError};
+use crate::rollout::drive::Limits;
 use crate::seed::Seed;
 use crate::stop::Stop;
 use crate::tool::{ToolCall, ToolName, ToolOutcome, ToolResult, ToolSpec, Toolset};
 use crate::train::batch::TreeBatch;
+
+/// What a path of a few turns may cost.
+pub fn limits() -> Limits {
+    Limits {
+        n_calls: 3,
+        n_equal_calls: 0,
+        n_python: 0,
+        n_search: 0,
+        response_tokens: 90,
+        turn_tokens: 20,
+        result_tokens: 6,
+    }
+}
 
 /// Logits of the next token given the last one, nothing else; trained by plain gradient descent.
 #[derive(Clone)]

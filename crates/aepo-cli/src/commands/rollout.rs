@@ -19,7 +19,7 @@ use aepo_tools::hub::What;
 use crate::args::{RolloutArgs, Telling};
 use crate::commands::eval::{run_recipe, split};
 use crate::error::{Interrupted, usage};
-use crate::interrupt::{self, Halting, Interruptible};
+use crate::interrupt::{self, interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::served::{self, Served};
@@ -66,7 +66,7 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     let (trees, run) = match served {
         Some(Served { mut sampler, renderer }) => {
             let run = Run { config, tasks: Vec::new(), renderer };
-            let trees = run.explore(&[&task], &mut Halting(&mut sampler), &mut tools, seed, &mut |_| {});
+            let trees = run.explore(&[&task], &mut interruptible(&mut sampler), &mut tools, seed, &mut |_| {});
             if !args.json {
                 eprintln!("{}", served::told(&mut sampler));
             }
@@ -75,7 +75,7 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
         None => {
             let mut model = world::load_to_measure(&place, &config, tools.tools())?;
             let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
-            let policy = &mut Interruptible(&mut model.engine);
+            let policy = &mut interruptible(&mut model.engine);
             let trees = run.explore(&[&task], policy, &mut tools, seed, &mut |_| {});
             (trees, run)
         }

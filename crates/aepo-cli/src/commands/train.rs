@@ -24,7 +24,7 @@ use crate::checkpoint::{self, State};
 use crate::commands::eval::{answers_left_out, before_after};
 use crate::error::{Interrupted, usage};
 use crate::export;
-use crate::interrupt::{self, Interruptible};
+use crate::interrupt::{self, interruptible};
 use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
@@ -325,7 +325,7 @@ impl Trainer {
         };
         let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Learner);
         let version = self.policy.engine().version();
-        let policy = &mut Interruptible(self.policy.policy());
+        let policy = &mut interruptible(self.policy.policy());
         let done = self.run.step(step, policy, reference, &mut self.tools, &mut on);
         // An interrupted rollout has changed nothing; anything later is of this step only once its row is there.
         self.whole = done.is_err() && self.policy.engine().version() == version;
@@ -366,7 +366,7 @@ impl Trainer {
                 teller.sampling(p);
             }
         };
-        let policy = &mut Interruptible(self.policy.policy());
+        let policy = &mut interruptible(self.policy.policy());
         let report = evaluate(policy, &mut self.tools, &self.run.renderer, &self.eval_tasks, &plan, &mut on);
         let secs = teller.end();
         let report = report?;

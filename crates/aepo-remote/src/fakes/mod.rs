@@ -11,17 +11,20 @@ mod vllm;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use serde_json::Value;
 use tokio::sync::watch;
 
 pub use fault::Fault;
 pub use model::{MakeEngine, Mode};
 
-use fault::Plan;
-use model::ModelThread;
+use fault::{Plan, status};
+use model::{ModelThread, Said, Work};
 
 /// Which program is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,76 @@ pub(crate) struct State {
 
 impl State {
     fn note(&self, call: String) {
-        self.counts.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        held(&self.counts.calls).push(call);
+    }
+
+    /// A request to sample came in: the fault that it meets, or the answer where that is all.
+    fn begin(&self) -> Result<Option<Fault>, Response> {
+        count(&self.counts.n_asked, 1);
+        let fault = held(&self.plan).take();
+        if fault.is_some() {
+            count(&self.counts.n_faults, 1);
+        }
+        match fault {
+            Some(Fault::Status(code)) => Err(status(code, "a fault on purpose")),
+            fault => Ok(fault),
+        }
+    }
+
+    /// Samples, after a while where the fault says so, and counts.
+    async fn sampled(&self, work: Work, fault: Option<Fault>) -> Result<Said, Response> {
+        let n_prompt = work.prompt.len();
+        let aborted = Aborted(Some(&self.counts.n_aborted));
+        if let Some(Fault::Slow(ms)) = fault {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        let said = self.model.sample(work).await;
+        aborted.did_not_happen();
+        let said = said.map_err(|why| status(500, &why))?;
+        count(&self.counts.n_prompt_tokens, n_prompt as u64);
+        count(&self.counts.n_cached_tokens, said.n_cached as u64);
+        Ok(said)
+    }
+}
+
+/// Counts an asker that hangs up before there is anything to answer: what it waits for is dropped then.
+struct Aborted<'a>(Option<&'a AtomicU64>);
+
+impl Aborted<'_> {
+    fn did_not_happen(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Aborted<'_> {
+    fn drop(&mut self) {
+        if let Some(counter) = self.0 {
+            count(counter, 1);
+        }
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A list of ids.
+fn ids(value: &Value) -> Option<Vec<u32>> {
+    value.as_array()?.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
+}
+
+/// A list of texts.
+fn texts(value: &Value) -> Vec<String> {
+    let texts = value.as_array().into_iter().flatten();
+    texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+/// That nothing bends what the model says. What is left out is the model's own default, which may be anything.
+fn unpenalised(sampling: &Value) -> Result<(), &'static str> {
+    let neutral = [("min_p", 0.0), ("repetition_penalty", 1.0), ("presence_penalty", 0.0), ("frequency_penalty", 0.0)];
+    match neutral.iter().all(|&(key, value)| sampling[key].as_f64() == Some(value)) {
+        true => Ok(()),
+        false => Err("a penalty is not switched off"),
     }
 }
 
@@ -167,11 +239,11 @@ impl Fake {
     /// Calls about weights so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
-        self.state.counts.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        held(&self.state.counts.calls).clone()
     }
 
-    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
-        self.state.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        held(&self.state.plan)
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use aepo::policy::SampleParams;
 use aepo::seed::Seed;
@@ -16,17 +15,12 @@ use serde_json::{Value, json};
 
 use super::fault::{Fault, send, status};
 use super::model::{Said, Work};
-use super::vllm::Watch;
-use super::{State, count};
+use super::{State, held, ids, texts, unpenalised};
 
 struct Sglang {
     state: Arc<State>,
     adapters: Mutex<BTreeSet<String>>,
     label: Mutex<String>,
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn routes(state: Arc<State>) -> Router {
@@ -49,14 +43,10 @@ async fn model_info(Shared(sglang): On) -> Json<Value> {
 
 async fn generate(Shared(sglang): On, body: Bytes) -> Response {
     let state = &sglang.state;
-    count(&state.counts.n_asked, 1);
-    let fault = state.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if fault.is_some() {
-        count(&state.counts.n_faults, 1);
-    }
-    if let Some(Fault::Status(code)) = fault {
-        return status(code, "a fault on purpose");
-    }
+    let fault = match state.begin() {
+        Ok(fault) => fault,
+        Err(refusal) => return refusal,
+    };
     let Ok(asked) = serde_json::from_slice::<Value>(&body) else { return status(400, "no JSON") };
     let adapter = asked["lora_path"].as_str().unwrap_or_default().to_owned();
     if !adapter.is_empty() && !held(&sglang.adapters).contains(&adapter) {
@@ -68,18 +58,11 @@ async fn generate(Shared(sglang): On, body: Bytes) -> Response {
     };
     let n_prompt = work.prompt.len();
     let stops = work.ids.clone();
-    let watch = Watch(Arc::clone(state), true);
-    if let Some(Fault::Slow(ms)) = fault {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-    }
     // The label is that of the end of the request.
-    let said = match state.model.sample(work).await {
+    let said = match state.sampled(work, fault).await {
         Ok(said) => said,
-        Err(why) => return status(500, &why),
+        Err(refusal) => return refusal,
     };
-    watch.ended();
-    count(&state.counts.n_prompt_tokens, n_prompt as u64);
-    count(&state.counts.n_cached_tokens, said.n_cached as u64);
     let mut answer = answer(&asked, n_prompt, &said, &stops, &held(&sglang.label));
     let meta = &mut answer["meta_info"];
     match fault {
@@ -110,29 +93,20 @@ async fn generate(Shared(sglang): On, body: Bytes) -> Response {
 
 /// What SGLang's `GenerateReqInput` says, of which only what this fake can do is allowed.
 fn work(asked: &Value, name: String) -> Result<Work, &'static str> {
-    let ids = |value: &Value| -> Option<Vec<u32>> {
-        value.as_array()?.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
-    };
     let sampling = &asked["sampling_params"];
-    let neutral = [("min_p", 0.0), ("repetition_penalty", 1.0), ("presence_penalty", 0.0), ("frequency_penalty", 0.0)];
-    if neutral.iter().any(|&(key, value)| sampling[key].as_f64() != Some(value)) {
-        return Err("a penalty is not switched off");
-    }
+    unpenalised(sampling)?;
     if sampling["ignore_eos"] != true || sampling["no_stop_trim"] != true || sampling["skip_special_tokens"] != false {
         return Err("this fake neither cuts nor ends a text by itself");
     }
     if asked["return_logprob"] != true || asked["logprob_start_len"] != -1 {
         return Err("this fake gives log-probabilities of what it samples");
     }
-    let texts = sampling["stop"]
-        .as_array()
-        .map_or(Vec::new(), |stop| stop.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect());
     Ok(Work {
         name,
         prompt: ids(&asked["input_ids"]).filter(|prompt| !prompt.is_empty()).ok_or("no input_ids")?,
         max_tokens: sampling["max_new_tokens"].as_u64().unwrap_or(128) as usize,
         ids: ids(&sampling["stop_token_ids"]).unwrap_or_default(),
-        texts,
+        texts: texts(&sampling["stop"]),
         params: SampleParams {
             temperature: sampling["temperature"].as_f64().unwrap_or(1.0) as f32,
             top_p: sampling["top_p"].as_f64().unwrap_or(1.0) as f32,

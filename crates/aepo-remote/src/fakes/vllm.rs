@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use aepo::policy::SampleParams;
 use aepo::seed::Seed;
@@ -18,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::fault::{Fault, send, status};
 use super::model::{Said, Work};
-use super::{State, count};
+use super::{State, held, ids, texts, unpenalised};
 
 /// The name of the model under all adapters.
 const MODEL: &str = "policy";
@@ -29,10 +28,6 @@ struct Vllm {
     adapters: Mutex<BTreeMap<String, String>>,
     label: Mutex<String>,
     n_paused: AtomicU64,
-}
-
-fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn routes(state: Arc<State>) -> Router {
@@ -71,14 +66,10 @@ async fn models(Shared(vllm): On) -> Json<Value> {
 
 async fn completions(Shared(vllm): On, headers: HeaderMap, body: Bytes) -> Response {
     let state = &vllm.state;
-    count(&state.counts.n_asked, 1);
-    let fault = state.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if fault.is_some() {
-        count(&state.counts.n_faults, 1);
-    }
-    if let Some(Fault::Status(code)) = fault {
-        return status(code, "a fault on purpose");
-    }
+    let fault = match state.begin() {
+        Ok(fault) => fault,
+        Err(refusal) => return refusal,
+    };
     if let Some(Fault::Repeats) = fault {
         let key = headers.get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default();
         return status(401, &format!("this is no good key: {key}"));
@@ -93,17 +84,10 @@ async fn completions(Shared(vllm): On, headers: HeaderMap, body: Bytes) -> Respo
         Err(why) => return status(400, why),
     };
     let (prompt, n_top) = (work.prompt.clone(), work.n_top);
-    let watch = Watch(Arc::clone(state), true);
-    if let Some(Fault::Slow(ms)) = fault {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-    }
-    let said = match state.model.sample(work).await {
+    let said = match state.sampled(work, fault).await {
         Ok(said) => said,
-        Err(why) => return status(500, &why),
+        Err(refusal) => return refusal,
     };
-    watch.ended();
-    count(&state.counts.n_prompt_tokens, prompt.len() as u64);
-    count(&state.counts.n_cached_tokens, said.n_cached as u64);
     let mut answer = answer(&asked, &model, &prompt, &said, n_top);
     match fault {
         Some(Fault::Twice) => {
@@ -136,43 +120,17 @@ fn abort(choice: &mut Value) {
     choice["finish_reason"] = json!("abort");
 }
 
-/// Counts an asker that hangs up before there is anything to answer.
-pub(super) struct Watch(pub Arc<State>, pub bool);
-
-impl Watch {
-    pub fn ended(mut self) {
-        self.1 = false;
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if self.1 {
-            count(&self.0.counts.n_aborted, 1);
-        }
-    }
-}
-
 /// What vLLM's `CompletionRequest` says, of which only what this fake can do is allowed.
 fn work(asked: &Value, model: &str) -> Result<Work, &'static str> {
-    let ids = |value: &Value| -> Option<Vec<u32>> {
-        value.as_array()?.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
-    };
     let number = |key: &str, default: f64| asked[key].as_f64().unwrap_or(default);
-    let neutral = [("min_p", 0.0), ("repetition_penalty", 1.0), ("presence_penalty", 0.0), ("frequency_penalty", 0.0)];
-    // What is left out is the model's own default, which may be anything.
-    if neutral.iter().any(|&(key, value)| asked[key].as_f64() != Some(value)) {
-        return Err("a penalty is not switched off");
-    }
+    unpenalised(asked)?;
     if asked["ignore_eos"] != true || asked["skip_special_tokens"] != false {
         return Err("this fake has no end of a text of its own");
     }
     if asked["return_token_ids"] != true || asked["return_tokens_as_token_ids"] != true {
         return Err("this fake speaks in ids");
     }
-    let texts = asked["stop"]
-        .as_array()
-        .map_or(Vec::new(), |stop| stop.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect());
+    let texts = texts(&asked["stop"]);
     if !texts.is_empty() && asked["include_stop_str_in_output"] != true {
         return Err("this fake does not cut what it says");
     }

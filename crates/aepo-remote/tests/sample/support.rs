@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aepo::config::lora::LoraTargets;
+use aepo::policy::polled::Polled;
 use aepo::policy::{PolicyVersion, SampleParams, Sampler};
 use aepo::prompt::{Action, Malformation, PromptError};
 use aepo::rollout::branch::BranchRule;
@@ -231,49 +232,14 @@ pub fn versions(trees: &[RolloutTree]) -> BTreeMap<u64, usize> {
     n_tokens
 }
 
-/// Requests that the driver makes for these trees in this process, counted by asking for them.
+/// Requests that the driver makes for these trees in this process; each comes back once.
 pub fn n_requests(stop: &Arc<Stop>, tasks: &[DriveTask], settings: &DriveSettings) -> u64 {
-    let mut counted = Counted { inner: engine(), n: 0 };
-    grow(&mut counted, stop, tasks, settings).unwrap();
-    counted.n
-}
-
-struct Counted {
-    inner: Engine,
-    n: u64,
-}
-
-impl Sampler for Counted {
-    fn vocab_size(&self) -> usize {
-        self.inner.vocab_size()
-    }
-    fn context_len(&self) -> usize {
-        self.inner.context_len()
-    }
-    fn version(&self) -> PolicyVersion {
-        self.inner.version()
-    }
-    fn open(&mut self, tokens: &[u32]) -> Result<aepo::policy::PathId, aepo::policy::PolicyError> {
-        self.inner.open(tokens)
-    }
-    fn append(&mut self, path: aepo::policy::PathId, tokens: &[u32]) -> Result<(), aepo::policy::PolicyError> {
-        self.inner.append(path, tokens)
-    }
-    fn fork(
-        &mut self,
-        path: aepo::policy::PathId,
-        n: usize,
-    ) -> Result<aepo::policy::PathId, aepo::policy::PolicyError> {
-        self.inner.fork(path, n)
-    }
-    fn close(&mut self, path: aepo::policy::PathId) {
-        self.inner.close(path);
-    }
-    fn submit(&mut self, request: aepo::policy::SampleRequest) -> Result<(), aepo::policy::PolicyError> {
-        self.n += 1;
-        self.inner.submit(request)
-    }
-    fn poll(&mut self) -> Result<Vec<aepo::policy::Completion>, aepo::policy::PolicyError> {
-        self.inner.poll()
-    }
+    let mut n = 0;
+    let poll = |engine: &mut Engine| {
+        let done = engine.poll()?;
+        n += done.len() as u64;
+        Ok(done)
+    };
+    grow(&mut Polled { policy: &mut engine(), poll }, stop, tasks, settings).unwrap();
+    n
 }

@@ -135,7 +135,8 @@ pub const PROGRAMS: &[Hostile] = &[
     Hostile {
         name: "no limits for init and parent",
         code: Text(
-            "import os, resource\nfor pid in (1, os.getppid()):\n    for what in range(16):\n        try: \
+            // A parent outside the namespace is 0, which means the program itself: that one may end itself.
+            "import os, resource\nfor pid in {1, os.getppid()} - {0}:\n    for what in range(16):\n        try: \
              resource.prlimit(pid, what, (0, 0))\n        except (OSError, ValueError): pass\nprint('done')",
         ),
         ends: &[Ok],

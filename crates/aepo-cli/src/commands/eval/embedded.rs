@@ -11,7 +11,7 @@ use aepo::seed::Seed;
 use aepo::tool::Toolset;
 
 use super::store::Store;
-use crate::interrupt::{self, Interruptible};
+use crate::interrupt::{self, interruptible};
 use crate::machine::Clock;
 use crate::progress::Teller;
 use crate::world::Model;
@@ -54,7 +54,7 @@ pub fn ask_all(
                 teller.sampling(progress);
             }
         };
-        let policy = &mut Interruptible(&mut model.engine);
+        let policy = &mut interruptible(&mut model.engine);
         let trees = match sample(policy, tools, &model.renderer, &pairs, settings, &mut on) {
             Err(_) if interrupt::asked() => return Ok(()),
             trees => trees?,

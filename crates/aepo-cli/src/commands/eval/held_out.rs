@@ -13,7 +13,7 @@ use super::args::EvalArgs;
 use crate::args::SplitArg;
 use crate::assets::QUICKSTART;
 use crate::error::{Interrupted, usage};
-use crate::interrupt::{self, Interruptible};
+use crate::interrupt::{self, interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe::{self, Recipe};
 use crate::run_dir::CONFIG;
@@ -46,7 +46,7 @@ pub fn eval(model: &str, args: &EvalArgs) -> anyhow::Result<()> {
             teller.sampling(p);
         }
     };
-    let policy = &mut Interruptible(&mut model.engine);
+    let policy = &mut interruptible(&mut model.engine);
     let report = evaluate(policy, &mut tools, &model.renderer, tasks, &plan, &mut on);
     teller.end();
     let report = match report {

@@ -4,10 +4,10 @@ use super::*;
 use crate::policy::SampleParams;
 use crate::rollout::branch::BranchRule;
 use crate::rollout::budget::BudgetRule;
-use crate::rollout::drive::{DriveSettings, DriveTask, Limits, Protocol, drive};
+use crate::rollout::drive::{DriveSettings, DriveTask, Protocol, drive};
 use crate::rollout::trajectory::Trajectory;
 use crate::rollout::tree::RolloutTree;
-use crate::testing::{ShuffledTools, TablePolicy, VOCAB, parse, render_result, stop};
+use crate::testing::{ShuffledTools, TablePolicy, VOCAB, limits, parse, render_result, stop};
 use crate::train::loss::{Aggregation, Clip, ClipRule, RatioScope};
 use crate::train::pack::TrainSample;
 
@@ -22,15 +22,7 @@ fn trees() -> Vec<RolloutTree> {
         branch: BranchRule::Entropy { alpha: 0.6, gamma: 0.2, tau: 0.5, penalty_slope: 0.0 },
         entropy_tokens: 3,
         branch_width: 1,
-        limits: Limits {
-            n_calls: 3,
-            n_equal_calls: 0,
-            n_python: 0,
-            n_search: 0,
-            response_tokens: 90,
-            turn_tokens: 20,
-            result_tokens: 6,
-        },
+        limits: limits(),
         params: SampleParams { temperature: 0.8, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 1000,
     };

@@ -15,7 +15,8 @@ use crate::rollout::trajectory::{Trajectory, head_entropy};
 use crate::rollout::tree::{NodeKind, RolloutTree, StopReason};
 use crate::seed::Seed;
 use crate::testing::{
-    ANSWER, BAD, CALL_PYTHON, CALL_SEARCH, ShuffledTools, TablePolicy, VOCAB, answer_of, parse, render_result, stop,
+    ANSWER, BAD, CALL_PYTHON, CALL_SEARCH, ShuffledTools, TablePolicy, VOCAB, answer_of, limits, parse, render_result,
+    stop,
 };
 use expand::{evenly, ranked};
 
@@ -28,15 +29,7 @@ pub fn aepo() -> DriveSettings {
         branch: BranchRule::Entropy { alpha: 0.5, gamma: 0.2, tau: 0.5, penalty_slope: 0.05 },
         entropy_tokens: 3,
         branch_width: 1,
-        limits: Limits {
-            n_calls: 3,
-            n_equal_calls: 0,
-            n_python: 0,
-            n_search: 0,
-            response_tokens: 90,
-            turn_tokens: 20,
-            result_tokens: 6,
-        },
+        limits: limits(),
         params: SampleParams { temperature: 1.0, top_p: 1.0, top_k: 0, top_entropy: false },
         max_live_paths: 1000,
     }

@@ -1,7 +1,8 @@
 //! Does a turn say which weights sampled each of its tokens, over all the requests that it took?
 
 use super::{aepo, grow, model, tasks};
-use crate::policy::{Completion, PathId, PolicyError, PolicyVersion, SampleRequest, Sampler, VersionChange};
+use crate::policy::polled::Polled;
+use crate::policy::{Completion, PolicyError, PolicyVersion, Sampler, VersionChange};
 use crate::rollout::drive::{Protocol, drive};
 use crate::rollout::tree::NodeKind;
 use crate::seed::Seed;
@@ -13,7 +14,8 @@ fn a_turn_says_where_the_weights_changed_within_it() {
     let mut still = model();
     let expected = grow(&mut still, &mut tools(1), &tasks(2, 3), &aepo(), &mut |_| {}).unwrap();
     // The same weights under a new number at each poll.
-    let mut policy = Renumbered { inner: model() };
+    let mut policy = model();
+    let mut policy = Polled { policy: &mut policy, poll: renumbered };
     let protocol = Protocol { stop: stop(), parse: &parse, render_result: &render_result };
     let trees = drive(&mut policy, &mut tools(1), &protocol, &tasks(2, 3), &aepo(), &mut |_| {}).unwrap();
     let mut n_mixed = 0;
@@ -39,45 +41,15 @@ fn a_turn_says_where_the_weights_changed_within_it() {
 }
 
 /// Says after every token that the weights are others now, though they are not.
-struct Renumbered {
-    inner: TablePolicy,
-}
-
-impl Sampler for Renumbered {
-    fn vocab_size(&self) -> usize {
-        self.inner.vocab_size()
+fn renumbered(policy: &mut TablePolicy) -> Result<Vec<Completion>, PolicyError> {
+    policy.version += 1;
+    let mut done = policy.poll()?;
+    for completion in &mut done {
+        // Sampled at this poll and at those just before it, a token each.
+        let n = completion.tokens.len() as u64;
+        let at = |i: u64| PolicyVersion(policy.version + 1 + i - n);
+        completion.version = at(0);
+        completion.changes = (1..n).map(|i| VersionChange { from_idx: i as u32, version: at(i) }).collect();
     }
-    fn context_len(&self) -> usize {
-        self.inner.context_len()
-    }
-    fn version(&self) -> PolicyVersion {
-        self.inner.version()
-    }
-    fn open(&mut self, tokens: &[u32]) -> Result<PathId, PolicyError> {
-        self.inner.open(tokens)
-    }
-    fn append(&mut self, path: PathId, tokens: &[u32]) -> Result<(), PolicyError> {
-        self.inner.append(path, tokens)
-    }
-    fn fork(&mut self, path: PathId, n_tokens: usize) -> Result<PathId, PolicyError> {
-        self.inner.fork(path, n_tokens)
-    }
-    fn close(&mut self, path: PathId) {
-        self.inner.close(path);
-    }
-    fn submit(&mut self, request: SampleRequest) -> Result<(), PolicyError> {
-        self.inner.submit(request)
-    }
-    fn poll(&mut self) -> Result<Vec<Completion>, PolicyError> {
-        self.inner.version += 1;
-        let mut done = self.inner.poll()?;
-        for completion in &mut done {
-            // Sampled at this poll and at those just before it, a token each.
-            let n = completion.tokens.len() as u64;
-            let at = |i: u64| PolicyVersion(self.inner.version + 1 + i - n);
-            completion.version = at(0);
-            completion.changes = (1..n).map(|i| VersionChange { from_idx: i as u32, version: at(i) }).collect();
-        }
-        Ok(done)
-    }
+    Ok(done)
 }
