@@ -5,52 +5,48 @@ use std::time::Duration;
 use aepo::config::Config;
 use aepo::config::served::Samples;
 use aepo::policy::PolicyVersion;
-use aepo::prompt::Renderer;
-use aepo::tool::ToolSpec;
 use aepo_remote::sample::{Key, RemoteSampler, SampleEngine, SampleSettings};
 use anyhow::Context as _;
 
 use crate::error::usage;
-use crate::source::{self, Place};
-use crate::world;
-
-/// A served model with what makes text of its ids, which is read here.
-pub struct Served {
-    /// Paths at the servers.
-    pub sampler: RemoteSampler,
-    /// Prompts, and actions read back.
-    pub renderer: Renderer,
-}
 
 /// An error where a recipe has servers sample for a command that cannot have them.
 pub fn refuse(config: &Config) -> anyhow::Result<()> {
-    match config.policy_sample.engine {
-        Samples::Embedded => Ok(()),
-        Samples::Vllm | Samples::Sglang => {
+    match engine(config) {
+        None => Ok(()),
+        Some(_) => {
             let message = "this command samples in this program alone, not by the servers of policy.sample.urls";
-            Err(usage(message.to_owned(), "`aepo rollout` can ask servers; else leave policy.sample.engine out"))
+            Err(usage(
+                message.to_owned(),
+                "`aepo train` and `aepo rollout` can ask servers; here, leave policy.sample.engine at \"embedded\"",
+            ))
         }
     }
 }
 
-/// Connects to the servers that the recipe names; `None` where it names none. `place` is the model that they serve, of
-/// which the weights are not read.
-pub fn connect(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Option<Served>> {
+/// What serves the paths; `None` where this program samples.
+pub fn engine(config: &Config) -> Option<SampleEngine> {
+    match config.policy_sample.engine {
+        Samples::Embedded => None,
+        Samples::Vllm => Some(SampleEngine::Vllm),
+        Samples::Sglang => Some(SampleEngine::Sglang),
+    }
+}
+
+/// Connects to the servers that the recipe names. `version` says which weights they have.
+pub fn connect(
+    engine: SampleEngine,
+    config: &Config,
+    vocab_size: usize,
+    context_len: usize,
+    version: PolicyVersion,
+) -> anyhow::Result<RemoteSampler> {
     let s = &config.policy_sample;
-    let engine = match s.engine {
-        Samples::Embedded => return Ok(None),
-        Samples::Vllm => SampleEngine::Vllm,
-        Samples::Sglang => SampleEngine::Sglang,
-    };
     let key = |name: &String| {
         let value = std::env::var(name).ok().filter(|value| !value.is_empty());
         value.ok_or_else(|| usage(format!("policy.sample.key_env is {name}, which is not set"), ""))
     };
     let key = s.key_env.as_ref().map(key).transpose()?.map(Key);
-    let facts = source::look(place)?;
-    let vocab_size = facts.config.vocab_size;
-    let tokenizer = world::tokenizer(&facts.label, &facts.files, vocab_size)?;
-    let renderer = world::renderer(tokenizer, &facts.label, facts.chat, config, tools)?;
     let secs = |secs: f64| Duration::from_secs_f64(secs);
     let sampler = RemoteSampler::connect(SampleSettings {
         engine,
@@ -59,14 +55,13 @@ pub fn connect(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Re
         key,
         n_top: s.top_logprobs,
         vocab_size,
-        context_len: facts.config.max_position_embeddings,
+        context_len,
         deadline: secs(s.deadline_secs),
         try_within: secs(s.try_secs),
         max_in_flight: s.max_in_flight,
-        version: PolicyVersion(0),
+        version,
     });
-    let sampler = sampler.context("policy.sample.urls")?;
-    Ok(Some(Served { sampler, renderer }))
+    sampler.context("policy.sample.urls")
 }
 
 /// What the servers did, for a reader.

@@ -35,13 +35,11 @@ pub struct Model {
 
 /// Loads a model to train afresh.
 pub fn load(place: &Place, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
-    served::refuse(config)?;
     model(source::load(place, &Setup::of(config, config.train.threads))?, config, tools)
 }
 
 /// Loads a checkpoint to go on from exactly.
 pub fn load_checkpoint(dir: &Path, config: &Config, tools: &[ToolSpec]) -> anyhow::Result<Model> {
-    served::refuse(config)?;
     model(source::load_checkpoint(dir, &Setup::of(config, config.train.threads))?, config, tools)
 }
 

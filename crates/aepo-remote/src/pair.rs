@@ -3,15 +3,15 @@
 //! Both sides count versions. What samples and what learns must be of the same version whenever anything is sampled or
 //! learned; a pair out of step is an error and never a path of other weights than its version says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aepo::policy::{
     Completion, Learner, PathId, PolicyError, PolicyVersion, SampleRequest, Sampler, StepParams, StepReport, TokenStats,
 };
 use aepo::train::batch::TreeBatch;
-use tempfile::TempDir;
 
 use crate::publish::{Follower, Publisher};
+use crate::room::{Room, out_of_step};
 
 /// A sampler and a learner of the same weights.
 pub struct Pair<S, L> {
@@ -19,34 +19,22 @@ pub struct Pair<S, L> {
     pub sampler: S,
     /// What learns.
     pub learner: L,
-    room: TempDir,
-    /// Where the weights that are sampled from lie: a server that starts anew asks for them again.
-    held: Option<PathBuf>,
+    /// Where weights are handed over.
+    pub room: Room,
 }
 
 impl<S: Follower, L: Publisher> Pair<S, L> {
     /// Hands the learner's weights to the sampler first, whatever it had.
-    pub fn new(sampler: S, learner: L) -> Result<Pair<S, L>, PolicyError> {
-        let room = tempfile::Builder::new().prefix("aepo-weights-").tempdir();
-        let room = room.map_err(|e| PolicyError::Checkpoint(format!("cannot make a directory for weights: {e}")))?;
-        let mut pair = Pair { sampler, learner, room, held: None };
+    pub fn new(sampler: S, learner: L, room: Room) -> Result<Pair<S, L>, PolicyError> {
+        let mut pair = Pair { sampler, learner, room };
         pair.hand_over()?;
         Ok(pair)
     }
 
     fn hand_over(&mut self) -> Result<(), PolicyError> {
-        // A name is used once: whoever keeps something under a directory's name must not find other weights there.
-        let dir = self.room.path().join(format!("v{}", self.learner.trained().0));
-        let failed = |e: std::io::Error| PolicyError::Checkpoint(format!("{}: {e}", dir.display()));
-        std::fs::create_dir(&dir).map_err(failed)?;
-        let published = self.learner.publish(&dir)?;
-        if published.version != self.learner.trained() {
-            return Err(out_of_step(published.version, self.learner.trained()));
-        }
+        let published = self.room.publish(&mut self.learner)?;
         self.sampler.follow(&published)?;
-        if let Some(old) = self.held.replace(dir.clone()) {
-            std::fs::remove_dir_all(old).map_err(failed)?;
-        }
+        self.room.forget_before(published.version)?;
         self.in_step()
     }
 
@@ -56,14 +44,6 @@ impl<S: Follower, L: Publisher> Pair<S, L> {
             (sampled, trained) => Err(out_of_step(sampled, trained)),
         }
     }
-}
-
-fn out_of_step(sampled: PolicyVersion, trained: PolicyVersion) -> PolicyError {
-    PolicyError::Remote(format!(
-        "the sampler has the weights of step {} and the learner those of step {}; go on from the last checkpoint with \
-         --resume",
-        sampled.0, trained.0
-    ))
 }
 
 impl<S: Follower, L: Publisher> Sampler for Pair<S, L> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::data::sampler::task_indices;
 use crate::data::task::Task;
-use crate::policy::{Learner, Policy, Sampler};
+use crate::policy::{Learner, Policy, PolicyVersion, Sampler};
 use crate::prompt::Renderer;
 pub use crate::record::Stage;
 use crate::record::{StepFacts, StepRecord, TreeRecord, reasons, step_record, tool_secs, tree_record, update_record};
@@ -62,6 +62,21 @@ pub struct StepOutput {
     pub tool_secs: BTreeMap<ToolName, f64>,
 }
 
+/// The scored trees of a step that nothing was learned from yet.
+#[derive(Clone, Debug)]
+pub struct Grown<'t> {
+    /// Which step.
+    pub step: u64,
+    /// The weights that sampled.
+    pub version: PolicyVersion,
+    /// A task for each tree.
+    tasks: Vec<&'t Task>,
+    /// Those to learn from first.
+    trees: Vec<ScoredTree>,
+    /// How many those are.
+    n_learnt: usize,
+}
+
 /// Labels of the run seed's streams.
 const ORDER: u64 = 1;
 const STEP: u64 = 2;
@@ -82,26 +97,62 @@ impl Run {
         tools: &mut dyn Toolset,
         on: &mut dyn FnMut(Event),
     ) -> Result<StepOutput, RunError> {
-        let version = policy.version();
-        let rules = self.config.rules();
-        let seed = Seed(self.config.train.seed).child(STEP).child(step);
+        let grown = self.sample(step, policy, tools, on)?;
+        let trained = policy.version();
+        self.learn(grown, trained, policy, reference, on)
+    }
 
-        let (tasks, trees, n_learnt) = self.grow(step, seed, policy, tools, on)?;
+    /// The first half of a step: grows and scores its trees.
+    ///
+    /// # Errors
+    /// When the sampler fails, the toolset breaks its protocol, or tools are unavailable to too many trajectories.
+    pub fn sample(
+        &self,
+        step: u64,
+        sampler: &mut dyn Sampler,
+        tools: &mut dyn Toolset,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<Grown<'_>, RunError> {
+        let version = sampler.version();
+        let (tasks, trees, n_learnt) = self.grow(step, self.seed_of(step), sampler, tools, on)?;
+        Ok(Grown { step, version, tasks, trees, n_learnt })
+    }
+
+    /// The second half of a step: learns from its trees. `trained` is which weights the learner has; where they are
+    /// later ones than those that sampled, the record says by how much, and `loss.is_cap` corrects for it.
+    ///
+    /// # Errors
+    /// When the learner fails.
+    pub fn learn(
+        &self,
+        grown: Grown<'_>,
+        trained: PolicyVersion,
+        learner: &mut dyn Learner,
+        reference: Option<&mut dyn Learner>,
+        on: &mut dyn FnMut(Event),
+    ) -> Result<StepOutput, RunError> {
+        let Grown { step, version, tasks, trees, n_learnt } = grown;
+        let rules = self.config.rules();
         let (groups, entropy) = train_groups(&trees[..n_learnt], &rules.advantage);
 
-        let settings = self.config.update_settings(step, seed.child(UPDATE), entropy.high);
-        let report = update(policy, reference, &groups, &settings, &mut |stage| on(Event::Stage(stage.into())))?;
+        let settings = self.config.update_settings(step, self.seed_of(step).child(UPDATE), entropy.high);
+        let report = update(learner, reference, &groups, &settings, &mut |stage| on(Event::Stage(stage.into())))?;
 
         on(Event::Stage(Stage::Score));
         let entropy_tokens = self.config.rollout.entropy_tokens;
         let update = update_record(&report, self.config.learning_rate(step), &rules);
-        let facts =
-            StepFacts { step, version, trees: &trees, groups: &groups, entropy: &entropy, entropy_tokens, update };
+        let staleness = trained.0.saturating_sub(version.0);
+        let (groups, entropy) = (&groups[..], &entropy);
+        let facts = StepFacts { step, version, staleness, trees: &trees, groups, entropy, entropy_tokens, update };
         Ok(StepOutput {
             record: step_record(facts),
-            trees: self.tree_records(step, &tasks, &trees, &groups),
+            trees: self.tree_records(step, &tasks, &trees, groups),
             tool_secs: tool_secs(&trees),
         })
+    }
+
+    fn seed_of(&self, step: u64) -> Seed {
+        Seed(self.config.train.seed).child(STEP).child(step)
     }
 
     /// Samples and scores trees without learning from them.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use aepo::config::served::Samples;
 use aepo::data::task::{Grader, Task};
+use aepo::policy::PolicyVersion;
 use aepo::record::{LeafRecord, NodeRecord, TreeRecord};
 use aepo::rollout::branch::{Decision, Outcome};
 use aepo::rollout::expand::Expansion;
@@ -22,7 +22,7 @@ use crate::error::{Interrupted, usage};
 use crate::interrupt::{self, interruptible};
 use crate::progress::{Teller, print};
 use crate::recipe;
-use crate::served::{self, Served};
+use crate::served;
 use crate::source;
 use crate::toolbox;
 use crate::world;
@@ -57,28 +57,30 @@ pub fn rollout(args: &RolloutArgs) -> anyhow::Result<()> {
     };
     let named = source::named(if is_run { &args.from } else { &config.model.init })?;
     let mut teller = Teller::new(Telling { quiet: args.json, json: false });
-    let is_served = config.policy_sample.engine != Samples::Embedded;
-    let what = if is_served { What::Facts } else { What::Everything };
+    let served = served::engine(&config);
+    let what = if served.is_some() { What::Facts } else { What::Everything };
     let (place, _) = source::bring(&named, what, args.net.offline, &mut teller)?;
     let mut tools = Timed { inner: toolbox::start(&config, &mut teller)?, asked: HashMap::new(), secs: HashMap::new() };
-    let served = served::connect(&place, &config, tools.tools())?;
     let seed = Seed(config.train.seed).child(ROLLOUT).child(args.task as u64);
-    let (trees, run) = match served {
-        Some(Served { mut sampler, renderer }) => {
-            let run = Run { config, tasks: Vec::new(), renderer };
-            let trees = run.explore(&[&task], &mut interruptible(&mut sampler), &mut tools, seed, &mut |_| {});
-            if !args.json {
-                eprintln!("{}", served::told(&mut sampler));
-            }
-            (trees, run)
+    let (trees, run) = if let Some(engine) = served {
+        // Of what the servers serve the weights are not read.
+        let facts = source::look(&place)?;
+        let (vocab_size, context_len) = (facts.config.vocab_size, facts.config.max_position_embeddings);
+        let tokenizer = world::tokenizer(&facts.label, &facts.files, vocab_size)?;
+        let renderer = world::renderer(tokenizer, &facts.label, facts.chat, &config, tools.tools())?;
+        let mut sampler = served::connect(engine, &config, vocab_size, context_len, PolicyVersion(0))?;
+        let run = Run { config, tasks: Vec::new(), renderer };
+        let trees = run.explore(&[&task], &mut interruptible(&mut sampler), &mut tools, seed, &mut |_| {});
+        if !args.json {
+            eprintln!("{}", served::told(&mut sampler));
         }
-        None => {
-            let mut model = world::load_to_measure(&place, &config, tools.tools())?;
-            let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
-            let policy = &mut interruptible(&mut model.engine);
-            let trees = run.explore(&[&task], policy, &mut tools, seed, &mut |_| {});
-            (trees, run)
-        }
+        (trees, run)
+    } else {
+        let mut model = world::load_to_measure(&place, &config, tools.tools())?;
+        let run = Run { config, tasks: Vec::new(), renderer: model.renderer };
+        let policy = &mut interruptible(&mut model.engine);
+        let trees = run.explore(&[&task], policy, &mut tools, seed, &mut |_| {});
+        (trees, run)
     };
     let trees = match trees {
         Err(_) if interrupt::asked() => return Err(Interrupted { hint: None }.into()),

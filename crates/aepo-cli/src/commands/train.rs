@@ -1,5 +1,7 @@
 //! How does a training run go? Measure, take steps, measure again, and leave everything in the run directory.
 
+mod book;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,13 +9,14 @@ use aepo::config::{Config, Source};
 use aepo::data::countries::Split;
 use aepo::data::task::Task;
 use aepo::eval::{EvalPlan, EvalReport, evaluate};
-use aepo::policy::{Learner, Sampler};
-use aepo::record::Timings;
+use aepo::policy::Learner;
 use aepo::rollout::drive::RolloutError;
-use aepo::run::{Event, Run, RunError};
+use aepo::run::{Event, Grown, Run, RunError};
 use aepo::tool::{ToolName, Toolset as _};
 use aepo::train::schedule::Schedule;
 use aepo_engine::Engine;
+use aepo_remote::ahead::{Plan, Steps};
+use aepo_remote::publish::Publisher;
 use aepo_tools::Tools;
 use aepo_tools::hub::What;
 use aepo_tools::toolset::ToolStats;
@@ -29,13 +32,13 @@ use crate::machine::{Clock, peak_memory_mb};
 use crate::progress::{Teller, print};
 use crate::recipe;
 use crate::room::{self, Job};
-use crate::row::{Row, left_out, stage_words, step_line};
 use crate::run_dir::{CONFIG, RunDir};
-use crate::source::{self, Named, Place, TokenizerFiles};
+use crate::source::{self, Named, Place};
 use crate::table::{minutes, percent};
 use crate::toolbox;
 use crate::trained::Trained;
 use crate::world;
+use book::{Book, Watch};
 
 /// The result of a run, in `summary.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,15 +107,18 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Err(_) if interrupt::asked() && trainer.whole => {
+        Err(_) if interrupt::asked() && trainer.book.whole => {
             trainer.save(&mut teller)?;
-            let hint = format!("{} steps are done; go on with\n  {}", trainer.state.step, resume_command());
-            teller.event("interrupted", &serde_json::json!({ "step": trainer.state.step, "resume": resume_command() }));
+            let hint = format!("{} steps are done; go on with\n  {}", trainer.book.state.step, resume_command());
+            teller.event(
+                "interrupted",
+                &serde_json::json!({ "step": trainer.book.state.step, "resume": resume_command() }),
+            );
             Err(Interrupted { hint: teller.for_people().then_some(hint) }.into())
         }
-        Err(error) if trainer.whole && is_unavailable(&error) => {
+        Err(error) if trainer.book.whole && is_unavailable(&error) => {
             trainer.save(&mut teller)?;
-            let (step, command) = (trainer.state.step, resume_command());
+            let (step, command) = (trainer.book.state.step, resume_command());
             teller
                 .warn(&format!("{step} steps are done and kept; when the tools answer again, go on with\n  {command}"));
             Err(error)
@@ -142,22 +148,10 @@ struct Trainer {
     run: Run,
     eval_tasks: Vec<Task>,
     policy: Trained,
-    tokenizer: TokenizerFiles,
     /// The initial weights, where the loss asks for the divergence from them.
     reference: Option<Engine>,
     tools: Tools,
-    dir: RunDir,
-    recipe: String,
-    state: State,
-    /// Step of the newest checkpoint on the disk.
-    saved: Option<u64>,
-    /// The weights, `state` and the rows on the disk are of one moment: a checkpoint may be written.
-    whole: bool,
-    /// Time of earlier processes of this run, seconds.
-    earlier_secs: f64,
-    /// Processor time of earlier processes of this run, seconds.
-    earlier_cpu_secs: f64,
-    clock: Clock,
+    book: Book,
 }
 
 impl Trainer {
@@ -236,22 +230,9 @@ impl Trainer {
             config.train.seed,
             dir.root.display(),
         ));
-        Ok(Trainer {
-            run: Run { config, tasks, renderer: model.renderer },
-            eval_tasks,
-            policy,
-            tokenizer: model.tokenizer,
-            reference,
-            tools,
-            dir,
-            recipe: recipe.to_owned(),
-            earlier_secs: state.elapsed_secs,
-            earlier_cpu_secs: state.cpu_secs,
-            state,
-            saved,
-            whole: true,
-            clock,
-        })
+        let run = Run { config, tasks, renderer: model.renderer };
+        let book = Book::open(dir, recipe, model.tokenizer, state, saved, clock);
+        Ok(Trainer { run, eval_tasks, policy, reference, tools, book })
     }
 
     /// The run from where it stands to its end.
@@ -260,20 +241,20 @@ impl Trainer {
         let eval_every = self.run.config.eval.every;
         // A run resumed behind step 0 has measured before it made its first checkpoint.
         let eval_before = self.measure(0, "before", teller)?;
-        teller.begin("train", steps, self.state.step);
-        if self.state.step < steps {
+        teller.begin("train", steps, self.book.state.step);
+        if self.book.state.step < steps {
             // What is trained further is another model; until the new end, checkpoints alone say what it is.
-            export::remove(&self.dir.root)?;
+            export::remove(&self.book.dir.root)?;
         }
-        while self.state.step < steps {
+        while self.book.state.step < steps {
             stop_if_asked()?;
-            self.step(teller)?;
-            let done = self.state.step;
+            self.advance(teller)?;
+            let done = self.book.state.step;
             teller.at(done);
-            if every > 0 && done.is_multiple_of(every) && done < steps {
+            if is_due(every, done) && done < steps {
                 self.save(teller)?;
             }
-            if eval_every > 0 && done.is_multiple_of(eval_every) && done < steps {
+            if is_due(eval_every, done) && done < steps {
                 // Whoever measures wants the weights that were measured.
                 self.save(teller)?;
                 teller.end();
@@ -287,76 +268,78 @@ impl Trainer {
         let config = &self.run.config;
         if config.lora.rank > 0 {
             // A checkpoint holds LoRA's matrices alone; this is what programs load that know nothing of them.
-            let path = export::write(&self.dir.root, self.policy.engine(), &self.tokenizer)?;
+            let path = export::write(&self.book.dir.root, self.policy.engine()?, &self.book.tokenizer)?;
             teller.note(&format!("LoRA's matrices are merged into the model in {}", path.display()));
-            teller.event("model", &serde_json::json!({ "step": self.state.step, "path": path }));
+            teller.event("model", &serde_json::json!({ "step": self.book.state.step, "path": path }));
         }
         let summary = Summary {
-            recipe: self.recipe.clone(),
+            recipe: self.book.recipe.clone(),
             algorithm: config.algorithm.name.bundle().name.to_owned(),
             seed: config.train.seed,
             threads: config.train.threads,
             steps,
-            n_parameters: self.policy.engine().n_parameters(),
+            n_parameters: self.policy.n_parameters(),
             gain_points: 100.0 * (eval_after.pass_at_1 - eval_before.pass_at_1),
             eval_before,
             eval_after,
-            seconds: self.earlier_secs + self.clock.secs(),
-            cpu_secs: self.earlier_cpu_secs + self.clock.cpu_secs(),
-            peak_memory_mb: self.state.peak_memory_mb.max(peak_memory_mb()),
+            seconds: self.book.secs(),
+            cpu_secs: self.book.cpu_secs(),
+            peak_memory_mb: self.book.state.peak_memory_mb.max(peak_memory_mb()),
             tools: self.tools.stats().clone(),
             aepo_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        self.dir.write_json("summary.json", &summary)?;
+        self.book.dir.write_json("summary.json", &summary)?;
         Ok(summary)
     }
 
-    /// One training step with its row and its trees.
-    fn step(&mut self, teller: &mut Teller) -> anyhow::Result<()> {
-        let step = self.state.step;
-        let (clock, mut timings) = (Clock::start(), Timings::default());
-        let mut on = |event: Event| match event {
-            Event::Stage(stage) => {
-                timings.begin(stage, clock.secs());
-                teller.inside(stage_words(stage));
-                teller.event("stage", &serde_json::json!({ "step": step, "stage": stage_words(stage) }));
-            }
-            Event::Progress(p) => teller.inside(format!("rollout {}/{}", p.n_ended, p.n_total)),
-        };
-        let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Learner);
-        let version = self.policy.engine().version();
-        let policy = &mut interruptible(self.policy.policy());
-        let done = self.run.step(step, policy, reference, &mut self.tools, &mut on);
-        // An interrupted rollout has changed nothing; anything later is of this step only once its row is there.
-        self.whole = done.is_err() && self.policy.engine().version() == version;
-        let done = done?;
-        timings.end(clock.secs());
-        timings.tool_secs = done.tool_secs;
-        let row = Row::new(&done.record, &timings, clock.secs());
-        let written = self.dir.write_lines(&format!("trees/{}.jsonl", checkpoint::name(step)), &done.trees);
-        written.and_then(|()| self.dir.append_row(&row))?;
-        self.state.step = step + 1;
-        self.whole = true;
-        teller.note(&step_line(&row, self.run.config.train.steps));
-        if let Some(line) = left_out(&done.record) {
-            teller.warn(&line);
+    /// The next step; where sampling runs ahead of learning, all steps until something is due between two of them.
+    fn advance(&mut self, teller: &mut Teller) -> anyhow::Result<()> {
+        let first = self.book.state.step;
+        let config = &self.run.config;
+        let lag = config.policy_sample.staleness;
+        if lag == 0 {
+            self.step(first, teller)?;
+        } else {
+            let due = |done: &u64| is_due(config.train.checkpoint_every, *done) || is_due(config.eval.every, *done);
+            let end = (first + 1..config.train.steps).find(due).unwrap_or(config.train.steps);
+            let plan = Plan { run: &self.run, steps: first..end, lag, halt: interrupt::asked };
+            let (run, book) = (&self.run, &mut self.book);
+            let mut work = Ahead { run, reference: &mut self.reference, watch: Watch::of(first), book, teller };
+            self.policy.ahead(plan, &mut self.tools, &mut work)?;
         }
-        teller.event("step", &row);
-        if done.record.update.n_not_finite > 0 {
-            teller.warn(&format!("step {step}: a gradient was not finite, the weights were left as they were"));
+        if let Some(told) = self.policy.told() {
+            teller.note(&told);
         }
         Ok(())
+    }
+
+    /// One training step with its row and its trees.
+    fn step(&mut self, step: u64, teller: &mut Teller) -> anyhow::Result<()> {
+        let mut watch = Watch::of(step);
+        let policy = &mut interruptible(self.policy.policy());
+        let grown = self.run.sample(step, policy, &mut self.tools, &mut |event| watch.on(event, teller))?;
+        let trained = self.policy.publisher().trained();
+        let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Learner);
+        let on = &mut |event| watch.on(event, teller);
+        let done = self.run.learn(grown, trained, self.policy.policy(), reference, on);
+        // Where the weights have changed, they are of this step only once its row is there.
+        self.book.whole = self.policy.publisher().trained() == trained;
+        self.book.close(&self.run, &done?, watch, teller)
     }
 
     /// Measures after `step` steps, or reads what was measured then.
     fn measure(&mut self, step: u64, when: &str, teller: &mut Teller) -> anyhow::Result<EvalReport> {
         let file = format!("evals/{}.json", checkpoint::name(step));
-        if let Some(report) = self.dir.read_json::<EvalReport>(&file)? {
+        if let Some(report) = self.book.dir.read_json::<EvalReport>(&file)? {
             return Ok(report);
         }
-        if step != self.state.step {
-            let path = self.dir.root.join(&file);
-            anyhow::bail!("{} is missing, and the run is {} steps further", path.display(), self.state.step - step);
+        if step != self.book.state.step {
+            let path = self.book.dir.root.join(&file);
+            anyhow::bail!(
+                "{} is missing, and the run is {} steps further",
+                path.display(),
+                self.book.state.step - step
+            );
         }
         let plan = EvalPlan::of(&self.run.config);
         teller.event("stage", &serde_json::json!({ "step": step, "stage": format!("measure {when}") }));
@@ -370,7 +353,7 @@ impl Trainer {
         let report = evaluate(policy, &mut self.tools, &self.run.renderer, &self.eval_tasks, &plan, &mut on);
         let secs = teller.end();
         let report = report?;
-        self.dir.write_json(&file, &report)?;
+        self.book.dir.write_json(&file, &report)?;
         teller.note(&format!("{when}: {} ({})", eval_line(&report), minutes(secs)));
         if let Some(line) = answers_left_out(&report) {
             teller.warn(&line);
@@ -381,18 +364,43 @@ impl Trainer {
 
     /// Writes a checkpoint of where the run stands, unless there is one.
     fn save(&mut self, teller: &mut Teller) -> anyhow::Result<()> {
-        if self.saved == Some(self.state.step) {
-            return Ok(());
-        }
-        self.state.elapsed_secs = self.earlier_secs + self.clock.secs();
-        self.state.cpu_secs = self.earlier_cpu_secs + self.clock.cpu_secs();
-        self.state.peak_memory_mb = self.state.peak_memory_mb.max(peak_memory_mb());
-        let checkpoints = self.dir.root.join("checkpoints");
-        let path = checkpoint::write(&checkpoints, self.policy.learner(), &self.tokenizer, &self.state)?;
-        self.saved = Some(self.state.step);
-        teller.event("checkpoint", &serde_json::json!({ "step": self.state.step, "path": path }));
+        self.book.save(self.policy.publisher(), teller)
+    }
+}
+
+/// The steps of a run that samples ahead.
+struct Ahead<'a> {
+    run: &'a Run,
+    reference: &'a mut Option<Engine>,
+    watch: Watch,
+    book: &'a mut Book,
+    teller: &'a mut Teller,
+}
+
+impl<'a> Steps<'a> for Ahead<'_> {
+    type Error = anyhow::Error;
+
+    fn on(&mut self, event: Event) {
+        self.watch.on(event, self.teller);
+    }
+
+    fn learn(&mut self, grown: Grown<'a>, learner: &mut dyn Publisher) -> anyhow::Result<()> {
+        stop_if_asked()?;
+        let (step, trained) = (grown.step, learner.trained());
+        let reference = self.reference.as_mut().map(|engine| engine as &mut dyn Learner);
+        let (watch, teller) = (&mut self.watch, &mut *self.teller);
+        let done = self.run.learn(grown, trained, learner, reference, &mut |event| watch.on(event, teller));
+        self.book.whole = learner.trained() == trained;
+        let watch = std::mem::replace(&mut self.watch, Watch::of(step + 1));
+        self.book.close(self.run, &done?, watch, self.teller)?;
+        self.teller.at(step + 1);
         Ok(())
     }
+}
+
+/// Whether something that is done every so many steps, or never, is due after `done` steps.
+fn is_due(every: u64, done: u64) -> bool {
+    every > 0 && done.is_multiple_of(every)
 }
 
 fn stop_if_asked() -> anyhow::Result<()> {

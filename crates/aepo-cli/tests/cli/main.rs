@@ -29,6 +29,7 @@ mod serve;
 #[expect(dead_code, reason = "the tests of the client itself use more of it")]
 mod served;
 mod served_rollout;
+mod served_train;
 #[path = "../../../aepo-tools/tests/hub/server.rs"]
 #[expect(dead_code, reason = "the tests of the download itself use more of it")]
 mod server;

@@ -40,7 +40,7 @@ fn a_tree_through_servers_is_printed_like_one_of_this_program() {
         let served = place().ok(&[&args(&["--json"])[..], &sets].concat());
         assert_eq!(essence(&served), essence(&local));
         // What reads no servers says so instead of sampling somewhere else.
-        let refused = place().run(&[&["train", "tiny.toml", "--out", "elsewhere"][..], &sets].concat());
+        let refused = place().run(&[&["eval", "cold/model", "--recipe", "tiny.toml"][..], &sets].concat());
         assert_eq!(refused.status.code(), Some(2));
         let refused = stderr(&refused);
         assert!(refused.contains("policy.sample.urls") && refused.contains("aepo rollout"), "{refused}");

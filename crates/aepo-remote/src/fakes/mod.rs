@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -81,20 +81,20 @@ impl State {
     }
 
     /// A request to sample came in: the fault that it meets, or the answer where that is all.
-    fn begin(&self) -> Result<Option<Fault>, Response> {
+    fn begin(&self) -> Result<Option<Fault>, Refusal> {
         count(&self.counts.n_asked, 1);
         let fault = held(&self.plan).take();
         if fault.is_some() {
             count(&self.counts.n_faults, 1);
         }
         match fault {
-            Some(Fault::Status(code)) => Err(status(code, "a fault on purpose")),
+            Some(Fault::Status(code)) => Err(Refusal(code, "a fault on purpose".to_owned())),
             fault => Ok(fault),
         }
     }
 
     /// Samples, after a while where the fault says so, and counts.
-    async fn sampled(&self, work: Work, fault: Option<Fault>) -> Result<Said, Response> {
+    async fn sampled(&self, work: Work, fault: Option<Fault>) -> Result<Said, Refusal> {
         let n_prompt = work.prompt.len();
         let aborted = Aborted(Some(&self.counts.n_aborted));
         if let Some(Fault::Slow(ms)) = fault {
@@ -102,10 +102,19 @@ impl State {
         }
         let said = self.model.sample(work).await;
         aborted.did_not_happen();
-        let said = said.map_err(|why| status(500, &why))?;
+        let said = said.map_err(|why| Refusal(500, why))?;
         count(&self.counts.n_prompt_tokens, n_prompt as u64);
         count(&self.counts.n_cached_tokens, said.n_cached as u64);
         Ok(said)
+    }
+}
+
+/// A status with its words.
+struct Refusal(u16, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        status(self.0, &self.1)
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
-use aepo::policy::{Completion, Learner as _, PathId, SampleParams, SampleRequest, SampleStop, Sampler as _};
+use aepo::policy::watch::{Watch, Watched as _};
+use aepo::policy::{
+    Completion, Learner as _, PathId, SampleParams, SampleRequest, SampleStop, SampledToken, Sampler as _,
+};
 use aepo::seed::Seed;
 use aepo::stop::Stop;
 use aepo::train::batch::{Target, TreeBatch};
@@ -217,7 +220,10 @@ impl Worker {
         let stop = Arc::new(Stop { ids, texts, pieces: Arc::clone(&self.pieces) });
         let begun = engine.open(&work.prompt).and_then(|path| {
             let (max_tokens, params, seed) = (work.max_tokens, work.params, work.seed);
-            engine.submit(SampleRequest { path, max_tokens, stop, n_turn: 0, params, seed }).map(|()| path)
+            let watch = Watch { n_likeliest: work.n_top, n_given: 0 };
+            engine
+                .submit_watched(SampleRequest { path, max_tokens, stop, n_turn: 0, params, seed }, watch)
+                .map(|()| path)
         });
         match begun {
             Ok(path) => {
@@ -238,25 +244,19 @@ impl Worker {
     fn finish(&mut self, name: &str, completion: Completion) {
         let Some(busy) = self.busy.remove(&(name.to_owned(), completion.path)) else { return };
         let Some(engine) = self.engines.get_mut(name) else { return };
+        let mut seen = Vec::new();
+        engine.take_seen(completion.path, &mut seen);
         engine.close(completion.path);
         let Busy { work, reply, n_cached } = busy;
         let whole: Vec<u32> = work.prompt.iter().copied().chain(completion.tokens.iter().map(|t| t.token)).collect();
         self.cached.extend(prefixes(name, &whole));
-        let temperature = match self.mode {
-            Mode::Raw => 1.0,
-            Mode::Scaled => work.params.temperature,
+        let said = match self.mode {
+            // At the temperature of sampling the sampler knows them itself.
+            Mode::Scaled => Ok(seen.into_iter().map(|seen| (seen.token.logprob, seen.likeliest)).collect()),
+            Mode::Raw => raw(engine, &whole, work.prompt.len(), work.n_top),
         };
-        // The sampler's own number where it is that of the mode.
-        let own = temperature == work.params.temperature;
-        let said = rows(engine, &whole, work.prompt.len(), temperature).map(|rows| {
-            let token = |(drawn, mut row): (&aepo::policy::SampledToken, Vec<f32>)| {
-                if own {
-                    row[drawn.token as usize] = drawn.logprob;
-                }
-                let logprob = row[drawn.token as usize];
-                let mut top: Vec<(u32, f32)> = row.into_iter().enumerate().map(|(id, l)| (id as u32, l)).collect();
-                top.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                top.truncate(work.n_top);
+        let said = said.map(|rows: Vec<Row>| {
+            let token = |(drawn, (logprob, mut top)): (&SampledToken, Row)| {
                 if !top.iter().any(|&(id, _)| id == drawn.token) {
                     top.push((drawn.token, logprob));
                 }
@@ -269,15 +269,24 @@ impl Worker {
     }
 }
 
-/// Log-probabilities of all ids behind each token from the prompt's last one on, but the very last.
-fn rows(engine: &mut Engine, whole: &[u32], n_prompt: usize, temperature: f32) -> Result<Vec<Vec<f32>>, String> {
+/// The log-probability of a token, and the likeliest ids with theirs, falling.
+type Row = (f32, Vec<(u32, f32)>);
+
+/// Those at temperature 1 of each token from the prompt's last one on, but the very last.
+fn raw(engine: &mut Engine, whole: &[u32], n_prompt: usize, n_top: usize) -> Result<Vec<Row>, String> {
     let vocab = engine.vocab_size() as u32;
     let mut batch = TreeBatch::default();
     batch.push_segment(None, whole);
     let from = n_prompt as u32 - 1..whole.len() as u32 - 1;
     batch.targets = from.flat_map(|from_idx| (0..vocab).map(move |token| Target { from_idx, token })).collect();
-    let stats = engine.forward(&batch, temperature, false).map_err(|e| e.to_string())?;
-    Ok(stats.logprobs.chunks(vocab as usize).map(<[f32]>::to_vec).collect())
+    let stats = engine.forward(&batch, 1.0, false).map_err(|e| e.to_string())?;
+    let row = |(row, &drawn): (&[f32], &u32)| {
+        let mut top: Vec<(u32, f32)> = row.iter().enumerate().map(|(id, &l)| (id as u32, l)).collect();
+        top.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        top.truncate(n_top);
+        (row[drawn as usize], top)
+    };
+    Ok(stats.logprobs.chunks(vocab as usize).zip(&whole[n_prompt..]).map(row).collect())
 }
 
 /// A hash of each prefix of whole blocks.

@@ -8,7 +8,7 @@ use aepo::policy::SampleParams;
 use aepo::seed::Seed;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ async fn generate(Shared(sglang): On, body: Bytes) -> Response {
     let state = &sglang.state;
     let fault = match state.begin() {
         Ok(fault) => fault,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let Ok(asked) = serde_json::from_slice::<Value>(&body) else { return status(400, "no JSON") };
     let adapter = asked["lora_path"].as_str().unwrap_or_default().to_owned();
@@ -61,7 +61,7 @@ async fn generate(Shared(sglang): On, body: Bytes) -> Response {
     // The label is that of the end of the request.
     let said = match state.sampled(work, fault).await {
         Ok(said) => said,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let mut answer = answer(&asked, n_prompt, &said, &stops, &held(&sglang.label));
     let meta = &mut answer["meta_info"];

@@ -68,7 +68,7 @@ async fn completions(Shared(vllm): On, headers: HeaderMap, body: Bytes) -> Respo
     let state = &vllm.state;
     let fault = match state.begin() {
         Ok(fault) => fault,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     if let Some(Fault::Repeats) = fault {
         let key = headers.get("authorization").and_then(|key| key.to_str().ok()).unwrap_or_default();
@@ -86,7 +86,7 @@ async fn completions(Shared(vllm): On, headers: HeaderMap, body: Bytes) -> Respo
     let (prompt, n_top) = (work.prompt.clone(), work.n_top);
     let said = match state.sampled(work, fault).await {
         Ok(said) => said,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let mut answer = answer(&asked, &model, &prompt, &said, n_top);
     match fault {

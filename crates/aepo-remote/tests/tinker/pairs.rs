@@ -13,6 +13,7 @@ use aepo::train::batch::{Target, TreeBatch};
 use aepo_engine::Engine;
 use aepo_remote::pair::Pair;
 use aepo_remote::publish::{Published, Publisher};
+use aepo_remote::room::Room;
 
 use crate::support::{Disk, adam, learn, learner};
 
@@ -44,7 +45,7 @@ fn scored(policy: &mut dyn Policy, tokens: &[SampledToken]) -> Vec<f32> {
 fn what_was_learned_there_is_sampled_here() {
     let disk = Disk::new();
     let server = disk.server(|_| {});
-    let mut pair = Pair::new(disk.engine(), learner(&server)).unwrap();
+    let mut pair = Pair::new(disk.engine(), learner(&server), Room::new(None).unwrap()).unwrap();
     let mut alone = disk.engine();
     for step in 0..3 {
         assert_eq!((pair.version(), alone.version()), (PolicyVersion(2 * step), PolicyVersion(2 * step)));
@@ -64,7 +65,7 @@ fn what_was_learned_there_is_sampled_here() {
 #[test]
 fn a_step_with_open_paths_is_an_error() {
     let disk = Disk::new();
-    let mut pair = Pair::new(disk.engine(), disk.engine()).unwrap();
+    let mut pair = Pair::new(disk.engine(), disk.engine(), Room::new(None).unwrap()).unwrap();
     pair.open(&[1, 2]).unwrap();
     let error = learn(&mut pair, 0, adam(FREE)).unwrap_err().to_string();
     assert!(error.contains("paths are open"), "{error}");
@@ -77,7 +78,8 @@ fn a_step_with_open_paths_is_an_error() {
 #[test]
 fn two_engines_are_as_good_as_one() {
     let disk = Disk::new();
-    let (mut pair, mut alone) = (Pair::new(disk.engine(), disk.engine()).unwrap(), disk.engine());
+    let (mut pair, mut alone) =
+        (Pair::new(disk.engine(), disk.engine(), Room::new(None).unwrap()).unwrap(), disk.engine());
     for step in 0..2 {
         assert_eq!(sampled(&mut pair), sampled(&mut alone), "bit for bit");
         learn(&mut pair, step, adam(1.0)).unwrap();
@@ -115,7 +117,7 @@ impl Publisher for Liar {
 #[test]
 fn versions_are_held_against_each_other() {
     let disk = Disk::new();
-    assert!(Pair::new(disk.engine(), Liar(disk.engine(), 0)).is_ok());
-    let error = Pair::new(disk.engine(), Liar(disk.engine(), 1)).err().unwrap().to_string();
+    assert!(Pair::new(disk.engine(), Liar(disk.engine(), 0), Room::new(None).unwrap()).is_ok());
+    let error = Pair::new(disk.engine(), Liar(disk.engine(), 1), Room::new(None).unwrap()).err().unwrap().to_string();
     assert!(error.contains("step 0") && error.contains("step 1"), "{error}");
 }

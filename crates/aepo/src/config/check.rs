@@ -73,6 +73,7 @@ const RANGES: &[(&str, Range)] = &[
     ("policy.sample.deadline_secs", Range::UpTo(0.0, 86_400.0)),
     ("policy.sample.try_secs", Range::UpTo(0.0, 86_400.0)),
     ("policy.sample.max_in_flight", Range::AtLeast(1.0)),
+    ("policy.sample.staleness", Range::Between(0.0, 64.0)),
     ("eval.n_tasks", Range::AtLeast(1.0)),
     ("eval.samples", Range::AtLeast(1.0)),
     ("eval.temperature", Range::Above(0.0)),

@@ -313,6 +313,12 @@ sections! {
         try_secs: f64 = 300.0;
         /// Requests that are in flight at one server at the same time.
         max_in_flight: usize = 256;
+        /// Directory that this program and the servers see under the same path, where new weights are put for them; the
+        /// system's directory for temporary files unless set.
+        weights_dir: Option<String> = None;
+        /// Training steps by which the weights that sample are behind those that learn: the trees of so many steps are
+        /// grown ahead while the model learns. 0 for taking turns.
+        staleness: u64 = 0;
     }
 
     /// How the model is measured.

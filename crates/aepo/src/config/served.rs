@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::Config;
-use super::value::Setting;
+use super::value::{Setting, TrainEngine};
 
 /// What samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,8 @@ impl Setting for Samples {
 pub(super) fn no_effect(c: &Config, path: &str) -> Option<String> {
     match (c.policy_sample.engine, path) {
         (_, "policy.sample.engine") => None,
+        (Samples::Embedded, "policy.sample.staleness") => (c.policy_train.engine == TrainEngine::Embedded)
+            .then(|| "one program samples and learns, and takes turns".to_owned()),
         (Samples::Embedded, _) => Some("policy.sample.engine is \"embedded\", and no server is asked".to_owned()),
         (Samples::Sglang, "policy.sample.model") => {
             Some("an SGLang server has one model and no name for it".to_owned())
@@ -52,6 +54,12 @@ pub(super) fn no_effect(c: &Config, path: &str) -> Option<String> {
 /// What contradicts sampling on servers: the key to change, and to what.
 pub(super) fn contradiction(c: &Config) -> Option<(&'static str, &'static str)> {
     let s = &c.policy_sample;
+    if s.staleness > 0 && c.loss.is_cap.is_none() {
+        return Some((
+            "loss.is_cap",
+            "set where policy.sample.staleness is above 0, for example 2: it corrects for sampling by older weights",
+        ));
+    }
     if s.engine == Samples::Embedded {
         return None;
     }

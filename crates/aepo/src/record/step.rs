@@ -26,6 +26,9 @@ pub struct StepRecord {
     pub step: u64,
     /// The weights that sampled.
     pub version: PolicyVersion,
+    /// Optimiser steps between the weights that sampled and those that began to learn; 0 where they take turns.
+    #[serde(default)]
+    pub staleness: u64,
     /// Tasks of the step.
     pub n_tasks: usize,
     /// Trajectories that count.
@@ -155,6 +158,8 @@ pub struct StepFacts<'a> {
     pub step: u64,
     /// The weights that sampled.
     pub version: PolicyVersion,
+    /// Optimiser steps between these and the weights that learned.
+    pub staleness: u64,
     /// All trees of the step.
     pub trees: &'a [ScoredTree],
     /// Their counted trajectories.
@@ -189,6 +194,7 @@ pub fn step_record(facts: StepFacts<'_>) -> StepRecord {
     StepRecord {
         step: facts.step,
         version: facts.version,
+        staleness: facts.staleness,
         n_tasks: trees.len(),
         n_trajectories: counted.len(),
         n_unavailable: all.len() - counted.len(),
