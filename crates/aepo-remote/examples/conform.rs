@@ -110,83 +110,56 @@ fn main() -> Outcome<()> {
     remote.poll()?;
     remote.close(path);
 
-    match &kind[..] {
-        "adapters" => adapters(&mut remote, base, &prompt, model, shared)?,
-        _ => whole(&mut remote, base, &prompt, model, shared)?,
+    let mut trainer = match &kind[..] {
+        "adapters" => {
+            let spec = LoraSpec { rank: 4, alpha: 8.0, targets: LoraTargets::all() };
+            Engine::load_as(model, &Setup { train: Train::Lora(spec), seed: Seed(5), ..Setup::full(2) })?
+        }
+        _ => Engine::load(model, 2)?,
+    };
+    for version in 1..=3 {
+        follow(&mut remote, &mut trainer, base, &prompt, version, &shared.join(format!("v{version}")))?;
     }
     println!("all as it should be");
     Ok(())
 }
 
-/// A version of LoRA's matrices after each step.
-fn adapters(remote: &mut RemoteSampler, base: PathId, prompt: &[u32], model: &Path, shared: &Path) -> Outcome<()> {
-    let spec = LoraSpec { rank: 4, alpha: 8.0, targets: LoraTargets::all() };
-    let mut trainer = Engine::load_as(model, &Setup { train: Train::Lora(spec), seed: Seed(5), ..Setup::full(2) })?;
-    for version in 1..=3 {
-        learn(&mut trainer, prompt)?;
-        let dir = shared.join(format!("lora-v{version}"));
-        std::fs::create_dir(&dir)?;
-        trainer.save(&dir, false)?;
-        let since = Instant::now();
-        remote.follow(&Published { version: PolicyVersion(version), weights: Weights::Adapter(dir) })?;
-        let secs = since.elapsed().as_secs_f64();
-        report(
-            remote,
-            &mut trainer,
-            base,
-            prompt,
-            version,
-            &format!("LoRA version {version} taken over in {secs:.3} s"),
-        )?;
-    }
-
-    Ok(())
-}
-
-/// Whole weights, twice.
-fn whole(remote: &mut RemoteSampler, base: PathId, prompt: &[u32], model: &Path, shared: &Path) -> Outcome<()> {
-    let mut trainer = Engine::load(model, 2)?;
-    for version in 1..=2 {
-        learn(&mut trainer, prompt)?;
-        let dir = shared.join(format!("whole-v{version}"));
-        std::fs::create_dir(&dir)?;
-        trainer.export(&dir, Precision::F32)?;
-        let since = Instant::now();
-        remote.follow(&Published { version: PolicyVersion(version), weights: Weights::Full(dir) })?;
-        let secs = since.elapsed().as_secs_f64();
-        report(
-            remote,
-            &mut trainer,
-            base,
-            prompt,
-            version,
-            &format!("whole weights {version} taken over in {secs:.3} s"),
-        )?;
-    }
-    Ok(())
-}
-
-fn check(holds: bool, what: &str) -> Outcome<()> {
-    if holds { Ok(()) } else { Err(format!("not so: {what}").into()) }
-}
-
-/// Samples branches by weights that were just taken over, and holds them against those of the trainer.
-fn report(
+/// One step of the trainer, whose weights the server takes over; branches sampled by them are held against its own.
+fn follow(
     remote: &mut RemoteSampler,
     trainer: &mut Engine,
     base: PathId,
     prompt: &[u32],
     version: u64,
-    what: &str,
+    dir: &Path,
 ) -> Outcome<()> {
+    learn(trainer, prompt)?;
+    std::fs::create_dir(dir)?;
+    let (weights, what) = match trainer.has_lora() {
+        true => {
+            trainer.save(dir, false)?;
+            (Weights::Adapter(dir.to_owned()), "LoRA")
+        }
+        false => {
+            trainer.export(dir, Precision::F32)?;
+            (Weights::Full(dir.to_owned()), "whole weights")
+        }
+    };
+    let since = Instant::now();
+    remote.follow(&Published { version: PolicyVersion(version), weights })?;
+    let secs = since.elapsed().as_secs_f64();
     let paths: Vec<PathId> = (0..2).map(|_| remote.fork(base, N_PROMPT)).collect::<Result<_, _>>()?;
     let done = sample(remote, &paths, &Stop::at(&[]), 24, 50 + version)?;
     let (worst, _) = worst(trainer, prompt, &done)?;
-    println!("{what}: log-probabilities off by at most {worst:.2e}");
+    println!("{what}, version {version}, taken over in {secs:.3} s: log-probabilities off by at most {worst:.2e}");
     check(worst <= TOLERANCE, "log-probabilities of the new weights")?;
     check(done.iter().all(|c| c.version == PolicyVersion(version) && c.changes.is_empty()), "the version is marked")?;
     paths.into_iter().for_each(|path| remote.close(path));
     Ok(())
+}
+
+fn check(holds: bool, what: &str) -> Outcome<()> {
+    if holds { Ok(()) } else { Err(format!("not so: {what}").into()) }
 }
 
 fn submit(remote: &mut RemoteSampler, path: PathId, stop: &Arc<Stop>, n: usize, seed: u64) -> Outcome<()> {
