@@ -68,6 +68,12 @@ impl Engine {
         self.model.lora.as_ref().map(|lora| &lora.params[..])
     }
 
+    /// What backward passes have added since the last step, `[n_trained]`; empty before the first.
+    #[must_use]
+    pub fn gradient(&self) -> &[f32] {
+        &self.grads
+    }
+
     /// Whether LoRA's matrices add anything: they do not before they are trained, when every `B` is zero.
     #[must_use]
     pub fn adapter_changes_something(&self) -> bool {

@@ -5,3 +5,4 @@ mod pairs;
 mod real;
 mod same;
 mod support;
+mod tied;
