@@ -107,6 +107,9 @@ pub struct DecisionCounts {
 pub struct UpdateRecord {
     /// The objective, mean over the optimiser steps that were applied.
     pub loss: f64,
+    /// The same of each epoch; absent where there is only one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub loss_by_epoch: Vec<f64>,
     /// Learning rate.
     pub learning_rate: f64,
     /// Gradient norm before clipping, mean over optimiser steps.
@@ -233,6 +236,7 @@ pub fn update_record(report: &UpdateReport, learning_rate: f64, rules: &Rules) -
     let n_compared = report.mismatch.n_tokens.max(1) as f64;
     UpdateRecord {
         loss: report.loss,
+        loss_by_epoch: if report.loss_by_epoch.len() > 1 { report.loss_by_epoch.clone() } else { Vec::new() },
         learning_rate,
         grad_norm: report.grad_norm,
         grad_norm_max: report.grad_norm_max,

@@ -52,6 +52,8 @@ pub struct Mismatch {
 pub struct UpdateReport {
     /// The objective, mean over the steps that were applied; 0 without one.
     pub loss: f64,
+    /// The same of each epoch. It falls where the steps do what they should: every epoch sees the same tokens.
+    pub loss_by_epoch: Vec<f64>,
     /// Sums over the steps that were applied, unrolled tokens.
     pub sums: LossSums,
     /// Norm of the gradient before clipping, mean over the steps that were applied.
@@ -166,11 +168,15 @@ pub fn update(
     on(UpdateStage::Optimise);
     for epoch in 0..settings.epochs {
         let order = task_order(groups.len(), settings.minibatches, settings.seed.child(epoch as u64));
+        let n_before = report.n_applied;
+        let sum_before = std::mem::take(&mut report.loss);
         for part in 0..settings.minibatches {
             let bounds = |i: usize| i * order.len() / settings.minibatches;
             let minibatch = &order[bounds(part)..bounds(part + 1)];
             optimise(policy, groups, minibatch, &active, &mut old, &references, settings, &mut report)?;
         }
+        report.loss_by_epoch.push(report.loss / (report.n_applied - n_before).max(1) as f64);
+        report.loss += sum_before;
     }
     let n_applied = report.n_applied.max(1) as f64;
     report.loss /= n_applied;

@@ -319,6 +319,16 @@ fn a_gradient_that_is_not_finite_changes_nothing_and_is_counted() {
 }
 
 #[test]
+fn the_objective_falls_from_epoch_to_epoch_over_the_same_tokens() {
+    let trees = trees();
+    let (_, report) = change(&groups(&trees, None), &UpdateSettings { epochs: 3, ..settings() });
+    let losses = &report.loss_by_epoch;
+    assert_eq!((losses.len(), report.n_applied), (3, 3));
+    assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
+    assert!((report.loss - losses.iter().sum::<f64>() / 3.0).abs() < 1e-12);
+}
+
+#[test]
 fn nothing_to_learn_is_no_step() {
     let trees = trees();
     let mut groups = groups(&trees, None);
