@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cases::simulate::Table;
 use crate::cases::step::Recipe;
 use crate::shapes::Shape;
 
@@ -35,6 +36,9 @@ pub enum Case {
     Controller(ControllerArgs),
     /// A whole step of reinforcement learning by a recipe, with tools that answer at once.
     Step(StepArgs),
+    /// Many replicas and trajectories on a clock that is not the world's: the real driver and router, and servers that are
+    /// formulas with assumed numbers.
+    Simulate(SimulateArgs),
     /// Writes a model directory of random weights, so that other programs measure the same model.
     Weights(WeightsArgs),
 }
@@ -220,6 +224,20 @@ pub struct StepArgs {
     /// What every case takes.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Options of `simulate`.
+#[derive(clap::Args)]
+pub struct SimulateArgs {
+    /// What is asked.
+    #[arg(value_enum)]
+    pub table: Table,
+    /// Everything is drawn with this; the same lines come out each time.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// A picture of the table is written here too, as SVG.
+    #[arg(long)]
+    pub figure: Option<PathBuf>,
 }
 
 /// Options of `weights`.

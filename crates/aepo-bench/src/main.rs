@@ -13,6 +13,7 @@ mod rounds;
 mod row;
 mod script;
 mod shapes;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Case::Scale(args) => cases::scale::scale(&args),
         Case::Controller(args) => cases::controller::controller(&args),
         Case::Step(args) => cases::step::step(&args),
+        Case::Simulate(args) => cases::simulate::simulate(&args),
         Case::Weights(args) => cases::weights::weights(&args),
     };
     match done {

@@ -11,7 +11,7 @@ pub mod embed;
 pub mod evaluation;
 mod figures;
 mod html;
-mod layout;
+pub mod layout;
 mod lines;
 mod markdown;
 pub mod measure;

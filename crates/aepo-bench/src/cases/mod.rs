@@ -5,6 +5,7 @@ pub mod decode;
 pub mod machine;
 pub mod prefill;
 pub mod scale;
+pub mod simulate;
 pub mod step;
 pub mod train;
 pub mod trees;

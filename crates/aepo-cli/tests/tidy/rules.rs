@@ -35,7 +35,7 @@ pub const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("aepo-remote", &["aepo", "aepo-engine", "aepo-tools"]),
     ("aepo-report", &["aepo"]),
     ("aepo-cli", &["aepo", "aepo-engine", "aepo-remote", "aepo-tools", "aepo-report"]),
-    ("aepo-bench", &["aepo", "aepo-engine", "aepo-tools"]),
+    ("aepo-bench", &["aepo", "aepo-engine", "aepo-remote", "aepo-report", "aepo-tools"]),
 ];
 
 /// Paths (and what lies below them) that the pipeline and report crates may not name: they do no IO and read no clock.

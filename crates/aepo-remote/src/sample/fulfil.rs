@@ -9,8 +9,9 @@ use aepo::seed::Seed;
 use aepo::stop::Stop;
 
 use super::reading::{Mode, reading, sampled};
-use super::route::Choice;
+use super::route::{Choice, Ticket};
 use super::shared::{Lease, Shared, lock};
+use super::tries::Tries;
 use super::weights::look_after;
 use super::wire::{Answer, Ask, Trouble};
 use super::{SampleEngine, SampleError, sglang, vllm};
@@ -18,8 +19,6 @@ use crate::publish::Weights;
 
 /// Label of the seeds of further parts of a continuation; the first part has the request's own.
 const PART: u64 = 0x5061_7274;
-/// Wait before a request goes on when every replica has failed it once.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -132,34 +131,12 @@ async fn try_all(
     part: &Part<'_>,
     since: Instant,
 ) -> Result<(Answer, PolicyVersion, Mode), SampleError> {
-    let deadline = since + shared.settings.deadline;
-    let (mut avoid, mut n_tries) = (Vec::new(), 0u32);
+    let mut tries = Tries::new(job.key, since + shared.settings.deadline);
+    let mut place: Option<Ticket> = None;
     loop {
-        let changed = shared.changed.notified();
-        tokio::pin!(changed);
-        // From here on nothing that changes is missed.
-        changed.as_mut().enable();
-        let now = Instant::now();
-        if now >= deadline {
-            return Err(shared.storm(since, n_tries));
-        }
-        let choice = lock(&shared.router).choose(job.key, &avoid, now);
-        let idx = match choice {
-            Choice::LookAfter(idx) => {
-                // In a task of its own: it goes on when this request is given up.
-                tokio::spawn(look_after(Arc::clone(shared), idx));
-                continue;
-            }
-            Choice::Wait(until) => {
-                let until = until.map_or(deadline, |until| until.min(deadline));
-                // Either way the router is asked again.
-                let _ = tokio::time::timeout(until.saturating_duration_since(now), changed).await;
-                continue;
-            }
-            Choice::Send(idx) => idx,
-        };
-        n_tries += 1;
-        let left = deadline.saturating_duration_since(now).min(shared.settings.try_within);
+        let idx = next_replica(shared, &mut tries, &mut place, since).await?;
+        place = None;
+        let left = tries.left(Instant::now()).min(shared.settings.try_within);
         match try_one(shared, job, part, idx, left).await {
             Ok(answered) => {
                 lock(&shared.router).answered(idx);
@@ -178,11 +155,55 @@ async fn try_all(
         }
         lock(&shared.tally).n_failed_tries += 1;
         shared.changed.notify_waiters();
-        avoid.push(idx);
-        if avoid.len() >= shared.http.len() {
-            avoid.clear();
-            let pause = PAUSE.min(deadline.saturating_duration_since(Instant::now()));
+        if let Some(pause) = tries.failed(idx, shared.http.len(), Instant::now()) {
             tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// The replica that takes the request, which counts it as in flight; waits in the line where none does.
+async fn next_replica(
+    shared: &Arc<Shared>,
+    tries: &mut Tries,
+    place: &mut Option<Ticket>,
+    since: Instant,
+) -> Result<usize, SampleError> {
+    loop {
+        let changed = shared.changed.notified();
+        tokio::pin!(changed);
+        // From here on nothing that changes is missed.
+        changed.as_mut().enable();
+        let now = Instant::now();
+        let (until, mut waits) = {
+            let mut router = lock(&shared.router);
+            match tries.next(&mut router, now) {
+                None => {
+                    drop(router);
+                    return Err(shared.storm(since, tries.n_tries));
+                }
+                Some(Choice::Send(idx)) => return Ok(idx),
+                Some(Choice::LookAfter(idx)) => {
+                    // In a task of its own: it goes on when this request is given up.
+                    tokio::spawn(look_after(Arc::clone(shared), idx));
+                    continue;
+                }
+                Some(Choice::Wait(until)) => (until, shared.wait(&mut router, tries.key, *place)),
+            }
+        };
+        *place = Some(waits.ticket);
+        let left = tries.left(now);
+        let within = until.map_or(left, |until| until.saturating_duration_since(now).min(left));
+        let granted = tokio::select! {
+            biased;
+            idx = waits.granted() => Some(idx),
+            // Either way the router is asked again.
+            () = changed => None,
+            () = tokio::time::sleep(within) => None,
+        };
+        tries.waited(&lock(&shared.router), now, Instant::now());
+        if let Some(idx) = granted {
+            tries.granted();
+            return Ok(idx);
         }
     }
 }

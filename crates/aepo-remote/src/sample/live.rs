@@ -339,17 +339,9 @@ async fn speak(
 /// Puts other weights in force: no replica takes requests before it has them.
 async fn follow(shared: &Arc<Shared>, target: Target) -> Result<(), SampleError> {
     let since = Instant::now();
-    let mut first = Vec::new();
-    {
+    let first = {
         *lock(&shared.target) = target;
-        let mut router = lock(&shared.router);
-        for (idx, replica) in router.replicas.iter_mut().enumerate() {
-            // One that somebody looks after gets the new weights from that task, or is down behind it.
-            if replica.health != Health::Looking {
-                replica.health = Health::Looking;
-                first.push(idx);
-            }
-        }
-    }
+        lock(&shared.router).look_at_all()
+    };
     look_at(shared, &first, since).await
 }

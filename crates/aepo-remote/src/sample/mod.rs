@@ -1,18 +1,20 @@
 //! How is a path sampled by servers on other machines? vLLM or SGLang over HTTP, several replicas of them.
 //!
 //! From the inside out: `wire` is what any of them is asked and answers, `vllm` and `sglang` say it in their protocols
-//! over `http`; `reading` and `entropy` make the pipeline's numbers of theirs; `route` decides who is asked; `weights`
-//! sees to it that a replica is well and has the right weights; `fulfil` carries a request through until it is answered;
-//! and `live` puts it all behind [`aepo::policy::Sampler`].
+//! over `http`; `reading` and `entropy` make the pipeline's numbers of theirs; `route` decides who is asked, `line` who
+//! is next and `tries` how often; `weights` sees to it that a replica is well and has the right weights; `fulfil` carries
+//! a request through until it is answered; and `live` puts it all behind [`aepo::policy::Sampler`].
 
 pub mod entropy;
 mod fulfil;
 mod http;
+mod line;
 mod live;
 pub mod reading;
-mod route;
+pub mod route;
 mod sglang;
 mod shared;
+pub mod tries;
 mod vllm;
 mod weights;
 mod wire;

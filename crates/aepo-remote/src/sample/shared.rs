@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use aepo::policy::PolicyVersion;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::http::{Http, client};
 use super::reading::Mode;
-use super::route::Router;
+use super::route::{Router, Ticket};
 use super::{SampleError, SampleSettings};
 use crate::publish::Weights;
 
@@ -69,8 +69,12 @@ pub(crate) struct Shared {
     pub settings: SampleSettings,
     pub http: Vec<Http>,
     pub router: Mutex<Router>,
-    /// Whenever a replica may have become free, well or unwell.
+    /// Who waits in the router's line, to be told where there is room. Locked behind the router.
+    waiting: Mutex<HashMap<Ticket, oneshot::Sender<usize>>>,
+    /// Whenever a replica may have become well or unwell.
     pub changed: Notify,
+    /// Whenever nothing is in flight at a replica any more.
+    pub quiet: Notify,
     pub facts: Mutex<Vec<Option<Facts>>>,
     pub target: Mutex<Target>,
     /// Names of adapters that each replica has loaded, with the requests in flight for each.
@@ -99,7 +103,9 @@ impl Shared {
         Ok(Shared {
             http,
             router: Mutex::new(router),
+            waiting: Mutex::default(),
             changed: Notify::new(),
+            quiet: Notify::new(),
             facts: Mutex::new(vec![None; settings.urls.len()]),
             target: Mutex::new(target),
             adapters: Mutex::default(),
@@ -132,6 +138,24 @@ impl Shared {
         tally
     }
 
+    /// Room at a replica goes to those in the line, as long as there is any.
+    pub fn grant(&self, router: &mut Router, idx: usize) {
+        while let Some(ticket) = router.grant(idx) {
+            let told = lock(&self.waiting).remove(&ticket).is_some_and(|waits| waits.send(idx).is_ok());
+            if !told {
+                router.landed(idx);
+            }
+        }
+    }
+
+    /// What a request does for which nobody has room; `router` is what just said so.
+    pub fn wait(self: &Arc<Self>, router: &mut Router, key: u64, before: Option<Ticket>) -> Place {
+        let ticket = router.join(key, before);
+        let (tells, granted) = oneshot::channel();
+        lock(&self.waiting).insert(ticket, tells);
+        Place { shared: Arc::clone(self), ticket, granted }
+    }
+
     pub fn storm(&self, since: Instant, n_tries: u32) -> SampleError {
         SampleError::Storm {
             engine: self.settings.engine.name(),
@@ -161,12 +185,48 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.shared.router).landed(self.idx);
+        {
+            let mut router = lock(&self.shared.router);
+            router.landed(self.idx);
+            self.shared.grant(&mut router, self.idx);
+            if router.replicas[self.idx].n_in_flight == 0 {
+                self.shared.quiet.notify_waiters();
+            }
+        }
         if let Some(name) = self.adapter.take()
             && let Some(n) = lock(&self.shared.adapters).get_mut(&(self.idx, name))
         {
             *n = n.saturating_sub(1);
         }
-        self.shared.changed.notify_waiters();
+    }
+}
+
+/// A place in the line; given up when it is dropped, and so is room that was granted and that nobody took.
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    pub ticket: Ticket,
+    granted: oneshot::Receiver<usize>,
+}
+
+impl Place {
+    /// Waits until there is room; where. The router has counted it as in flight there, and who is told takes a lease.
+    pub async fn granted(&mut self) -> usize {
+        match (&mut self.granted).await {
+            Ok(idx) => idx,
+            // Nobody drops the other end without a word.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut router = lock(&self.shared.router);
+        if router.leave(self.ticket) {
+            lock(&self.shared.waiting).remove(&self.ticket);
+        } else if let Ok(idx) = self.granted.try_recv() {
+            router.landed(idx);
+            self.shared.grant(&mut router, idx);
+        }
     }
 }

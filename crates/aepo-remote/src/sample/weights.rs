@@ -28,7 +28,11 @@ pub(crate) async fn look_after(shared: Arc<Shared>, idx: usize) {
             continue;
         }
         match outcome {
-            Ok(()) => lock(&shared.router).well(idx),
+            Ok(()) => {
+                let mut router = lock(&shared.router);
+                router.well(idx);
+                shared.grant(&mut router, idx);
+            }
             Err(Trouble::Replica(why) | Trouble::Weights(why) | Trouble::Refused(why)) => {
                 lock(&shared.router).unwell(idx, why, now);
             }
@@ -156,13 +160,13 @@ async fn unload_others(shared: &Shared, idx: usize, current: &str) {
 async fn idle(shared: &Shared, idx: usize) -> Result<(), Trouble> {
     let quiet = async {
         loop {
-            let changed = shared.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
+            let landed = shared.quiet.notified();
+            tokio::pin!(landed);
+            landed.as_mut().enable();
             if lock(&shared.router).replicas[idx].n_in_flight == 0 {
                 return;
             }
-            changed.await;
+            landed.await;
         }
     };
     let waited = tokio::time::timeout(shared.settings.deadline, quiet).await;
