@@ -11,7 +11,7 @@ use crate::memory;
 use crate::rounds::print;
 use crate::row::COMMIT;
 use crate::simulate::assumed;
-use crate::simulate::picture::{Curve, Picture, draw};
+use crate::simulate::picture::{Curve, Picture, Scale, draw};
 use crate::simulate::world::{Fleet, Routing, TICK_SECS, Update, load_secs};
 use crate::simulate::{Outcome, Rule, Scenario, simulate as run};
 
@@ -131,7 +131,7 @@ fn routing(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     }
     let places = LOADS.map(|load| load.to_string()).to_vec();
     let (across, up) = ("trajectories of the step per replica", "share of the prompts' tokens that was cached, %");
-    save(figure, &Picture { title: "Who chooses the replica", across, up, is_share: true, places, curves })
+    save(figure, &Picture { title: "Who chooses the replica", across, up, scale: Scale::Share, places, curves })
 }
 
 fn fleets(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
@@ -148,7 +148,7 @@ fn fleets(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     }
     let places = sizes.map(|n| n.to_string()).to_vec();
     let (across, up) = ("replicas", "sampled tokens per second and replica");
-    save(figure, &Picture { title: "Trajectories at once", across, up, is_share: false, places, curves })
+    save(figure, &Picture { title: "Trajectories at once", across, up, scale: Scale::Count, places, curves })
 }
 
 fn reading(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
@@ -168,7 +168,7 @@ fn reading(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     }
     let places = sizes.map(|n| n.to_string()).to_vec();
     let (across, up) = ("replicas", "sampled tokens per second and replica");
-    save(figure, &Picture { title: "Time to read a token's answer", across, up, is_share: false, places, curves })
+    save(figure, &Picture { title: "Time to read a token's answer", across, up, scale: Scale::Count, places, curves })
 }
 
 /// How bytes get to replicas, reckoned and not simulated.
@@ -223,8 +223,8 @@ fn weights(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
         }
     }
     let places = sizes.map(|n| n.to_string()).to_vec();
-    let (across, up) = ("replicas", "seconds until all have read them from one store, as powers of ten");
-    save(figure, &Picture { title: "Other weights for all", across, up, is_share: false, places, curves })
+    let (across, up) = ("replicas", "seconds until all have read them from one store");
+    save(figure, &Picture { title: "Other weights for all", across, up, scale: Scale::PowerOfTen, places, curves })
 }
 
 fn deaths(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
@@ -244,5 +244,5 @@ fn deaths(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     }
     curves.rotate_left(1);
     let (across, up) = ("seconds since the beginning", "thousand tokens in answers per second");
-    save(figure, &Picture { title: "Replicas that die", across, up, is_share: false, places: Vec::new(), curves })
+    save(figure, &Picture { title: "Replicas that die", across, up, scale: Scale::Count, places: Vec::new(), curves })
 }

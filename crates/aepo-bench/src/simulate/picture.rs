@@ -12,6 +12,17 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
+/// What numbers up an axis mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Themselves.
+    Count,
+    /// Shares of 1.
+    Share,
+    /// Logarithms.
+    PowerOfTen,
+}
+
 /// A picture.
 pub struct Picture<'a> {
     /// What it shows.
@@ -20,8 +31,8 @@ pub struct Picture<'a> {
     pub across: &'a str,
     /// See there.
     pub up: &'a str,
-    /// Whether what is up is a share.
-    pub is_share: bool,
+    /// See there.
+    pub scale: Scale,
     /// Names of the places 0, 1, 2 … across; empty where these are numbers.
     pub places: Vec<String>,
     /// The curves; the last is the one that others are compared with, in ink.
@@ -40,7 +51,11 @@ pub fn draw(picture: &Picture<'_>) -> Svg {
     let mut svg = Svg::new(&format!("{} (simulated)", picture.title), &format!("{} by {}", picture.up, picture.across));
     let points = || picture.curves.iter().flat_map(|curve| &curve.points);
     let (y, ticks, step) = fit(points().map(|p| p.1).chain([0.0]), 5);
-    let unit = if picture.is_share { Unit::Share } else { Unit::Count };
+    let tick_name = |value: f64| match picture.scale {
+        Scale::Count => tick(Unit::Count, value, step),
+        Scale::Share => tick(Unit::Share, value, step),
+        Scale::PowerOfTen => 10f64.powf(value).to_string(),
+    };
     let width = WIDTH - LEFT - RIGHT;
     let at_y = |value: f64| TOP + HEIGHT * (1.0 - (value - y.low) / (y.high - y.low));
     let (x_low, x_high, x_marks) = match picture.places.len() {
@@ -54,7 +69,7 @@ pub fn draw(picture: &Picture<'_>) -> Svg {
     svg.text(0.0, TOP - 14.0, picture.up, Anchor::Start, 12.0, Colour::Muted);
     for &value in &ticks {
         svg.line((LEFT, at_y(value)), (LEFT + width, at_y(value)), Colour::Faint, 1.0, "");
-        svg.text(LEFT - 8.0, at_y(value) + 4.0, &tick(unit, value, step), Anchor::End, 12.0, Colour::Muted);
+        svg.text(LEFT - 8.0, at_y(value) + 4.0, &tick_name(value), Anchor::End, 12.0, Colour::Muted);
     }
     for (value, name) in &x_marks {
         svg.text(at_x(*value), TOP + HEIGHT + 18.0, name, Anchor::Middle, 12.0, Colour::Muted);
