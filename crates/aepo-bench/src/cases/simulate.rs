@@ -115,58 +115,60 @@ fn save(figure: Option<&Path>, picture: &Picture<'_>) -> anyhow::Result<()> {
     std::fs::write(path, draw(picture).standalone()).with_context(|| format!("{} cannot be written", path.display()))
 }
 
+/// Replicas where their number is the question.
+const SIZES: [usize; 4] = [8, 32, 128, 512];
+
+/// What is found at each of these places across.
+fn curve(name: &str, across: &[usize], mut up: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<Curve> {
+    let points = across.iter().enumerate().map(|(i, &place)| Ok((i as f64, up(place)?)));
+    Ok(Curve { name: name.to_owned(), points: points.collect::<anyhow::Result<_>>()? })
+}
+
+fn names(places: &[usize]) -> Vec<String> {
+    places.iter().map(usize::to_string).collect()
+}
+
 fn routing(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     const LOADS: [usize; 4] = [64, 256, 512, 1024];
     let all = [Routing::Random, Routing::RoundRobin, Routing::LeastBusy, Routing::Fifo, Routing::Home];
     let mut curves = Vec::new();
     for routing in all {
-        let mut points = Vec::new();
-        for (i, load) in LOADS.into_iter().enumerate() {
+        curves.push(curve(routing.name(), &LOADS, |load| {
             let mut scenario = scenario(REPLICAS, REPLICAS * load, Rule::Aepo, seed);
             scenario.fleet.routing = routing;
-            let outcome = row(&format!("routing {load} per replica"), &scenario)?;
-            points.push((i as f64, outcome.hit));
-        }
-        curves.push(Curve { name: routing.name().to_owned(), points });
+            Ok(row(&format!("routing {load} per replica"), &scenario)?.hit)
+        })?);
     }
-    let places = LOADS.map(|load| load.to_string()).to_vec();
+    let places = names(&LOADS);
     let (across, up) = ("trajectories of the step per replica", "share of the prompts' tokens that was cached, %");
     save(figure, &Picture { title: "Who chooses the replica", across, up, scale: Scale::Share, places, curves })
 }
 
 fn fleets(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     let mut curves = Vec::new();
-    let sizes = [8, 32, 128, 512];
     for (n_paths, name) in [(10_000, "10,000"), (100_000, "100,000"), (1_000_000, "1,000,000")] {
-        let mut points = Vec::new();
-        for (i, n_replicas) in sizes.into_iter().enumerate() {
+        curves.push(curve(name, &SIZES, |n_replicas| {
             let scenario = scenario(n_replicas, n_paths, Rule::Grpo, seed);
-            let outcome = row(&format!("fleet {n_replicas}x{n_paths}"), &scenario)?;
-            points.push((i as f64, outcome.tokens_per_replica_sec));
-        }
-        curves.push(Curve { name: name.to_owned(), points });
+            Ok(row(&format!("fleet {n_replicas}x{n_paths}"), &scenario)?.tokens_per_replica_sec)
+        })?);
     }
-    let places = sizes.map(|n| n.to_string()).to_vec();
+    let places = names(&SIZES);
     let (across, up) = ("replicas", "sampled tokens per second and replica");
     save(figure, &Picture { title: "Trajectories at once", across, up, scale: Scale::Count, places, curves })
 }
 
 fn reading(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     let mut curves = Vec::new();
-    let sizes = [8, 32, 128, 512];
     for (micros, n_readers) in [(4.0, 1), (4.0, 4), (1.0, 1), (0.0, 1)] {
-        let mut points = Vec::new();
-        for (i, n_replicas) in sizes.into_iter().enumerate() {
-            let mut scenario = scenario(n_replicas, n_replicas * 256, Rule::Aepo, seed);
-            (scenario.fleet.read_secs_per_token, scenario.fleet.n_readers) = (micros * 1e-6, n_readers);
-            let case = format!("reading {micros} µs by {n_readers}");
-            points.push((i as f64, row(&case, &scenario)?.tokens_per_replica_sec));
-        }
         let readers = if n_readers == 1 { "one reader".to_owned() } else { format!("{n_readers} readers") };
         let name = if micros == 0.0 { "no time".to_owned() } else { format!("{micros} µs, {readers}") };
-        curves.push(Curve { name, points });
+        curves.push(curve(&name, &SIZES, |n_replicas| {
+            let mut scenario = scenario(n_replicas, n_replicas * 256, Rule::Aepo, seed);
+            (scenario.fleet.read_secs_per_token, scenario.fleet.n_readers) = (micros * 1e-6, n_readers);
+            Ok(row(&format!("reading {micros} µs by {n_readers}"), &scenario)?.tokens_per_replica_sec)
+        })?);
     }
-    let places = sizes.map(|n| n.to_string()).to_vec();
+    let places = names(&SIZES);
     let (across, up) = ("replicas", "sampled tokens per second and replica");
     save(figure, &Picture { title: "Time to read a token's answer", across, up, scale: Scale::Count, places, curves })
 }
@@ -192,11 +194,9 @@ struct BytesRow {
 fn weights(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
     let kinds =
         [("LoRA 16", assumed::lora_bytes(16)), ("LoRA 64", assumed::lora_bytes(64)), ("whole", assumed::FULL_BYTES)];
-    let sizes = [8, 32, 128, 512];
     let mut curves = Vec::new();
     for (name, bytes) in kinds {
-        let mut points = Vec::new();
-        for (i, n_replicas) in sizes.into_iter().enumerate() {
+        curves.push(curve(name, &SIZES, |n_replicas| {
             let (link, apply) = (bytes / assumed::NIC_BYTES_PER_SEC, bytes / assumed::APPLY_BYTES_PER_SEC);
             let secs_from_store = load_secs(bytes, n_replicas);
             print(&BytesRow {
@@ -210,9 +210,8 @@ fn weights(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
                 secs_chain: link + assumed::ROUND_TRIP_SECS * n_replicas as f64 + apply,
                 commit: COMMIT,
             })?;
-            points.push((i as f64, secs_from_store.log10()));
-        }
-        curves.push(Curve { name: name.to_owned(), points });
+            Ok(secs_from_store.log10())
+        })?);
     }
     for n_replicas in [8, REPLICAS] {
         let mut scenario = scenario(n_replicas, n_replicas * 256, Rule::Aepo, seed);
@@ -222,7 +221,7 @@ fn weights(seed: u64, figure: Option<&Path>) -> anyhow::Result<()> {
             row(&format!("weights {name}"), &scenario)?;
         }
     }
-    let places = sizes.map(|n| n.to_string()).to_vec();
+    let places = names(&SIZES);
     let (across, up) = ("replicas", "seconds until all have read them from one store");
     save(figure, &Picture { title: "Other weights for all", across, up, scale: Scale::PowerOfTen, places, curves })
 }

@@ -396,8 +396,7 @@ impl World {
     }
 
     fn has_room(&self) -> bool {
-        let max = self.fleet.max_in_flight;
-        self.router.replicas.iter().any(|r| r.health == Health::Ready && r.n_in_flight < max)
+        (0..self.fleet.n_replicas).any(|idx| self.router.has_room(idx))
     }
 
     fn stops_waiting(&mut self, id: usize) {

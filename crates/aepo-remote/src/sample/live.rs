@@ -293,8 +293,8 @@ async fn look_at(shared: &Arc<Shared>, first: &[usize], since: Instant) -> Resul
         // What it found is in the router.
         let _ = look.await;
     }
-    let is_ready = || lock(&shared.router).replicas.iter().any(|r| r.health == Health::Ready);
-    match is_ready() {
+    let takes_requests = lock(&shared.router).takes_requests();
+    match takes_requests {
         true => Ok(()),
         false => Err(shared.storm(since, 0)),
     }

@@ -116,7 +116,9 @@ impl Router {
         Choice::Send(idx)
     }
 
-    fn has_room(&self, idx: usize) -> bool {
+    /// Whether a replica takes one more request.
+    #[must_use]
+    pub fn has_room(&self, idx: usize) -> bool {
         let replica = &self.replicas[idx];
         replica.health == Health::Ready && replica.n_in_flight < self.max_in_flight
     }
@@ -151,7 +153,8 @@ impl Router {
     }
 
     /// Who of the line gets room at a replica, where there is any; it is counted as in flight there. To be asked until
-    /// nobody does: of a replica where a request has landed or that is well, of all when one was found unwell.
+    /// nobody does: of a replica where a request has landed or that is well. Where one is found unwell, who waited for it
+    /// asks again, or all others are asked for room.
     pub fn grant(&mut self, idx: usize) -> Option<Ticket> {
         if !self.has_room(idx) {
             return None;
