@@ -41,6 +41,18 @@ pub fn connect(
     context_len: usize,
     version: PolicyVersion,
 ) -> anyhow::Result<RemoteSampler> {
+    connect_to(&config.policy_sample.urls, engine, config, vocab_size, context_len, version)
+}
+
+/// The same with other servers than the recipe's.
+pub fn connect_to(
+    urls: &[String],
+    engine: SampleEngine,
+    config: &Config,
+    vocab_size: usize,
+    context_len: usize,
+    version: PolicyVersion,
+) -> anyhow::Result<RemoteSampler> {
     let s = &config.policy_sample;
     let key = |name: &String| {
         let value = std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -50,7 +62,7 @@ pub fn connect(
     let secs = |secs: f64| Duration::from_secs_f64(secs);
     let sampler = RemoteSampler::connect(SampleSettings {
         engine,
-        urls: s.urls.clone(),
+        urls: urls.to_vec(),
         model: s.model.clone(),
         key,
         n_top: s.top_logprobs,
@@ -61,7 +73,7 @@ pub fn connect(
         max_in_flight: s.max_in_flight,
         version,
     });
-    sampler.context("policy.sample.urls")
+    sampler.with_context(|| format!("sampling by {}", urls.join(", ")))
 }
 
 /// What the servers did, for a reader.

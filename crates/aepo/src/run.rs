@@ -1,5 +1,7 @@
 //! What happens in a training step? This file names the stages in order.
 
+mod orders;
+
 use std::collections::BTreeMap;
 
 use crate::config::Config;
@@ -18,6 +20,8 @@ use crate::tool::{ToolName, Toolset};
 use crate::train::group::{ScoredTree, train_groups};
 use crate::train::pack::TrainGroup;
 use crate::train::update::{UpdateError, UpdateStage, update};
+
+pub use orders::{Order, Orders};
 
 /// What a run tells while it works.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -286,17 +290,27 @@ pub(crate) fn rollout_from(
     seeds: &[Seed],
     on: &mut dyn FnMut(Event),
 ) -> Result<Vec<RolloutTree>, RolloutError> {
-    let protocol = Protocol {
-        stop: renderer.stop(),
-        parse: &|ids| renderer.parse(ids),
-        render_result: &|text, max_tokens| renderer.tool_result(text, max_tokens),
-    };
     let prompts: Vec<DriveTask> = tasks
         .iter()
         .zip(seeds)
         .map(|(task, &seed)| Ok(DriveTask { prompt: renderer.first_prompt(task)?, seed }))
         .collect::<Result<_, RolloutError>>()?;
-    drive(policy, tools, &protocol, &prompts, settings, &mut |progress| on(Event::Progress(progress)))
+    let mut drive = |protocol: &Protocol<'_>| {
+        drive(policy, tools, protocol, &prompts, settings, &mut |progress| on(Event::Progress(progress)))
+    };
+    in_protocol(renderer, &mut drive)
+}
+
+/// What a rollout returns.
+type Driven<T> = Result<T, RolloutError>;
+
+/// Does `work` in the renderer's protocol.
+fn in_protocol<T>(renderer: &Renderer, work: &mut dyn FnMut(&Protocol<'_>) -> Driven<T>) -> Driven<T> {
+    work(&Protocol {
+        stop: renderer.stop(),
+        parse: &|ids| renderer.parse(ids),
+        render_result: &|text, max_tokens| renderer.tool_result(text, max_tokens),
+    })
 }
 
 /// The verdict on every trajectory.

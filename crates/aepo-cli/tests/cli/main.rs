@@ -25,6 +25,7 @@ mod runs;
 mod score;
 mod search;
 mod serve;
+mod serve_rollouts;
 #[path = "../../../aepo-tools/tests/served/server.rs"]
 #[expect(dead_code, reason = "the tests of the client itself use more of it")]
 mod served;

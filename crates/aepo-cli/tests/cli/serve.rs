@@ -11,10 +11,10 @@ use crate::raw::{Answer, TEXT, post};
 use crate::support::{signal, stderr};
 
 /// A running server; it ends with the test.
-struct Serving {
-    child: Child,
+pub struct Serving {
+    pub child: Child,
     /// Without the scheme.
-    address: String,
+    pub address: String,
     _dir: tempfile::TempDir,
 }
 
@@ -32,22 +32,29 @@ fn aepo(args: &[&str]) -> Command {
 }
 
 fn serve(more: &[&str], key: Option<&str>) -> Serving {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("address");
-    let args = ["quickstart", "--port", "0", "--cache-tokens", "100000", "--address-file", file.to_str().unwrap()];
-    let mut command = aepo(&[&args, more].concat());
+    let mut command = aepo(&[&["quickstart", "--cache-tokens", "100000"], more].concat());
     key.map(|key| command.env("AEPO_API_KEY", key));
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let until = Instant::now() + Duration::from_secs(120);
-    let mut serving = Serving { child, address: String::new(), _dir: dir };
-    while serving.address.is_empty() {
-        assert!(Instant::now() < until && serving.child.try_wait().unwrap().is_none(), "no server");
-        std::thread::sleep(Duration::from_millis(20));
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let whole = text.strip_suffix('\n').and_then(|line| line.strip_prefix("http://"));
-        serving.address = whole.unwrap_or_default().to_owned();
+    Serving::start(command)
+}
+
+impl Serving {
+    /// Waits until the server answers.
+    pub fn start(mut command: Command) -> Serving {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("address");
+        command.args(["--port", "0", "--address-file"]).arg(&file);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let until = Instant::now() + Duration::from_secs(120);
+        let mut serving = Serving { child, address: String::new(), _dir: dir };
+        while serving.address.is_empty() {
+            assert!(Instant::now() < until && serving.child.try_wait().unwrap().is_none(), "no server");
+            std::thread::sleep(Duration::from_millis(20));
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let whole = text.strip_suffix('\n').and_then(|line| line.strip_prefix("http://"));
+            serving.address = whole.unwrap_or_default().to_owned();
+        }
+        serving
     }
-    serving
 }
 
 /// The body of a good answer.
@@ -134,6 +141,12 @@ fn a_server_that_others_reach_needs_a_key_and_wrong_use_is_2() {
         (&["quickstart", "--cache-tokens", "99999999999"], "--cache-tokens"),
         (&["quickstart", "--dialect", "hermes"], "chat template"),
         (&["no-such-model"], "no model"),
+        (&["quickstart", "--set", "rollout.k=2"], "--rollouts"),
+        (&["quickstart", "--max-groups", "3"], "--rollouts"),
+        (&["quickstart", "--rollouts", "--max-live", "3"], "--max-live"),
+        (&["quickstart", "--rollouts", "--max-groups", "0"], "--max-groups"),
+        (&["quickstart", "--rollouts", "--host", "0.0.0.0"], "AEPO_API_KEY"),
+        (&["quickstart", "--rollouts", "--servers", "vllm", "--set", "policy.sample.key_env=KEY"], "key_env"),
     ] {
         let output = aepo(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));

@@ -1,8 +1,11 @@
 //! How do other programs use these tools? One HTTP server whose routes are whatever was asked for.
 
 mod connection;
+mod key;
 pub mod openai;
+mod refusal;
 pub mod retrieve;
+pub mod rollouts;
 pub mod run_code;
 
 use std::net::SocketAddr;
@@ -10,11 +13,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
+pub use axum::Router;
 use axum::body::Bytes;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::{Semaphore, watch};
+
+pub use key::Key;
+use refusal::Refusal;
 
 /// No request is longer, bytes.
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -178,6 +184,22 @@ async fn read_body(
         Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the request is cut off or too long")),
         Ok(Ok(bytes)) => Ok(bytes),
     }
+}
+
+/// Reads a body that says of itself that it is JSON, within bounds of size and time.
+async fn read_json(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    max_bytes: usize,
+    patience: Duration,
+) -> Result<Bytes, Refusal> {
+    // A page in a browser can send other types to any server of its machine without asking it first.
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.trim_start().to_ascii_lowercase().starts_with("application/json") {
+        let message = "the request must have Content-Type: application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    read_body(body, max_bytes, patience).await.map_err(|(status, why)| Refusal::new(status, why))
 }
 
 /// An error as FastAPI servers word it, so that clients made for them can show it.

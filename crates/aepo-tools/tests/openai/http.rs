@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aepo::prompt::served::Talk;
 use aepo_tools::http::Secret;
-use aepo_tools::serve::Server;
 pub use aepo_tools::serve::openai::desk::Limits;
 use aepo_tools::serve::openai::desk::Worker;
-use aepo_tools::serve::openai::{Key, Served, routes};
+use aepo_tools::serve::openai::{Served, routes};
+use aepo_tools::serve::{Key, Server};
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, tokenizer};
@@ -31,7 +31,7 @@ pub fn start_with(fake: Fake, limits: Limits, key: Option<&str>) -> Running {
         talk: Arc::new(Talk::tags(tokenizer()).unwrap()),
         desk,
         default_max_tokens: 100,
-        key: key.map(|key| Key::new(&Secret::of(key).unwrap())),
+        key: key.map(|key| Arc::new(Key::new(&Secret::of(key).unwrap()))),
         body_patience: Duration::from_millis(700),
     };
     let server = Server::start_with("127.0.0.1:0", routes(served), Duration::from_millis(700)).unwrap();

@@ -1,6 +1,7 @@
-//! How do other programs use a model of ours? Over OpenAI's API, until somebody asks to stop.
+//! How do other programs use a model of ours? Over OpenAI's API, or by the tree, until somebody asks to stop.
 
 pub mod args;
+mod rollouts;
 mod talk;
 
 use std::path::Path;
@@ -14,8 +15,8 @@ use aepo_engine::setup::{Setup, Train};
 use aepo_tools::http::Secret;
 use aepo_tools::hub::What;
 use aepo_tools::serve::openai::desk::{Limits, Worker};
-use aepo_tools::serve::openai::{Key, Served, routes};
-use aepo_tools::serve::{BODY_PATIENCE, ServeError, Server, address};
+use aepo_tools::serve::openai::{Served, routes};
+use aepo_tools::serve::{BODY_PATIENCE, Key, Router, ServeError, Server, address};
 use anyhow::Context as _;
 
 use crate::args::Telling;
@@ -37,16 +38,24 @@ const MOST_CACHED: u64 = 1 << 17;
 /// Of the free memory, the cache takes this part by itself.
 const PART: u64 = 4;
 
-/// Serves a model.
+/// Serves a model, or trees of a recipe.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let host = &args.host;
     let (address, is_own) = address(host, args.port).map_err(|_| {
         usage(format!("--host {host}: not an IP address"), "127.0.0.1 is this machine, 0.0.0.0 every address")
     })?;
-    let key = key(args)?;
+    let key = key(args)?.map(Arc::new);
     if !is_own && key.is_none() {
         let message = format!("--host {host} can be reached by others, who would all be answered without a key");
         return Err(usage(message, &format!("put a key into the variable {KEY}, or listen on 127.0.0.1")));
+    }
+    if args.rollouts {
+        interrupt::install()?;
+        return rollouts::serve(args, &address, key);
+    }
+    if !args.sets.sets.is_empty() {
+        let hint = "--rollouts serves trees of a recipe, where --set has its place";
+        return Err(usage("--set has no effect on a model that is served".to_owned(), hint));
     }
     for (name, n) in
         [("--max-live", args.max_live), ("--max-waiting", args.max_waiting), ("--max-tokens", args.max_tokens)]
@@ -93,14 +102,9 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         body_patience: BODY_PATIENCE,
     };
     let holds_conversations = served.talk.holds_conversations();
-    let server = Server::start(&address, routes(served)).map_err(|e| match e {
-        ServeError::Listen { .. } => usage(e.to_string(), "choose another --port; 0 takes a free one"),
-        e => e.into(),
-    })?;
+    let server = listen(&address, routes(served))?;
     let url = format!("http://{}", server.address);
-    if let Some(path) = &args.address_file {
-        std::fs::write(path, format!("{url}\n")).with_context(|| path.display().to_string())?;
-    }
+    mark(args, &url)?;
     let cost = cache_bytes(&shape, cache_tokens as u64);
     let (route, body) = match holds_conversations {
         true => ("chat/completions", "{\"messages\": [{\"role\": \"user\", \"content\": \"Find the area of Peru.\"}]}"),
@@ -121,6 +125,22 @@ pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     drop(worker);
     drop(server);
     Ok(())
+}
+
+/// Starts to answer.
+fn listen(address: &str, routes: Router) -> anyhow::Result<Server> {
+    Server::start(address, routes).map_err(|e| match e {
+        ServeError::Listen { .. } => usage(e.to_string(), "choose another --port; 0 takes a free one"),
+        e => e.into(),
+    })
+}
+
+/// Writes the address down for whoever waits for it.
+fn mark(args: &ServeArgs, url: &str) -> anyhow::Result<()> {
+    match &args.address_file {
+        Some(path) => std::fs::write(path, format!("{url}\n")).with_context(|| path.display().to_string()),
+        None => Ok(()),
+    }
 }
 
 /// The key of the command line or the environment; an empty variable is as good as none.

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::desk::Event;
 use super::options::Options;
-use super::refusal::Refusal;
 use super::text::Speller;
+use crate::serve::refusal::Refusal;
 
 /// What kind of answer is given, and what it is asked to hold.
 pub(super) enum Kind {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::answer::{Asked, Kind};
 use super::fields::{Fields, shortened};
 use super::options::{MAX_LIKELIEST, Options};
-use super::refusal::Refusal;
 use super::{Served, check_room};
+use crate::serve::refusal::Refusal;
 
 /// Messages of a conversation, and tools.
 const MAX_MESSAGES: usize = 4096;

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::answer::{Asked, Kind};
 use super::fields::Fields;
 use super::options::{MAX_CHOICES, MAX_LIKELIEST, Options};
-use super::refusal::Refusal;
 use super::{Served, check_room};
+use crate::serve::refusal::Refusal;
 
 /// Tokens of an answer where a request does not say, as in OpenAI's API.
 const DEFAULT_MAX_TOKENS: usize = 16;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::refusal::Refusal;
+use crate::serve::refusal::Refusal;
 
 /// The fields of a request that have not been read yet.
 pub(super) struct Fields(Map<String, Value>);

@@ -11,24 +11,21 @@ mod completions;
 pub mod desk;
 mod fields;
 mod kept;
-mod key;
 mod options;
-pub mod refusal;
+mod refused;
 mod stream;
 mod text;
 mod wire;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aepo::prompt::served::Talk;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::json;
@@ -37,10 +34,10 @@ use tokio::sync::mpsc;
 use answer::{Answers, Asked, Kind};
 use desk::{Desk, Job};
 use fields::{Fields, shortened};
-use refusal::Refusal;
 use wire::{Heading, Writer};
 
-pub use key::Key;
+use super::key::{self, Key, fresh};
+use super::refusal::Refusal;
 
 /// No request is longer, bytes: all connections together may hold one.
 const MAX_BODY_BYTES: usize = 4 << 20;
@@ -56,7 +53,7 @@ pub struct Served {
     /// Tokens of a message where a request does not say.
     pub default_max_tokens: usize,
     /// What callers must show; `None` where everybody may ask.
-    pub key: Option<Key>,
+    pub key: Option<Arc<Key>>,
     /// A request must be there whole in this time.
     pub body_patience: Duration,
 }
@@ -82,7 +79,7 @@ pub fn routes(served: Served) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/completions", post(complete))
         .route("/v1/chat/completions", post(converse))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&served), check_key));
+        .route_layer(middleware::from_fn_with_state(served.key.clone(), key::check));
     v1.route("/health", get(health)).fallback(no_route).method_not_allowed_fallback(no_method).with_state(served)
 }
 
@@ -93,18 +90,6 @@ async fn no_route() -> Response {
 
 async fn no_method() -> Response {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this route has another method").response()
-}
-
-async fn check_key(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    match &served.key {
-        Some(key) if !key.opens(shown.unwrap_or_default()) => {
-            let message = "a key is needed: Authorization: Bearer KEY";
-            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, message);
-            Refusal { code: Some("invalid_api_key"), ..refusal }.response()
-        }
-        _ => next.run(request).await,
-    }
 }
 
 async fn health(State(served): State<Arc<Served>>) -> Response {
@@ -133,14 +118,7 @@ async fn converse(State(served): State<Arc<Served>>, headers: HeaderMap, body: B
 type Read = fn(&Served, &[u8]) -> Result<Asked, Refusal>;
 
 async fn answer(served: Arc<Served>, headers: &HeaderMap, body: Body, read: Read) -> Result<Response, Refusal> {
-    // A page in a browser can send other types to any server of its machine without asking it first.
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.trim_start().to_ascii_lowercase().starts_with("application/json") {
-        let message = "the request must have Content-Type: application/json";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-    }
-    let bytes = super::read_body(body, MAX_BODY_BYTES, served.body_patience).await;
-    let bytes = bytes.map_err(|(status, why)| Refusal::new(status, why))?;
+    let bytes = super::read_json(headers, body, MAX_BODY_BYTES, served.body_patience).await?;
     let here = Arc::clone(&served);
     // Rendering and tokenising a long conversation takes a while.
     let asked = tokio::task::spawn_blocking(move || read(&here, &bytes)).await;
@@ -211,11 +189,4 @@ fn check_room(served: &Served, asked: &Asked, param: &str) -> Result<(), Refusal
         }
     }
     Ok(())
-}
-
-/// A number that was not given out before, and that nobody outside can guess.
-fn fresh() -> u64 {
-    static N: AtomicU64 = AtomicU64::new(0);
-    // The standard library seeds it from the system's randomness.
-    RandomState::new().hash_one(N.fetch_add(1, Ordering::Relaxed))
 }

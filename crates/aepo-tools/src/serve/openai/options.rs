@@ -9,7 +9,7 @@ use aepo::stop::Stop;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::refusal::Refusal;
+use crate::serve::refusal::Refusal;
 
 /// Answers of one request.
 pub const MAX_CHOICES: usize = 128;

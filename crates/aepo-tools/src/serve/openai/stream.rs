@@ -15,8 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer::{Answers, Kind, Piece};
 use super::desk::Event;
-use super::refusal::Refusal;
 use super::wire::Writer;
+use crate::serve::refusal::Refusal;
 
 /// The model ended without a word.
 fn lost() -> Refusal {

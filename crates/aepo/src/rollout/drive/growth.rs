@@ -103,6 +103,8 @@ impl Measure {
 /// One tree.
 #[derive(Debug)]
 pub(super) struct Growth {
+    /// As the how-manyth its task was taken.
+    pub task_idx: usize,
     pub prompt: Vec<u32>,
     pub seed: Seed,
     /// The policy's path that holds the prompt.
@@ -212,8 +214,9 @@ impl Path {
 
 impl Growth {
     /// A tree of which nothing has been sampled.
-    pub fn new(prompt: Vec<u32>, seed: Seed, base: PathId) -> Self {
+    pub fn new(task_idx: usize, prompt: Vec<u32>, seed: Seed, base: PathId) -> Self {
         Growth {
+            task_idx,
             prompt,
             seed,
             base,
@@ -226,6 +229,11 @@ impl Growth {
             budget: None,
             done: false,
         }
+    }
+
+    /// What stands where a tree has been.
+    pub fn empty() -> Self {
+        Growth { done: true, ..Growth::new(0, Vec::new(), Seed(0), PathId(0)) }
     }
 
     /// Takes a path in; returns its place among [`Growth::paths`].

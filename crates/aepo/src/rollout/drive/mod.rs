@@ -186,6 +186,38 @@ pub fn told(reasons: &Reasons) -> String {
     reasons.iter().map(of).collect::<Vec<String>>().join(" ")
 }
 
+/// Where the loop takes its tasks from, and leaves their trees.
+pub trait Supply {
+    /// The next task, if there is one now. It is asked for whenever there is room; once nothing grows and there is none,
+    /// the loop ends.
+    fn next(&mut self) -> Option<DriveTask>;
+    /// The tree of the task that was taken as the `task_idx`-th, from 0.
+    fn done(&mut self, task_idx: usize, tree: RolloutTree);
+    /// Tasks in all, as far as is known.
+    fn n_tasks(&self) -> usize;
+}
+
+/// A batch: every task is known from the start.
+struct Batch<'a> {
+    tasks: &'a [DriveTask],
+    n_taken: usize,
+    trees: Vec<Option<RolloutTree>>,
+}
+
+impl Supply for Batch<'_> {
+    fn next(&mut self) -> Option<DriveTask> {
+        let task = self.tasks.get(self.n_taken)?;
+        self.n_taken += 1;
+        Some(task.clone())
+    }
+    fn done(&mut self, task_idx: usize, tree: RolloutTree) {
+        self.trees[task_idx] = Some(tree);
+    }
+    fn n_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
 /// Grows one tree of k leaves for every task.
 ///
 /// # Errors
@@ -202,7 +234,24 @@ pub fn drive(
     if let Some((task_idx, task)) = tasks.iter().enumerate().find(|(_, t)| t.prompt.len() >= context_len) {
         return Err(RolloutError::PromptTooLong { task_idx, n_tokens: task.prompt.len(), context_len });
     }
-    let progress = Progress { n_total: tasks.len() * settings.k, ..Progress::default() };
+    let mut batch = Batch { tasks, n_taken: 0, trees: vec![None; tasks.len()] };
+    drive_on(policy, tools, protocol, &mut batch, settings, on)?;
+    Ok(batch.trees.into_iter().flatten().collect())
+}
+
+/// Grows one tree of k leaves for every task, as tasks come.
+///
+/// # Errors
+/// As for [`drive`]; every tree that is not done is lost then.
+pub fn drive_on(
+    policy: &mut dyn Sampler,
+    tools: &mut dyn Toolset,
+    protocol: &Protocol<'_>,
+    supply: &mut dyn Supply,
+    settings: &DriveSettings,
+    on: &mut dyn FnMut(Progress),
+) -> Result<(), RolloutError> {
+    let context_len = policy.context_len();
     let (sampling, calling) = (HashMap::new(), HashMap::new());
     let n_first = settings.entropy_tokens;
     let measure = match settings.branch.is_drawn() {
@@ -216,20 +265,21 @@ pub fn drive(
         settings,
         context_len,
         measure,
-        tasks,
+        supply,
         trees: Vec::new(),
-        n_done: 0,
+        free: Vec::new(),
+        n_taken: 0,
         sampling,
         calling,
         n_calls: 0,
-        progress,
+        progress: Progress::default(),
     };
     let outcome = driver.admit().and_then(|()| driver.run(on));
     if let Err(error) = outcome {
         driver.close_all();
         return Err(error);
     }
-    Ok(driver.trees.into_iter().map(|tree| tree.finish(settings.entropy_tokens)).collect())
+    Ok(())
 }
 
 /// Characters of a tool's reason that are kept; a whole page of an error would be in every record.
@@ -246,10 +296,12 @@ struct Driver<'a> {
     context_len: usize,
     /// How the branch rule measures entropies.
     measure: Measure,
-    tasks: &'a [DriveTask],
-    /// Of the first tasks, as many as have been started.
+    supply: &'a mut dyn Supply,
+    /// Trees that grow, and between them empty ones where others have been.
     trees: Vec<Growth>,
-    n_done: usize,
+    /// Places of empty ones.
+    free: Vec<usize>,
+    n_taken: usize,
     sampling: HashMap<PathId, At>,
     calling: HashMap<CallId, At>,
     n_calls: u64,
@@ -260,12 +312,23 @@ impl Driver<'_> {
     /// Starts trees while there is room for them.
     fn admit(&mut self) -> Result<(), RolloutError> {
         let max_trees = (self.settings.max_live_paths / self.settings.k.max(1)).max(1);
-        while self.trees.len() - self.n_done < max_trees {
-            let Some(task) = self.tasks.get(self.trees.len()) else { return Ok(()) };
-            let base = self.policy.open(&task.prompt)?;
-            self.trees.push(Growth::new(task.prompt.clone(), task.seed, base));
-            self.start_roots(self.trees.len() - 1, self.settings.budget.n_first(self.settings.k))?;
+        while self.trees.len() - self.free.len() < max_trees {
+            let Some(DriveTask { prompt, seed }) = self.supply.next() else { break };
+            let (task_idx, n_tokens, context_len) = (self.n_taken, prompt.len(), self.context_len);
+            self.n_taken += 1;
+            if n_tokens >= context_len {
+                return Err(RolloutError::PromptTooLong { task_idx, n_tokens, context_len });
+            }
+            let base = self.policy.open(&prompt)?;
+            let growth = Growth::new(task_idx, prompt, seed, base);
+            let tree = self.free.pop().unwrap_or(self.trees.len());
+            match self.trees.get_mut(tree) {
+                Some(place) => *place = growth,
+                None => self.trees.push(growth),
+            }
+            self.start_roots(tree, self.settings.budget.n_first(self.settings.k))?;
         }
+        self.progress.n_total = self.supply.n_tasks() * self.settings.k;
         Ok(())
     }
 
@@ -514,10 +577,10 @@ impl Driver<'_> {
             }
             Ok(true)
         } else {
-            let growth = &mut self.trees[tree];
-            growth.done = true;
-            self.n_done += 1;
+            let growth = std::mem::replace(&mut self.trees[tree], Growth::empty());
+            self.free.push(tree);
             self.policy.close(growth.base);
+            self.supply.done(growth.task_idx, growth.finish(self.settings.entropy_tokens));
             Ok(true)
         }
     }

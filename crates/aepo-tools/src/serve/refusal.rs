@@ -4,7 +4,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::desk::{Failure, Refused};
 use crate::serve;
 
 /// Seconds after which somebody who found the queue full may try again.
@@ -65,29 +64,5 @@ impl Refusal {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
-    }
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Refusal {
-        match refused {
-            Refused::Full => {
-                let message = "as many requests wait as may; try again later";
-                Refusal { code: Some("queue_full"), ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, message) }
-            }
-            Refused::Stopping => Failure::Stopping.into(),
-        }
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Refusal {
-        match failure {
-            Failure::Stopping => {
-                let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is being stopped");
-                Refusal { code: Some("stopping"), ..refusal }
-            }
-            Failure::Model(message) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message),
-        }
     }
 }
