@@ -1,5 +1,9 @@
-"""AEPO's rules in verl. `import aepo_verl` registers the losses `aepo` and `gppo`."""
+"""AEPO's rules in verl: `import aepo_verl` registers the losses `aepo` and `gppo` and the advantage `aepo`.
 
-from aepo_verl.losses import register
+`aepo_verl.trainer` hands entropies to the advantage, and `aepo_verl.agent_loop` fetches trees of `aepo serve --rollouts`.
+"""
 
-register()
+from aepo_verl import advantage, losses
+
+losses.register()
+advantage.register()

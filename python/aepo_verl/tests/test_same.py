@@ -1,8 +1,8 @@
-"""Are these the losses and gradients that `aepo algo apply` computes? And does verl find them?
+"""Are these the losses, gradients and advantages that `aepo algo apply` computes? And does verl find them?
 
     AEPO=target/release/aepo python -m unittest discover python/aepo_verl/tests
 
-Needs torch; the second test needs verl, too. What is missing is said, and the test skipped.
+Needs torch; half of the tests need verl, too. What is missing is said, and the test skipped.
 """
 
 import importlib.util
@@ -24,10 +24,14 @@ LOW, HIGH = 0.2, 0.28
 if HAS_TORCH:
     import torch
 
-    # Without the package around it, which registers with verl.
-    spec = importlib.util.spec_from_file_location("losses", PACKAGE / "aepo_verl" / "losses.py")
-    losses = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(losses)
+    def alone(name):
+        """A module without the package around it, which registers with verl."""
+        spec = importlib.util.spec_from_file_location(name, PACKAGE / "aepo_verl" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    losses, advantage = alone("losses"), alone("advantage")
 
 
 def batch(seed):
@@ -54,17 +58,23 @@ def rows(groups, key):
     return torch.tensor([row + [0] * (width - len(row)) for row in lists], dtype=torch.float64)
 
 
+def told_by_the_program(asked, *sets):
+    """What `aepo algo apply` makes of a batch."""
+    command = [AEPO, "algo", "apply", *sets]
+    answer = subprocess.run(command, input=json.dumps({"groups": asked}), text=True, capture_output=True)
+    if answer.returncode != 0:
+        raise RuntimeError(answer.stderr)
+    return json.loads(answer.stdout)
+
+
 @unittest.skipUnless(HAS_TORCH, "torch is not installed")
 class Same(unittest.TestCase):
     def check(self, name, loss_of):
         n_outside = 0
         for seed in range(20):
             asked = batch(seed)
-            command = [AEPO, "algo", "apply", "--algo", name]
-            command += ["--set", f"loss.clip_low={LOW}", "--set", f"loss.clip_high={HIGH}"]
-            answer = subprocess.run(command, input=json.dumps({"groups": asked}), text=True, capture_output=True)
-            self.assertEqual(answer.returncode, 0, answer.stderr)
-            told = json.loads(answer.stdout)
+            band = ["--set", f"loss.clip_low={LOW}", "--set", f"loss.clip_high={HIGH}"]
+            told = told_by_the_program(asked, "--algo", name, *band)
             log_prob = rows(asked, "logp").requires_grad_()
             mask = rows(asked, "mask")
             loss, metrics = loss_of(rows(asked, "old_logp"), log_prob, rows(told["groups"], "advantage"), mask)
@@ -103,6 +113,57 @@ class Same(unittest.TestCase):
                 return found(old, new, advantages, mask, "token-mean", config, None)
 
             self.check(name, loss_of)
+
+    def check_advantages(self, estimate, entropies):
+        for seed in range(20):
+            asked = batch(seed)
+            # A task without a difference in reward teaches nothing.
+            for trajectory in asked[seed % 4]["trajectories"]:
+                trajectory["reward"] = 1.0
+            reward = [trajectory["reward"] for group in asked for trajectory in group["trajectories"]]
+            tasks = [group["task"] for group in asked for _ in group["trajectories"]]
+            mask = rows(asked, "mask")
+            rewards = torch.zeros_like(mask)
+            rewards[:, -1] = torch.tensor(reward, dtype=torch.float64)
+            for weight in [0.0, 0.2, 0.7]:
+                told = told_by_the_program(asked, "--algo", "aepo", "--set", f"advantage.entropy_weight={weight}")
+                expected = rows(told["groups"], "advantage")
+                with entropies(rows(asked, "entropy")):
+                    found, returns = estimate(
+                        token_level_rewards=rewards, response_mask=mask, index=tasks, config={"entropy_weight": weight}
+                    )
+                self.assertLess((found - expected).abs().max().item(), 1e-9)
+                self.assertTrue(torch.equal(found, returns))
+                # One more trajectory, of which no token was sampled, changes nothing.
+                more = lambda x: torch.cat([x, torch.ones_like(x[:1])])
+                unsampled = torch.cat([mask, torch.zeros_like(mask[:1])])
+                with entropies(more(rows(asked, "entropy"))):
+                    again, _ = estimate(
+                        token_level_rewards=more(rewards),
+                        response_mask=unsampled,
+                        index=tasks + tasks[:1],
+                        config={"entropy_weight": weight},
+                    )
+                self.assertTrue(torch.equal(again[:-1], found) and not again[-1].any())
+
+    def test_advantages_are_those_of_the_program(self):
+        self.check_advantages(advantage.aepo, advantage.entropies)
+
+    def test_entropies_that_are_weighed_and_missing_are_an_error(self):
+        ones = torch.ones(2, 3)
+        with self.assertRaisesRegex(RuntimeError, "aepo_verl.trainer"):
+            advantage.aepo(ones, ones, ["a", "a"])
+        with advantage.entropies(torch.ones(2, 4)), self.assertRaisesRegex(RuntimeError, r"\[2, 4\]"):
+            advantage.aepo(ones, ones, ["a", "a"])
+        advantage.aepo(ones, ones, ["a", "a"], {"entropy_weight": 0})
+
+    @unittest.skipUnless(HAS_VERL, "verl is not installed")
+    def test_verl_finds_the_advantage(self):
+        sys.path.insert(0, str(PACKAGE))
+        import aepo_verl.advantage
+        from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+
+        self.check_advantages(get_adv_estimator_fn("aepo"), aepo_verl.advantage.entropies)
 
 
 if __name__ == "__main__":
