@@ -15,14 +15,20 @@ import os
 import time
 import urllib.error
 import urllib.request
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
 # A waiting order is a waiting thread.
 _threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="aepo")
-# Orders of this process, by service and prompt: the task that waits, and the sessions that took theirs.
+# Orders of this process, by service and prompt: what waits for the tree, and the sessions that took theirs. Of those that are
+# done the newest are kept; the service would tell the others again.
 _orders = {}
+KEPT_ORDERS = 256
+# What services said of themselves, and when.
+_facts = {}
+FACTS_SECS = 30.0
 
 
 def ask(url, body=None, key=None, timeout=None):
@@ -80,6 +86,13 @@ class TreeAgentLoop(AgentLoopBase):
     async def _ask(self, url, body=None):
         return await asyncio.get_running_loop().run_in_executor(_threads, ask, url, body, self.key, self.timeout)
 
+    async def _facts_of(self, service):
+        asked, facts = _facts.get(service, (None, None))
+        if asked is None or time.monotonic() - asked > FACTS_SECS:
+            facts = await self._ask(f"{service}/health")
+            _facts[service] = time.monotonic(), facts
+        return facts
+
     async def _service_for(self, params, n_session):
         """The service that samples as verl was told to; a setting that would have no effect is an error."""
         wanted = {
@@ -89,25 +102,31 @@ class TreeAgentLoop(AgentLoopBase):
         }
         told = []
         for service in filter(None, [self.service, self.validation_service]):
-            facts = await self._ask(f"{service}/health")
-            differing = [f"{key} {facts[key]} and not {value}" for key, value in wanted.items() if abs(facts[key] - value) > 1e-6]
-            if n_session >= facts["k"]:
+            facts = await self._facts_of(service)
+            differs = lambda key: abs(facts[key] - wanted[key]) > 1e-6
+            differing = [f"{key} {facts[key]} and not {wanted[key]}" for key in wanted if differs(key)]
+            if service == self.service and self.rollout_config.n != facts["k"]:
+                differing.append(f"trees of {facts['k']} trajectories, and rollout.n is {self.rollout_config.n}")
+            elif n_session >= facts["k"]:
                 differing.append(f"trees of {facts['k']} trajectories, and session {n_session} needs one more")
-            if facts["max_response_tokens"] > self.rollout_config.response_length:
-                limit = self.rollout_config.response_length
-                differing.append(f"responses of {facts['max_response_tokens']} tokens, and rollout.response_length is {limit}")
+            n_most, limit = facts["max_response_tokens"], self.rollout_config.response_length
+            if n_most > limit:
+                differing.append(f"responses of {n_most} tokens, and rollout.response_length is {limit}")
             if not differing:
                 return service, facts
             told.append(f"{service} has {', '.join(differing)}")
         raise ValueError("no service samples as verl asks: " + "; ".join(told))
 
     async def _tree(self, service, facts, uid, kwargs):
+        question = question_of(kwargs["raw_prompt"])
+        # Data without indices has index 0 everywhere; the question tells its prompts apart.
+        seed = [int(kwargs.get("global_steps", 0)), int(kwargs.get("index", 0)), zlib.crc32(question.encode())]
         order = {
             "group": uid,
-            "question": question_of(kwargs["raw_prompt"]),
+            "question": question,
             "answers": answers_of((kwargs.get("reward_model") or {}).get("ground_truth")),
             "grader": self.grader,
-            "seed": [int(kwargs.get("global_steps", 0)), int(kwargs.get("index", 0))],
+            "seed": seed,
         }
         if facts["names_servers"]:
             addresses = await self.server_manager._load_balancer.get_all_servers.remote()
@@ -122,15 +141,18 @@ class TreeAgentLoop(AgentLoopBase):
         began = time.monotonic()
         service, facts = await self._service_for(sampling_params, session)
         name = (service, uid)
-        if name not in _orders or session in _orders[name][1]:
+        order, taken = _orders.get(name, (None, ()))
+        if order is None or session in taken or (order.done() and (order.cancelled() or order.exception())):
+            done = [name for name, (order, _) in _orders.items() if order.done()]
+            for old in done[: max(0, len(done) - KEPT_ORDERS)]:
+                del _orders[old]
             _orders[name] = asyncio.ensure_future(self._tree(service, facts, uid, kwargs)), set()
         order, taken = _orders[name]
         taken.add(session)
-        try:
-            told = (await asyncio.shield(order))["trajectories"][session]
-        finally:
-            if len(taken) == facts["k"] or (order.done() and (order.cancelled() or order.exception())):
-                _orders.pop(name, None)
+        # A session that is cancelled takes the tree from nobody else.
+        told = (await asyncio.shield(order))["trajectories"][session]
+        if len(taken) == facts["k"]:
+            _orders.pop(name, None)
         # Of a trajectory that a missing tool ended nothing is learned: it has no sampled token.
         counts = told["counts"]
         reward = told["reward"] if counts else 0.0

@@ -67,10 +67,10 @@ class AgentLoop(unittest.TestCase):
         cls.training.stop()
         cls.validation.stop()
 
-    def loop(self, response_length=1024, **more):
+    def loop(self, response_length=1024, n=K, **more):
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(TOKENIZER))
         tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-        rollout = {"response_length": response_length, "prompt_length": 512, "name": "vllm"}
+        rollout = {"n": n, "response_length": response_length, "prompt_length": 512, "name": "vllm"}
         config = OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}, "data": {}})
         return TreeAgentLoop(
             trainer_config=DictConfigWrap(config),
@@ -83,7 +83,7 @@ class AgentLoop(unittest.TestCase):
             **{"service": self.training.url, **more},
         )
 
-    def sessions(self, uid, params=TRAINING, n=K, answer="1285216", loop=lambda self: self.loop()):
+    def sessions(self, uid, params=TRAINING, n=K, answer="1285216", index=5, loop=lambda self: self.loop()):
         """The sessions of a prompt, each with an agent loop of its own, as verl's worker runs them."""
 
         def one(session):
@@ -92,7 +92,7 @@ class AgentLoop(unittest.TestCase):
                 uid=uid,
                 session_id=session,
                 global_steps=3,
-                index=5,
+                index=index,
                 raw_prompt=[{"role": "system", "content": "-"}, {"role": "user", "content": "Find the area of Peru."}],
                 reward_model={"ground_truth": answer},
             )
@@ -120,8 +120,11 @@ class AgentLoop(unittest.TestCase):
         self.assertEqual([o.response_ids for o in renamed], [o.response_ids for o in outputs])
 
     def test_a_right_answer_is_rewarded_and_no_answers_leave_it_to_verl(self):
-        self.assertGreater(sum(output.reward_score for output in self.sessions("right")), 0)
-        self.assertLess(max(output.reward_score for output in self.sessions("wrong", answer="16")), 0.5)
+        rewards = lambda name, **more: [
+            output.reward_score for i in range(6) for output in self.sessions(f"{name}{i}", index=i, **more)
+        ]
+        self.assertEqual(max(rewards("right")), 1.0)
+        self.assertLess(max(rewards("wrong", answer="16")), 0.5)
         self.assertIsNone(self.sessions("open", answer=None)[0].reward_score)
 
     def test_settings_without_effect_are_errors(self):
@@ -129,6 +132,8 @@ class AgentLoop(unittest.TestCase):
             self.sessions("c", VALIDATION)
         with self.assertRaisesRegex(ValueError, "session 4"):
             self.sessions("d", n=K + 1)
+        with self.assertRaisesRegex(ValueError, "rollout.n is 2"):
+            self.sessions("l", loop=lambda self: self.loop(n=2))
         with self.assertRaisesRegex(ValueError, "rollout.response_length is 8"):
             self.sessions("e", loop=lambda self: self.loop(response_length=8))
         with self.assertRaisesRegex(RuntimeError, "aepo serve --rollouts"):
